@@ -1,0 +1,119 @@
+//! Installs what the tests need beside Rust: a browser, Python and JavaScript clients, a server to measure against.
+//!
+//! Debian packages come by name through `apt-get`, Python packages into a virtual environment and JavaScript packages into a
+//! folder, both under the target folder. What is there already is left alone.
+
+use std::{fs, path::Path};
+
+use anyhow::{Context, Result, bail};
+
+use crate::shell::{must, program, root, target};
+
+/// Programs that must be found, and the Debian package that brings each.
+const PROGRAMS: &[(&str, &str)] = &[
+    ("cc", "gcc"),
+    ("make", "make"),
+    ("python3", "python3"),
+    ("node", "nodejs"),
+    ("npm", "npm"),
+    ("chromium", "chromium"),
+    ("nats-server", "nats-server"),
+    ("ip", "iproute2"),
+    ("nft", "nftables"),
+];
+
+/// Installs everything that is missing.
+///
+/// # Errors
+/// If something can neither be found nor installed; the text says what.
+pub(crate) fn run() -> Result<()> {
+    system_packages()?;
+    python_packages().context("Python packages")?;
+    javascript_packages().context("JavaScript packages")
+}
+
+fn found(name: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    // `ip` and `nft` lie where a plain user's PATH does not look.
+    let folders = std::env::split_paths(&path).chain(["/usr/sbin".into(), "/sbin".into()]);
+    folders.into_iter().any(|folder| folder.join(name).is_file())
+}
+
+fn venv_works() -> bool {
+    program("python3", &["-c", "import venv, ensurepip"])
+        .status()
+        .is_ok_and(|status| status.success())
+}
+
+fn system_packages() -> Result<()> {
+    let mut missing: Vec<&str> = PROGRAMS
+        .iter()
+        .filter(|(name, _)| !found(name))
+        .map(|(_, package)| *package)
+        .collect();
+    if found("python3") && !venv_works() {
+        missing.push("python3-venv");
+    }
+    if missing.is_empty() {
+        return Ok(());
+    }
+    if !found("apt-get") {
+        bail!("please install: {} (there is no apt-get to do it with)", missing.join(", "));
+    }
+    println!("installing {}", missing.join(", "));
+    let apt = |arguments: &[&str]| {
+        let mut command = program("apt-get", arguments);
+        command.env("DEBIAN_FRONTEND", "noninteractive");
+        must(&mut command).with_context(|| format!("as root: apt-get install {}", missing.join(" ")))
+    };
+    apt(&["update", "-qq"])?;
+    let mut install = vec!["install", "-y", "-qq", "--no-install-recommends"];
+    install.extend(&missing);
+    apt(&install)
+}
+
+/// Runs `install` unless `folder` holds what `list` names already.
+fn once(list: &Path, folder: &Path, install: impl FnOnce() -> Result<()>) -> Result<()> {
+    let wanted = fs::read(list).with_context(|| list.display().to_string())?;
+    let stamp = folder.join("installed-from");
+    if fs::read(&stamp).is_ok_and(|have| have == wanted) {
+        return Ok(());
+    }
+    if folder.exists() {
+        fs::remove_dir_all(folder).with_context(|| folder.display().to_string())?;
+    }
+    fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
+    println!("installing {} into {}", list.display(), folder.display());
+    install()?;
+    fs::write(&stamp, wanted).with_context(|| stamp.display().to_string())
+}
+
+fn python_packages() -> Result<()> {
+    let (list, folder) = (root().join("cluster-tests/clients/requirements.txt"), target().join("python"));
+    once(&list, &folder, || {
+        must(program("python3", &["-m", "venv"]).arg(&folder))?;
+        let python = folder.join("bin/python");
+        let pip = [
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "--disable-pip-version-check",
+            "--requirement",
+        ];
+        must(program(&python.to_string_lossy(), &pip).arg(&list))
+    })
+}
+
+fn javascript_packages() -> Result<()> {
+    let (list, folder) = (root().join("cluster-tests/clients/package.json"), target().join("js"));
+    once(&list, &folder, || {
+        fs::copy(&list, folder.join("package.json")).with_context(|| list.display().to_string())?;
+        // No lock file: it would name the registry it was made with. The list pins what matters, `overrides` included.
+        let mut npm = program(
+            "npm",
+            &["install", "--no-audit", "--no-fund", "--no-package-lock", "--loglevel=error"],
+        );
+        must(npm.current_dir(&folder))
+    })
+}

@@ -1,0 +1,217 @@
+//! `cargo xtask test`: every check and every test, in the order in which a fault is cheapest to find.
+
+use std::{path::PathBuf, process::Command};
+
+use anyhow::{Result, ensure};
+
+use crate::{
+    checks, licences, links,
+    report::{Count, Report},
+    setup,
+    shell::{cargo, root, succeeds, target, watch},
+};
+
+/// What to run.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Options {
+    /// The heavy repeats too.
+    long: bool,
+    /// One suite instead of all.
+    only: Option<String>,
+}
+
+impl Options {
+    /// Reads the words after `test`; `None` if one is not known.
+    pub(crate) fn parse(words: &[&str]) -> Option<Self> {
+        let mut options = Self::default();
+        let mut words = words.iter();
+        while let Some(word) = words.next() {
+            match *word {
+                "--long" => options.long = true,
+                "--only" => options.only = Some((*words.next()?).to_owned()),
+                _ => return None,
+            }
+        }
+        Some(options)
+    }
+
+    fn wants(&self, suite: &str) -> bool {
+        self.only.as_ref().is_none_or(|only| only == suite)
+    }
+}
+
+/// Runs the suites; true if all passed.
+///
+/// # Errors
+/// If what the tests need cannot be installed, or there is no such suite.
+pub(crate) fn run(options: &Options) -> Result<bool> {
+    let mut report = Report::default();
+    for name in ["fmt", "ignored", "links", "licences", "clippy", "docs"] {
+        if options.wants(name) {
+            report.suite(name, || {
+                Count::one(match name {
+                    "fmt" => checks::format(),
+                    "ignored" => checks::ignored_tests(),
+                    "links" => links::run(),
+                    "licences" => licences::run().unwrap_or_else(|error| said(Err(error))),
+                    "clippy" => checks::clippy(),
+                    _ => checks::docs(),
+                })
+            });
+        }
+    }
+    if options.wants("unit") {
+        // The compiler has had its say; what is left of the workspace are unit tests, property tests and doc tests.
+        let arguments = ["test", "--workspace", "--exclude", "ringfort-cluster-tests", "--no-fail-fast"];
+        report.suite("unit", || tests(&mut cargo(&arguments)));
+    }
+    let suites: Vec<String> = process_suites()
+        .into_iter()
+        .filter(|name| options.wants(name) || options.only.as_deref() == Some("cluster"))
+        .collect();
+    if !suites.is_empty() {
+        forget_notes();
+        let installed = report.suite("setup", || Count::one(said(setup::run())));
+        let built = report.suite("release build", || Count::one(release_build()));
+        for suite in suites {
+            report.suite(&suite, || {
+                if installed && built {
+                    process_tests(&suite, options.long)
+                } else {
+                    Count::one(false)
+                }
+            });
+        }
+        print_notes();
+    }
+    ensure!(
+        !report.is_empty(),
+        "no suite is called {:?}",
+        options.only.as_deref().unwrap_or_default()
+    );
+    Ok(report.close())
+}
+
+fn said(result: Result<()>) -> bool {
+    if let Err(error) = &result {
+        println!("{error:#}");
+    }
+    result.is_ok()
+}
+
+/// The tests with real processes, one suite a file, quick ones first.
+fn process_suites() -> Vec<String> {
+    const ORDER: [&str; 3] = ["layers", "demo", "bad_config"];
+    let files = std::fs::read_dir(root().join("cluster-tests/tests"))
+        .into_iter()
+        .flatten()
+        .flatten();
+    let mut names: Vec<String> = files
+        .filter_map(|file| Some(file.file_name().to_str()?.strip_suffix(".rs")?.to_owned()))
+        .collect();
+    names.sort_by_key(|name| {
+        (
+            ORDER.iter().position(|first| first == name).unwrap_or(ORDER.len()),
+            name.clone(),
+        )
+    });
+    names
+}
+
+fn release_build() -> bool {
+    succeeds(&mut cargo(&[
+        "build",
+        "--release",
+        "--package",
+        "ringfort",
+        "--package",
+        "ringfort-bench",
+    ]))
+}
+
+/// Runs one file of `cluster-tests/tests`. One test at a time: they measure, and there may be two cores only.
+fn process_tests(suite: &str, long: bool) -> Count {
+    let release = target().join("release");
+    let arguments = [
+        "test",
+        "--package",
+        "ringfort-cluster-tests",
+        "--test",
+        suite,
+        "--no-fail-fast",
+        "--",
+        "--test-threads=1",
+        "--nocapture",
+    ];
+    let mut command = cargo(&arguments);
+    command
+        .env("RINGFORT_BIN", release.join("ringfort"))
+        .env("RINGFORT_BENCH_BIN", release.join("ringfort-bench"));
+    if long {
+        command.env("RINGFORT_LONG", "1");
+    }
+    tests(&mut command)
+}
+
+/// Runs a `cargo test` and adds its result lines up. A run that fails without a failed test, such as one that does not
+/// compile, counts as one failure; so does one that runs nothing.
+fn tests(command: &mut Command) -> Count {
+    let mut count = Count::default();
+    let good = watch(command, |line| count.add_line(line)).unwrap_or_else(|error| said(Err(error)));
+    if (!good && count.failed == 0) || count == Count::default() {
+        count.failed += 1;
+    }
+    count
+}
+
+/// The one-line results that suites leave behind, by suite.
+fn notes() -> Vec<(String, PathBuf)> {
+    let files = std::fs::read_dir(target().join("artifacts")).into_iter().flatten().flatten();
+    let suite = |name: &str| Some(name.strip_prefix("suite-")?.strip_suffix(".txt")?.to_owned());
+    let mut notes: Vec<_> = files
+        .filter_map(|file| Some((suite(file.file_name().to_str()?)?, file.path())))
+        .collect();
+    notes.sort();
+    notes
+}
+
+/// Takes the results of an earlier run away, which would look like this one's.
+fn forget_notes() {
+    for (_, file) in notes() {
+        // What cannot be removed cannot be written either, and that shows.
+        let _ = std::fs::remove_file(file);
+    }
+}
+
+fn print_notes() {
+    println!("\nFigures (more in {}):", target().join("artifacts").display());
+    for (suite, file) in notes() {
+        println!("{suite:<28} {}", std::fs::read_to_string(file).unwrap_or_default().trim());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn options_are_read_and_unknown_ones_refused() {
+        assert_eq!(Options::parse(&[]), Some(Options::default()));
+        assert_eq!(
+            Options::parse(&["--long", "--only", "demo"]),
+            Some(Options {
+                long: true,
+                only: Some("demo".to_owned())
+            })
+        );
+        assert_eq!(Options::parse(&["--only"]), None);
+        assert_eq!(Options::parse(&["--short"]), None);
+    }
+
+    #[test]
+    fn every_process_suite_is_found() {
+        let suites = process_suites();
+        assert_eq!(suites.first().map(String::as_str), Some("layers"));
+        assert!(suites.iter().any(|suite| suite == "conformance"), "{suites:?}");
+    }
+}
