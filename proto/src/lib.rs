@@ -1,0 +1,10 @@
+//! Generated types of Ringfort's gRPC services. No logic, no conversions.
+#![allow(missing_docs, clippy::all)]
+
+/// Node to node: consensus, control and router links.
+pub mod cluster {
+    /// Version 1 of the wire.
+    pub mod v1 {
+        tonic::include_proto!("ringfort.cluster.v1");
+    }
+}
