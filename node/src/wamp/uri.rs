@@ -1,0 +1,112 @@
+//! URIs: the text that names realms, topics, procedures and errors, and the rules it is checked by.
+//!
+//! Spec: WAMP basic profile, "URIs" (loose and strict rules, patterns, reserved names).
+
+use std::{borrow::Borrow, fmt, ops::Deref, sync::Arc};
+
+/// An URI as a peer sent it; cheap to clone. Holding one says nothing about its validity: see [`Uri::is_loose`].
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Uri(Arc<str>);
+
+impl Uri {
+    /// Wraps `text` without checking it.
+    pub fn new(text: impl Into<Arc<str>>) -> Self {
+        Self(text.into())
+    }
+
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// True if this is a URI by the loose rules: components parted by dots, none empty, without white space and `#`.
+    pub fn is_loose(&self) -> bool {
+        self.is_uri(UriCheck::Loose)
+    }
+
+    /// True if this is a URI by the strict rules: its components are of `0-9`, `a-z` and `_`.
+    pub fn is_strict(&self) -> bool {
+        self.is_uri(UriCheck::Strict)
+    }
+
+    /// True if this names one thing: no component is empty.
+    pub fn is_uri(&self, check: UriCheck) -> bool {
+        self.0
+            .split('.')
+            .all(|component| !component.is_empty() && check.allows(component))
+    }
+
+    /// True if this can stand under `match: prefix`: only the last component may be empty. The empty text is the prefix of all.
+    pub fn is_prefix(&self, check: UriCheck) -> bool {
+        match self.0.rsplit_once('.') {
+            Some((front, last)) => {
+                front
+                    .split('.')
+                    .all(|component| !component.is_empty() && check.allows(component))
+                    && check.allows(last)
+            }
+            None => check.allows(&self.0),
+        }
+    }
+
+    /// True if this can stand under `match: wildcard`: any component may be empty.
+    pub fn is_wildcard(&self, check: UriCheck) -> bool {
+        self.0.split('.').all(|component| check.allows(component))
+    }
+
+    /// True if the first component is `wamp`: the protocol's own, where clients register and publish nothing.
+    pub fn is_reserved(&self) -> bool {
+        self.0.split('.').next() == Some("wamp")
+    }
+}
+
+/// How closely the URIs of a realm are looked at. Spec: WAMP basic profile, "URIs", loose and strict rules.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum UriCheck {
+    /// Components are free of white space, `.` and `#`.
+    #[default]
+    Loose,
+    /// Components are of `0-9`, `a-z` and `_`.
+    Strict,
+}
+
+impl UriCheck {
+    /// True if every character of `component`, which holds no dot, is allowed.
+    fn allows(self, component: &str) -> bool {
+        match self {
+            UriCheck::Loose => component.chars().all(|c| c != '#' && !c.is_whitespace()),
+            UriCheck::Strict => component.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'z' | b'_')),
+        }
+    }
+}
+
+impl Deref for Uri {
+    type Target = str;
+    fn deref(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Borrow<str> for Uri {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<&str> for Uri {
+    fn from(text: &str) -> Self {
+        Self::new(text)
+    }
+}
+
+impl fmt::Debug for Uri {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&*self.0, f)
+    }
+}
+
+impl fmt::Display for Uri {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
