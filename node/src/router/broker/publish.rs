@@ -1,0 +1,116 @@
+//! PUBLISH, and events from other nodes.
+//!
+//! Spec: WAMP basic profile, "Publishing and Events"; advanced profile, "Publisher Exclusion".
+
+use crate::{
+    router::{
+        Effect, PeerFrame, Realm,
+        turn::{Turn, because},
+    },
+    wamp::{Dict, Message, Payload, PublicationId, RequestId, SessionId, Uri, Value, error_uri, message::code},
+};
+
+impl Realm {
+    pub(in crate::router) fn on_publish(
+        &mut self,
+        turn: &mut Turn<'_>,
+        session: SessionId,
+        request: RequestId,
+        options: &Dict,
+        topic: Uri,
+        payload: Payload,
+    ) {
+        // Choice: who sends an `acknowledge` that is no boolean wants an answer, and gets the error.
+        let (acknowledge, well_typed) = match options.get("acknowledge") {
+            None => (false, true),
+            Some(Value::Bool(wanted)) => (*wanted, true),
+            Some(_) => (true, false),
+        };
+        let exclude_me = match options.get("exclude_me") {
+            None => Some(true),
+            Some(value) => value.as_bool(),
+        };
+        let valid = topic.is_uri(self.config.uri_check) && !topic.is_reserved();
+        let refused = match exclude_me {
+            _ if !well_typed => Some((error_uri::INVALID_ARGUMENT, because("option acknowledge is no boolean"))),
+            None => Some((error_uri::INVALID_ARGUMENT, because("option exclude_me is no boolean"))),
+            _ if !valid => Some((error_uri::INVALID_URI, Dict::new())),
+            _ => None,
+        };
+        if let Some((error, details)) = refused {
+            if acknowledge {
+                self.refuse(turn, session, code::PUBLISH, request, error, details);
+            } else {
+                self.stats.dropped_publications += 1;
+            }
+            return;
+        }
+        self.publish(
+            turn,
+            session,
+            topic,
+            exclude_me != Some(false),
+            payload,
+            acknowledge.then_some(request),
+        );
+    }
+
+    fn publish(
+        &mut self,
+        turn: &mut Turn<'_>,
+        publisher: SessionId,
+        topic: Uri,
+        exclude_me: bool,
+        payload: Payload,
+        acknowledge: Option<RequestId>,
+    ) {
+        self.stats.publications += 1;
+        let publication = self.ids.publication();
+        let exclude = exclude_me.then_some(publisher);
+        self.deliver(turn, &topic, publication, exclude, Dict::new(), payload.clone());
+        for node in self.broker.interested.get(&topic).into_iter().flatten() {
+            self.stats.events_forwarded += 1;
+            let (topic, details, payload) = (topic.clone(), Dict::new(), payload.clone());
+            turn.forward(
+                *node,
+                publisher,
+                PeerFrame::Event {
+                    publication,
+                    topic,
+                    publisher,
+                    exclude_me,
+                    details,
+                    payload,
+                },
+            );
+        }
+        if let Some(request) = acknowledge {
+            turn.send(publisher, Message::Published { request, publication });
+        }
+    }
+
+    /// Gives an event to the subscribers of this node.
+    pub(in crate::router) fn deliver(
+        &mut self,
+        turn: &mut Turn<'_>,
+        topic: &Uri,
+        publication: PublicationId,
+        exclude: Option<SessionId>,
+        details: Dict,
+        payload: Payload,
+    ) {
+        let Some(entry) = self.broker.topics.get(topic) else { return };
+        let sessions: Vec<SessionId> = entry.active.values().copied().filter(|s| Some(*s) != exclude).collect();
+        if sessions.is_empty() {
+            return;
+        }
+        self.stats.events += sessions.len() as u64;
+        let message = Message::Event {
+            subscription: entry.id,
+            publication,
+            details,
+            payload,
+        };
+        turn.effects.push(Effect::Fanout { sessions, message });
+    }
+}

@@ -1,0 +1,323 @@
+//! CALL, its way to a callee, and the answer's way back.
+//!
+//! Spec: WAMP basic profile, "Calling and Invocations", "Call Errors".
+
+use crate::{
+    router::{
+        LogIndex, PeerFrame, Realm, Registry,
+        registry::Callee,
+        session_table::{Again, Call, Caller, Invocation, ParkedCall},
+        turn::{Turn, because, reason},
+    },
+    wamp::{Dict, Message, Payload, RegistrationId, RequestId, SessionId, Uri, error_uri, message::code},
+};
+
+/// What a lookup found.
+#[derive(Clone, Copy)]
+pub(super) struct Found {
+    pub(super) registration: RegistrationId,
+    pub(super) callee: Callee,
+    pub(super) index: LogIndex,
+}
+
+/// The final answer of a callee.
+pub(in crate::router) enum Answer {
+    Result { payload: Payload },
+    Error { details: Dict, error: Uri, payload: Payload },
+}
+
+impl Answer {
+    /// The callee, or its node, is gone.
+    pub(super) fn canceled(cause: &str) -> Self {
+        Self::Error {
+            details: reason(cause),
+            error: Uri::from(error_uri::CANCELED),
+            payload: Payload::EMPTY,
+        }
+    }
+}
+
+impl Realm {
+    pub(in crate::router) fn on_call(
+        &mut self,
+        turn: &mut Turn<'_>,
+        session: SessionId,
+        request: RequestId,
+        procedure: Uri,
+        payload: Payload,
+    ) {
+        // Clients may call `wamp.*`; nothing is registered there yet, so such a call misses like any other.
+        if !procedure.is_uri(self.config.uri_check) {
+            return self.refuse(turn, session, code::CALL, request, error_uri::INVALID_URI, Dict::new());
+        }
+        let Some(caller) = self.sessions.get(session) else { return };
+        if caller.calls.len() + caller.parked.len() >= self.config.limits.open_calls_max {
+            let details = because("too many open calls in this session (setting open_calls_max)");
+            return self.refuse(turn, session, code::CALL, request, error_uri::UNAVAILABLE, details);
+        }
+        let its_turn = caller.parked.is_empty();
+        let found = self.find(&procedure);
+        let what = Again {
+            order: self.dealer.next_order(),
+            procedure,
+            payload,
+        };
+        match found {
+            Some(found) if its_turn => {
+                self.stats.calls += 1;
+                self.route(turn, session, request, what, found, false);
+            }
+            _ => self.park_call(turn, session, request, what, found.is_none()),
+        }
+    }
+
+    /// Lets a call wait: for a read barrier if it missed, else for its turn behind one that does.
+    fn park_call(&mut self, turn: &mut Turn<'_>, session: SessionId, request: RequestId, what: Again, missed: bool) {
+        let limits = &self.config.limits;
+        let Some(caller) = self.sessions.get_mut(session) else {
+            return;
+        };
+        let full = caller.parked.len() >= limits.parked_calls_max
+            || caller.parked_bytes.saturating_add(what.payload.bytes().len()) > limits.parked_bytes_max;
+        if full {
+            let details =
+                because("too many calls wait for the procedure of an earlier one (settings parked_calls_max, parked_bytes_max)");
+            return self.refuse(turn, session, code::CALL, request, error_uri::UNAVAILABLE, details);
+        }
+        let wait = missed.then(|| self.dealer.barriers.join());
+        caller.park(ParkedCall {
+            request,
+            what,
+            wait,
+            retried: false,
+        });
+        self.dealer.barriers.waiting.insert(session);
+        self.stats.calls += 1;
+        self.stats.calls_parked += 1;
+    }
+
+    /// The registration that a CALL of `procedure` goes to.
+    ///
+    /// One whose callee is a session of this node counts only while that session may be invoked: UNREGISTER and the end of a
+    /// session take effect here before the log says so.
+    pub(super) fn find(&self, procedure: &Uri) -> Option<Found> {
+        let registration = Registry::lookup(&self.registry, procedure)?;
+        let callee = *registration.callees.first()?;
+        let found = Found {
+            registration: registration.id,
+            callee,
+            index: registration.index,
+        };
+        if callee.node == self.me && !self.sessions.may_be_invoked(callee.session, registration.id) {
+            return None;
+        }
+        Some(found)
+    }
+
+    /// Sends a call to its callee.
+    pub(super) fn route(
+        &mut self,
+        turn: &mut Turn<'_>,
+        session: SessionId,
+        request: RequestId,
+        what: Again,
+        found: Found,
+        retried: bool,
+    ) {
+        if !self.has_lease(turn.now) {
+            return self.refuse(
+                turn,
+                session,
+                code::CALL,
+                request,
+                error_uri::NO_AVAILABLE_CALLEE,
+                reason("no_lease"),
+            );
+        }
+        let Callee { node, session: callee } = found.callee;
+        let call = if node == self.me {
+            let caller = Caller::Local { session, request };
+            let Some(invocation) = self.invoke(turn, callee, found.registration, caller, Dict::new(), what.payload) else {
+                return;
+            };
+            Call::Local { callee, invocation }
+        } else if self.peers.contains(&node) {
+            let call = self.dealer.next_call();
+            let (registration, index, payload) = (found.registration, found.index, what.payload.clone());
+            let frame = PeerFrame::Invoke {
+                call,
+                registration,
+                callee,
+                index,
+                details: Dict::new(),
+                payload,
+            };
+            turn.forward(node, session, frame);
+            self.stats.invocations_forwarded += 1;
+            self.dealer.outgoing.insert((node, call), (session, request));
+            Call::Remote {
+                node,
+                call,
+                again: (!retried).then_some(what),
+            }
+        } else {
+            // Nothing was delivered, so this is not the loss of a call under way.
+            return self.refuse(
+                turn,
+                session,
+                code::CALL,
+                request,
+                error_uri::NO_AVAILABLE_CALLEE,
+                reason("no_link"),
+            );
+        };
+        if let Some(caller) = self.sessions.get_mut(session) {
+            caller.calls.insert(request, call);
+        }
+    }
+
+    /// Sends an INVOCATION to a session of this node; `None` if it is not here.
+    pub(super) fn invoke(
+        &mut self,
+        turn: &mut Turn<'_>,
+        callee: SessionId,
+        registration: RegistrationId,
+        caller: Caller,
+        mut details: Dict,
+        payload: Payload,
+    ) -> Option<RequestId> {
+        let session = self.sessions.get_mut(callee)?;
+        let request = session.next_invocation();
+        session.invocations.insert(request, Invocation { caller });
+        if self.config.fence_details {
+            let epoch = u64::from(self.me.epoch);
+            details.set(
+                "_fence",
+                Dict::new().with("registration", registration.get()).with("epoch", epoch),
+            );
+        }
+        turn.send(
+            callee,
+            Message::Invocation {
+                request,
+                registration,
+                details,
+                payload,
+            },
+        );
+        self.stats.invocations += 1;
+        Some(request)
+    }
+
+    pub(in crate::router) fn on_yield(
+        &mut self,
+        turn: &mut Turn<'_>,
+        callee: SessionId,
+        request: RequestId,
+        options: &Dict,
+        payload: Payload,
+    ) {
+        if options.bool("progress") == Some(true) && self.is_open_invocation(callee, request) {
+            self.stats.dropped_progress += 1;
+            return;
+        }
+        if let Some(invocation) = self.end_invocation(turn, callee, request) {
+            self.answer(turn, callee, invocation.caller, Answer::Result { payload });
+        }
+    }
+
+    pub(in crate::router) fn on_callee_error(
+        &mut self,
+        turn: &mut Turn<'_>,
+        callee: SessionId,
+        request: RequestId,
+        details: Dict,
+        error: Uri,
+        payload: Payload,
+    ) {
+        if let Some(invocation) = self.end_invocation(turn, callee, request) {
+            self.answer(turn, callee, invocation.caller, Answer::Error { details, error, payload });
+        }
+    }
+
+    fn is_open_invocation(&self, callee: SessionId, request: RequestId) -> bool {
+        self.sessions
+            .get(callee)
+            .is_some_and(|s| s.invocations.contains_key(&request))
+    }
+
+    /// Takes out the invocation that a callee answers.
+    ///
+    /// Spec: an answer to an invocation that was never issued breaks the protocol; one to an invocation that has ended (its
+    /// caller left, its caller's node was lost, a second answer) is the callee's innocent race and is dropped.
+    fn end_invocation(&mut self, turn: &mut Turn<'_>, callee: SessionId, request: RequestId) -> Option<Invocation> {
+        let session = self.sessions.get_mut(callee)?;
+        let open = session.invocations.remove(&request);
+        if open.is_none() {
+            if request.get() > session.last_invocation {
+                self.abort(
+                    turn,
+                    callee,
+                    "YIELD or ERROR answers an invocation that this session was never sent",
+                );
+            } else {
+                self.stats.dropped_late_answers += 1;
+            }
+        }
+        open
+    }
+
+    /// Hands a callee's final answer to the caller, whose record ends here or on its node.
+    pub(super) fn answer(&mut self, turn: &mut Turn<'_>, callee: SessionId, caller: Caller, answer: Answer) {
+        match caller {
+            Caller::Local { session, request } => {
+                if let Some(caller) = self.sessions.get_mut(session) {
+                    caller.calls.remove(&request);
+                    self.conclude(turn, session, request, answer);
+                }
+            }
+            Caller::Remote { node, call } => {
+                self.dealer.incoming.remove(&(node, call));
+                let frame = match answer {
+                    Answer::Result { payload } => PeerFrame::Result {
+                        call,
+                        details: Dict::new(),
+                        payload,
+                    },
+                    Answer::Error { details, error, payload } => PeerFrame::Error {
+                        call,
+                        details,
+                        error,
+                        payload,
+                    },
+                };
+                turn.forward(node, callee, frame);
+            }
+        }
+    }
+
+    /// Tells a caller of this node the final answer of a call whose record was just taken out.
+    pub(super) fn conclude(&mut self, turn: &mut Turn<'_>, session: SessionId, request: RequestId, answer: Answer) {
+        let message = match answer {
+            Answer::Result { payload } => {
+                self.stats.results += 1;
+                Message::Result {
+                    request,
+                    details: Dict::new(),
+                    payload,
+                }
+            }
+            Answer::Error { details, error, payload } => {
+                self.stats.call_errors += 1;
+                Message::Error {
+                    request_type: code::CALL,
+                    request,
+                    details,
+                    error,
+                    payload,
+                }
+            }
+        };
+        turn.send(session, message);
+    }
+}

@@ -1,0 +1,31 @@
+//! How sessions come and go.
+//!
+//! Invariant: there is one way out. GOODBYE, ABORT, a lost transport and a kill all end here, and a second end is none.
+
+use super::{Op, Realm, SessionInfo, turn::Turn};
+use crate::wamp::SessionId;
+
+impl Realm {
+    pub(super) fn on_session_joined(&mut self, turn: &mut Turn<'_>, session: SessionId, info: SessionInfo) {
+        let (authid, authrole) = (info.authid.clone(), info.authrole.clone());
+        if self.sessions.add(session, info) {
+            turn.propose(Op::SessionJoined {
+                session,
+                authid,
+                authrole,
+            });
+        }
+    }
+
+    /// Takes a session out: settles its calls both ways, its subscriptions and registrations, and tells the cluster.
+    pub(super) fn detach(&mut self, turn: &mut Turn<'_>, session: SessionId) {
+        if self.sessions.get(session).is_none() {
+            return;
+        }
+        self.detach_dealer(turn, session);
+        self.detach_broker(turn, session);
+        self.sessions.remove(session);
+        // Also takes its registrations away everywhere, and any REGISTER of it that is still on its way.
+        turn.propose(Op::SessionGone { session });
+    }
+}

@@ -1,0 +1,50 @@
+//! What two nodes say to each other about calls and events of one realm.
+//!
+//! Spec: none (WAMP leaves router-to-router open). Every frame travels on the lane of its source session, so WAMP's pairwise
+//! orders hold. A frame names its link's two node lives implicitly: a link belongs to exactly one pair of [`super::NodeRef`]s and
+//! ends with either, so a frame never crosses an epoch.
+
+use super::LogIndex;
+use crate::wamp::{Dict, Payload, PublicationId, RegistrationId, SessionId, Uri};
+
+/// A call's number at the node of its caller; unique in that node's life and realm.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct CallId(pub u64);
+
+/// A message between the cores of one realm on two nodes.
+#[derive(Clone, Debug, PartialEq)]
+pub enum PeerFrame {
+    /// Caller's node to callee's node: start an invocation of `callee`'s `registration`.
+    ///
+    /// `index` is the log index at which the registration came to be: an owner whose log is behind parks the frame.
+    Invoke {
+        call: CallId,
+        registration: RegistrationId,
+        callee: SessionId,
+        index: LogIndex,
+        details: Dict,
+        payload: Payload,
+    },
+    /// Callee's node to caller's node: the final result.
+    Result { call: CallId, details: Dict, payload: Payload },
+    /// Callee's node to caller's node: the final error.
+    Error {
+        call: CallId,
+        details: Dict,
+        error: Uri,
+        payload: Payload,
+    },
+    /// Callee's node to caller's node: nothing was delivered, the route is stale. The caller's node may look up again, once.
+    Nack { call: CallId },
+    /// Caller's node to callee's node: the caller is gone; whatever the callee answers is dropped.
+    Forget { call: CallId },
+    /// Publisher's node to a node with interest: one copy, whatever the number of subscribers there.
+    Event {
+        publication: PublicationId,
+        topic: Uri,
+        publisher: SessionId,
+        exclude_me: bool,
+        details: Dict,
+        payload: Payload,
+    },
+}

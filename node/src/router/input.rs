@@ -1,0 +1,63 @@
+//! Everything that can happen to a realm.
+
+use std::time::Instant;
+
+use super::{LogIndex, NodeRef, Op, PeerFrame};
+use crate::wamp::{Message, SessionId, Uri};
+
+/// Who a session is, fixed at WELCOME.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SessionInfo {
+    /// The authenticated name.
+    pub authid: String,
+    /// The role it acts in.
+    pub authrole: String,
+    /// How it was authenticated (`anonymous`, `ticket`, …).
+    pub authmethod: String,
+    /// Who authenticated it (`static`, `dynamic`, …).
+    pub authprovider: String,
+    /// The features it announced, as `role.feature` (`caller.progressive_call_results`), sorted.
+    pub features: Vec<String>,
+}
+
+/// How a read barrier ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BarrierOutcome {
+    /// Everything committed anywhere before the barrier started is applied here.
+    Passed,
+    /// No quorum answered in time: what this node knows may be stale.
+    Failed,
+}
+
+/// Something that happened. The realm appends its consequences to the effect list.
+#[derive(Clone, Debug)]
+pub enum Input {
+    /// A session was established on this node; its WELCOME is already in its outbox.
+    SessionJoined { session: SessionId, info: SessionInfo },
+    /// An established session of this node sent a legal message (never HELLO, GOODBYE, ABORT, AUTHENTICATE).
+    Message { session: SessionId, message: Message },
+    /// A session of this node is over: GOODBYE, ABORT, lost transport or killed. The one way out.
+    SessionGone { session: SessionId },
+    /// The committed log reached `index`, and `op`, proposed by the node life `by`, is to be applied.
+    Applied { index: LogIndex, by: NodeRef, op: Op },
+    /// The committed log says that this node life is over (fenced or left): its rows and registrations go.
+    NodeFenced { index: LogIndex, node: NodeRef },
+    /// The log is applied up to `index`; frames that waited for it can go on.
+    AppliedTo { index: LogIndex },
+    /// The read barrier that [`super::Effect::Barrier`] asked for ended.
+    Barrier { outcome: BarrierOutcome },
+    /// Every linked node knows this node's interest in the topic that was announced under `ticket`.
+    InterestAcked { ticket: u64 },
+    /// A link to a node life is up: its interest follows.
+    PeerUp { node: NodeRef },
+    /// The link to that node life ended: open calls over it finish now, its interest is forgotten.
+    PeerDown { node: NodeRef },
+    /// A linked node began (`true`) or ceased (`false`) to want events of these topics.
+    PeerInterest { node: NodeRef, changes: Vec<(Uri, bool)> },
+    /// A linked node said something.
+    Peer { from: NodeRef, frame: PeerFrame },
+    /// This node may start invocations of `single` registrations until then (DESIGN §4.1).
+    Lease { until: Instant },
+    /// Time passed; [`super::Realm::next_deadline`] said when to send it.
+    Tick,
+}

@@ -1,0 +1,268 @@
+//! A walk over every index of a realm. Slow; for tests and the simulator, after every input.
+
+use std::collections::BTreeSet;
+
+use super::{
+    Realm,
+    broker::Interest,
+    session_table::{Call, Caller, Held, Session},
+    timers::Timer,
+};
+use crate::wamp::SessionId;
+
+/// Fails the walk with a message.
+macro_rules! demand {
+    ($what:expr, $($text:tt)+) => {
+        if !$what {
+            return Err(format!($($text)+));
+        }
+    };
+}
+
+impl Realm {
+    /// Checks that all records and indices agree.
+    ///
+    /// # Errors
+    /// Says what disagrees; the realm is broken.
+    pub fn check_invariants(&self) -> Result<(), String> {
+        self.registry.check()?;
+        let mut timers = 0;
+        let mut calls_out = 0;
+        let mut calls_in = 0;
+        for id in self.sessions.ids() {
+            let Some(session) = self.sessions.get(id) else { continue };
+            self.check_caller(id, session, &mut calls_out)?;
+            self.check_callee(id, session, &mut calls_in, &mut timers)?;
+            self.check_subscriber(id, session)?;
+        }
+        demand!(
+            calls_out == self.dealer.outgoing.len(),
+            "an outgoing call has no record at its caller"
+        );
+        demand!(calls_in == self.dealer.incoming.len(), "an incoming call has no invocation");
+        for id in &self.dealer.barriers.waiting {
+            demand!(self.sessions.get(*id).is_some(), "{id} waits for a barrier and is gone");
+        }
+        self.check_parked_invokes(&mut timers)?;
+        self.check_topics(&mut timers)?;
+        if let Some(at) = self.dealer.barriers.running {
+            demand!(self.timers.contains(at, Timer::Barrier), "the running barrier has no timer");
+            timers += 1;
+        }
+        demand!(
+            timers == self.timers.len(),
+            "{} timers are set and {timers} have a record",
+            self.timers.len()
+        );
+        Ok(())
+    }
+
+    fn check_caller(&self, id: SessionId, session: &Session, calls_out: &mut usize) -> Result<(), String> {
+        for (request, call) in &session.calls {
+            match call {
+                Call::Local { callee, invocation } => {
+                    let record = self.sessions.get(*callee).and_then(|s| s.invocations.get(invocation));
+                    let expected = Caller::Local {
+                        session: id,
+                        request: *request,
+                    };
+                    demand!(
+                        record.is_some_and(|i| i.caller == expected),
+                        "call {request} of {id} has no invocation"
+                    );
+                }
+                Call::Remote { node, call, again: _ } => {
+                    *calls_out += 1;
+                    demand!(
+                        self.peers.contains(node),
+                        "call {request} of {id} is with a node without a link"
+                    );
+                    let indexed = self.dealer.outgoing.get(&(*node, *call));
+                    demand!(indexed == Some(&(id, *request)), "call {request} of {id} is not indexed");
+                }
+            }
+        }
+        let parked: Vec<u64> = session.parked.iter().map(|p| p.what.order).collect();
+        demand!(parked.is_sorted(), "parked calls of {id} are out of order");
+        let distinct: BTreeSet<_> = session
+            .parked
+            .iter()
+            .map(|p| p.request)
+            .chain(session.calls.keys().copied())
+            .collect();
+        demand!(
+            distinct.len() == session.parked.len() + session.calls.len(),
+            "{id} has two open calls of one request id"
+        );
+        let bytes: usize = session.parked.iter().map(|p| p.what.payload.bytes().len()).sum();
+        demand!(bytes == session.parked_bytes, "parked bytes of {id} are miscounted");
+        let waits = self.dealer.barriers.waiting.contains(&id);
+        demand!(
+            waits != session.parked.is_empty(),
+            "{id} has parked calls and does not wait, or the reverse"
+        );
+        Ok(())
+    }
+
+    fn check_callee(&self, id: SessionId, session: &Session, calls_in: &mut usize, timers: &mut usize) -> Result<(), String> {
+        for (request, invocation) in &session.invocations {
+            demand!(
+                request.get() <= session.last_invocation,
+                "invocation {request} of {id} was never issued"
+            );
+            match invocation.caller {
+                Caller::Local {
+                    session: caller,
+                    request: call,
+                } => {
+                    let record = self.sessions.get(caller).and_then(|s| s.calls.get(&call));
+                    let there =
+                        matches!(record, Some(Call::Local { callee, invocation }) if *callee == id && invocation == request);
+                    demand!(there, "invocation {request} of {id} has no call");
+                }
+                Caller::Remote { node, call } => {
+                    *calls_in += 1;
+                    demand!(
+                        self.peers.contains(&node),
+                        "invocation {request} of {id} is for a node without a link"
+                    );
+                    let indexed = self.dealer.incoming.get(&(node, call));
+                    demand!(
+                        indexed == Some(&(id, *request)),
+                        "invocation {request} of {id} is not indexed"
+                    );
+                }
+            }
+        }
+        for (request, registering) in &session.registering {
+            *timers += 1;
+            let timer = Timer::Register(id, *request);
+            demand!(
+                self.timers.contains(registering.deadline, timer),
+                "REGISTER {request} of {id} has no timer"
+            );
+        }
+        for (registration, held) in &session.registrations {
+            if let Held::Leaving {
+                waiting: Some((_, deadline)),
+            } = held
+            {
+                *timers += 1;
+                let timer = Timer::Unregister(id, *registration);
+                demand!(
+                    self.timers.contains(*deadline, timer),
+                    "UNREGISTER of {registration} of {id} has no timer"
+                );
+            }
+            let row = self.registry.registration(*registration);
+            let there = row.is_some_and(|r| r.callees.iter().any(|c| c.node == self.me && c.session == id));
+            demand!(there, "{id} holds {registration}, which the registry does not have");
+        }
+        Ok(())
+    }
+
+    fn check_subscriber(&self, id: SessionId, session: &Session) -> Result<(), String> {
+        for (subscription, subscribed) in &session.subscriptions {
+            let topic = self.broker.by_id.get(subscription).and_then(|t| self.broker.topics.get(t));
+            let Some(topic) = topic else {
+                return Err(format!("{subscription} of {id} has no topic"));
+            };
+            let list = if subscribed.waiting.is_empty() {
+                &topic.active
+            } else {
+                &topic.pending
+            };
+            demand!(
+                list.get(&subscribed.order) == Some(&id),
+                "{subscription} of {id} is not in its topic's list"
+            );
+        }
+        Ok(())
+    }
+
+    fn check_topics(&self, timers: &mut usize) -> Result<(), String> {
+        demand!(
+            self.broker.topics.len() == self.broker.by_id.len(),
+            "a subscription id has no topic"
+        );
+        let mut subscribers = 0;
+        let mut tickets = 0;
+        for (uri, topic) in &self.broker.topics {
+            demand!(
+                self.broker.by_id.get(&topic.id) == Some(uri),
+                "topic {uri} is not indexed by its id"
+            );
+            demand!(
+                !topic.active.is_empty() || !topic.pending.is_empty(),
+                "topic {uri} has no subscriber"
+            );
+            subscribers += topic.active.len() + topic.pending.len();
+            let waited_for = match topic.interest {
+                Interest::Confirmed => false,
+                Interest::Announced { ticket, deadline } => {
+                    tickets += 1;
+                    demand!(
+                        self.broker.tickets.get(&ticket) == Some(uri),
+                        "the ticket of {uri} is not indexed"
+                    );
+                    if let Some(at) = deadline {
+                        *timers += 1;
+                        demand!(
+                            self.timers.contains(at, Timer::Interest(topic.id)),
+                            "the interest in {uri} has no timer"
+                        );
+                    }
+                    deadline.is_some()
+                }
+            };
+            demand!(
+                waited_for != topic.pending.is_empty(),
+                "subscribers of {uri} wait without a deadline, or the reverse"
+            );
+        }
+        demand!(tickets == self.broker.tickets.len(), "a ticket has no topic");
+        let of_sessions: usize = self
+            .sessions
+            .ids()
+            .iter()
+            .filter_map(|id| self.sessions.get(*id))
+            .map(|s| s.subscriptions.len())
+            .sum();
+        demand!(subscribers == of_sessions, "a topic lists a session that is not subscribed");
+        let wants: usize = self.broker.interested.values().map(BTreeSet::len).sum();
+        let wanted: usize = self.broker.wanted_by.values().map(BTreeSet::len).sum();
+        demand!(wants == wanted, "the interest of nodes is indexed one way only");
+        for node in self.broker.wanted_by.keys() {
+            demand!(self.peers.contains(node), "interest of {node:?}, which has no link");
+        }
+        Ok(())
+    }
+
+    fn check_parked_invokes(&self, timers: &mut usize) -> Result<(), String> {
+        let parked = &self.dealer.parked;
+        let (mut count, mut bytes) = (0, 0);
+        for (callee, queue) in &parked.by_callee {
+            count += queue.len();
+            bytes += queue.iter().map(|p| p.invoke.payload.bytes().len()).sum::<usize>();
+            let Some(first) = queue.front() else {
+                return Err(format!("an empty queue of invocations for {callee}"));
+            };
+            *timers += 1;
+            demand!(
+                self.timers.contains(first.deadline, Timer::Invoke(*callee)),
+                "invocations for {callee} have no timer"
+            );
+            for waiting in queue {
+                demand!(
+                    self.peers.contains(&waiting.invoke.from),
+                    "an invocation for {callee} waits for a lost node"
+                );
+            }
+        }
+        demand!(
+            count == parked.count && bytes == parked.bytes,
+            "parked invocations are miscounted"
+        );
+        Ok(())
+    }
+}

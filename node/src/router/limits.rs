@@ -1,0 +1,56 @@
+//! How much a realm holds for one session or one link, and how long it waits.
+
+use std::time::Duration;
+
+/// Bounds of a realm. Each default is meant for thousands of sessions on one small machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RealmLimits {
+    /// Open calls of one session, parked ones included; beyond, a CALL is answered `wamp.error.unavailable`.
+    ///
+    /// Too small: busy callers are refused. Too large: one caller can fill a callee's outbox.
+    pub open_calls_max: usize,
+    /// CALLs of one session that may wait behind a lookup that missed.
+    pub parked_calls_max: usize,
+    /// Payload bytes of these.
+    pub parked_bytes_max: usize,
+    /// Invocations from other nodes that may wait for this node's log, all links together; beyond, they are refused as stale.
+    pub parked_invokes_max: usize,
+    /// Payload bytes of these.
+    pub parked_invokes_bytes_max: usize,
+    /// Registrations of one session, REGISTERs under way included; beyond, `wamp.error.unavailable`.
+    pub registrations_max: usize,
+    /// Subscriptions of one session; beyond, `wamp.error.unavailable`.
+    pub subscriptions_max: usize,
+    /// SUBSCRIBEs of one session for one topic that may wait for their answer at once.
+    pub subscribes_waiting_max: usize,
+    /// How long a REGISTER waits for the log before its outcome is called unknown.
+    pub register_wait: Duration,
+    /// How long UNREGISTERED waits for the log; the removal on this node does not wait.
+    pub unregister_wait: Duration,
+    /// How long SUBSCRIBED waits for every linked node. The links reset a peer well before.
+    pub subscribe_wait: Duration,
+    /// How long a read barrier may take before it counts as failed.
+    pub barrier_wait: Duration,
+    /// How long an invocation from another node waits for this node's log.
+    pub invoke_wait: Duration,
+}
+
+impl Default for RealmLimits {
+    fn default() -> Self {
+        Self {
+            open_calls_max: 16_384,
+            parked_calls_max: 1_024,
+            parked_bytes_max: 4 << 20,
+            parked_invokes_max: 4_096,
+            parked_invokes_bytes_max: 16 << 20,
+            registrations_max: 65_536,
+            subscriptions_max: 65_536,
+            subscribes_waiting_max: 1_024,
+            register_wait: Duration::from_secs(10),
+            unregister_wait: Duration::from_secs(1),
+            subscribe_wait: Duration::from_secs(5),
+            barrier_wait: Duration::from_secs(1),
+            invoke_wait: Duration::from_secs(5),
+        }
+    }
+}

@@ -1,0 +1,64 @@
+//! The pure core: one [`Realm`] is a dealer, a broker and the realm's part of the replicated registry.
+//!
+//! Owns: who gets what. No socket, task, clock or randomness: everything that can happen is an [`Input`], everything the core can
+//! ask for is an [`Effect`], time and seed come in. The same seed and inputs give the same effects. A realm shares nothing with
+//! another realm. To the core a remote node is one more peer: calls and events travel to it as [`PeerFrame`]s.
+//!
+//! Start reading at [`input`] and [`effect`], then [`realm`], then `dealer/` and `broker/`, one verb per file.
+
+pub mod effect;
+pub mod features;
+pub mod frame;
+pub mod input;
+pub mod limits;
+pub mod op;
+pub mod realm;
+pub mod registry;
+pub mod stats;
+
+mod broker;
+mod dealer;
+mod detach;
+mod ids;
+mod inspect;
+mod invariants;
+mod peers;
+mod session_table;
+mod timers;
+mod turn;
+
+#[cfg(test)]
+mod cluster_test;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
+
+pub use effect::Effect;
+pub use features::announced_roles;
+pub use frame::PeerFrame;
+pub use input::{BarrierOutcome, Input, SessionInfo};
+pub use limits::RealmLimits;
+pub use op::{MatchPolicy, Op, OpOutcome, Origin};
+pub use realm::{Realm, RealmConfig, RequestIdCheck};
+pub use registry::Registry;
+pub use stats::Stats;
+
+// The type of a setting of `RealmConfig`.
+pub use crate::wamp::UriCheck;
+
+/// A node's slot: a small number that names a member of the cluster, 1..=4095. Reused only under a new [`NodeRef::epoch`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Slot(pub u16);
+
+/// One life of a node: its slot and the epoch it got when it joined. An epoch of a slot is never reused, 1..=32767.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct NodeRef {
+    /// Which member.
+    pub slot: Slot,
+    /// Which life of it.
+    pub epoch: u32,
+}
+
+/// The index of an entry in the committed log; 0 before the first.
+pub type LogIndex = u64;

@@ -1,0 +1,86 @@
+//! What a node asks the committed log to change in one realm, and what comes of it.
+
+use super::NodeRef;
+use crate::wamp::{RegistrationId, RequestId, SessionId, Uri};
+
+/// How the URI of a registration or subscription is compared. Spec: advanced profile, "Pattern-based Registrations/Subscriptions".
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum MatchPolicy {
+    /// Equality.
+    Exact,
+    /// Leading characters.
+    Prefix,
+    /// Component by component, an empty one matches any one.
+    Wildcard,
+}
+
+impl MatchPolicy {
+    /// Its number in id hashes and snapshots; never changes.
+    pub const fn code(self) -> u8 {
+        match self {
+            Self::Exact => 0,
+            Self::Prefix => 1,
+            Self::Wildcard => 2,
+        }
+    }
+
+    /// The policy with that number.
+    pub const fn from_code(code: u8) -> Option<Self> {
+        match code {
+            0 => Some(Self::Exact),
+            1 => Some(Self::Prefix),
+            2 => Some(Self::Wildcard),
+            _ => None,
+        }
+    }
+}
+
+/// The node life and log position an [`Op`] comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Origin {
+    /// The node whose session asked for it.
+    pub node: NodeRef,
+}
+
+/// One replicated change of a realm. Applied in log order on every node; a pure function of registry and op.
+///
+/// Every op belongs to the node life that proposed it. Ops of one node are applied in the order in which it proposed them.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Op {
+    /// A session joined (session index).
+    SessionJoined {
+        session: SessionId,
+        authid: String,
+        authrole: String,
+    },
+    /// A session is gone: its row and all its registrations go.
+    SessionGone { session: SessionId },
+    /// REGISTER. Refused if an exact `single` registration of the procedure exists.
+    Register {
+        session: SessionId,
+        request: RequestId,
+        procedure: Uri,
+        policy: MatchPolicy,
+    },
+    /// UNREGISTER of a registration the session holds. `request` is `None` where nobody waits for the outcome.
+    Unregister {
+        session: SessionId,
+        request: Option<RequestId>,
+        registration: RegistrationId,
+    },
+}
+
+/// What applying an [`Op`] did.
+#[derive(Clone, Debug, PartialEq)]
+pub enum OpOutcome {
+    /// The change was made.
+    Done,
+    /// The procedure is now registered under this id.
+    Registered(RegistrationId),
+    /// The procedure has a registration that does not share.
+    AlreadyExists,
+    /// Nothing of that name is there.
+    NotFound,
+    /// The op comes from a node life that is over; nothing was changed.
+    Fenced,
+}

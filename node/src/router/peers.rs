@@ -1,0 +1,92 @@
+//! Other nodes: their links, their frames, their end.
+//!
+//! Invariants: nothing is taken from or sent to a node life without a link that is up; the end of a link or of a node life ends
+//! everything that was open with it, once.
+
+use super::{
+    LogIndex, NodeRef, PeerFrame, Realm,
+    dealer::{Answer, Invoke},
+    turn::Turn,
+};
+
+impl Realm {
+    pub(super) fn on_peer_up(&mut self, node: NodeRef) {
+        self.peers.insert(node);
+    }
+
+    pub(super) fn on_peer_down(&mut self, turn: &mut Turn<'_>, node: NodeRef) {
+        self.peers.remove(&node);
+        self.detach_node_from_dealer(turn, node);
+        self.broker.forget_node(node);
+    }
+
+    /// The log says that a node life is over: its rows go, and with them whatever was open with it.
+    pub(super) fn on_node_fenced(&mut self, turn: &mut Turn<'_>, index: LogIndex, node: NodeRef) {
+        self.applied = self.applied.max(index.saturating_sub(1));
+        self.registry.fence(node);
+        if node == self.me {
+            // This node's own life is over; the shell ends its sessions. Until then nothing here is invoked any more.
+            self.settle_registrations(turn.effects);
+        } else {
+            self.on_peer_down(turn, node);
+        }
+    }
+
+    pub(super) fn on_frame(&mut self, turn: &mut Turn<'_>, from: NodeRef, frame: PeerFrame) {
+        if !self.peers.contains(&from) {
+            self.stats.dropped_unlinked += 1;
+            return;
+        }
+        match frame {
+            PeerFrame::Invoke {
+                call,
+                registration,
+                callee,
+                index,
+                details,
+                payload,
+            } => {
+                self.on_invoke(
+                    turn,
+                    Invoke {
+                        from,
+                        call,
+                        registration,
+                        callee,
+                        index,
+                        details,
+                        payload,
+                    },
+                );
+            }
+            // RESULT.Details is the router's to fill, and nothing that would go in is announced.
+            PeerFrame::Result {
+                call,
+                details: _,
+                payload,
+            } => self.on_remote_answer(turn, from, call, Answer::Result { payload }),
+            PeerFrame::Error {
+                call,
+                details,
+                error,
+                payload,
+            } => {
+                self.on_remote_answer(turn, from, call, Answer::Error { details, error, payload });
+            }
+            PeerFrame::Nack { call } => self.on_nack(turn, from, call),
+            PeerFrame::Forget { call } => self.on_forget(turn, from, call),
+            PeerFrame::Event {
+                publication,
+                topic,
+                publisher,
+                exclude_me,
+                details,
+                payload,
+            } => {
+                // Delivered here only: its publisher's node sends one copy to every node that wants it.
+                let exclude = exclude_me.then_some(publisher);
+                self.deliver(turn, &topic, publication, exclude, details, payload);
+            }
+        }
+    }
+}

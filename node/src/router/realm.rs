@@ -1,0 +1,307 @@
+//! One realm: where inputs enter and effects leave.
+//!
+//! Invariants: an input is handled whole before the next; a session that broke the protocol is gone at once, whatever it still
+//! sends; at most one read barrier runs.
+
+use std::{collections::BTreeSet, time::Instant};
+
+use super::{
+    Effect, Input, LogIndex, NodeRef, RealmLimits, Registry, Stats, broker::Broker, dealer::Dealer, ids::IdSource,
+    session_table::RequestIdVerdict, session_table::SessionTable, timers::Timer, timers::Timers, turn::Turn, turn::because,
+};
+use crate::wamp::{Dict, Message, Payload, RequestId, SessionId, Uri, UriCheck, error_uri, message::code};
+
+/// How strictly the request ids of clients are checked (setting `request_id_check`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum RequestIdCheck {
+    /// 1, 2, 3 … as the specification says; anything else ends the session.
+    #[default]
+    Strict,
+    /// Any id that is not in flight; one that is ends the session.
+    Lenient,
+    /// Any id; a request whose id is in flight is refused, since its answer could not be told apart.
+    Off,
+}
+
+/// What a realm is built from.
+#[derive(Clone, Debug)]
+pub struct RealmConfig {
+    /// Its name.
+    pub name: Uri,
+    /// Seed of publication ids: different on every node and at every start.
+    pub seed: u64,
+    /// Key of the subscription id hash, fixed when the cluster is initialised, equal on every node.
+    pub id_key: [u8; 16],
+    /// How request ids are checked.
+    pub request_id_check: RequestIdCheck,
+    /// How URIs are checked.
+    pub uri_check: UriCheck,
+    /// Puts `_fence`, registration id and epoch, into INVOCATION.Details, so that a callee can guard side effects.
+    pub fence_details: bool,
+    /// Its bounds.
+    pub limits: RealmLimits,
+}
+
+impl RealmConfig {
+    /// A realm with default settings.
+    pub fn new(name: Uri, seed: u64, id_key: [u8; 16]) -> Self {
+        Self {
+            name,
+            seed,
+            id_key,
+            request_id_check: RequestIdCheck::default(),
+            uri_check: UriCheck::default(),
+            fence_details: false,
+            limits: RealmLimits::default(),
+        }
+    }
+}
+
+/// The pure core of one realm on one node.
+#[derive(Debug)]
+pub struct Realm {
+    pub(super) config: RealmConfig,
+    pub(super) me: NodeRef,
+    pub(super) registry: Registry,
+    /// Everything up to this index is applied.
+    pub(super) applied: LogIndex,
+    pub(super) lease_until: Option<Instant>,
+    pub(super) sessions: SessionTable,
+    /// Node lives with a link that is up.
+    pub(super) peers: BTreeSet<NodeRef>,
+    pub(super) dealer: Dealer,
+    pub(super) broker: Broker,
+    pub(super) ids: IdSource,
+    pub(super) timers: Timers,
+    pub(super) stats: Stats,
+}
+
+impl Realm {
+    /// An empty realm on the node life `me`.
+    pub fn new(config: RealmConfig, me: NodeRef) -> Self {
+        let ids = IdSource::new(config.seed, config.id_key, config.name.clone());
+        Self {
+            config,
+            me,
+            registry: Registry::default(),
+            applied: 0,
+            lease_until: None,
+            sessions: SessionTable::default(),
+            peers: BTreeSet::new(),
+            dealer: Dealer::default(),
+            broker: Broker::default(),
+            ids,
+            timers: Timers::default(),
+            stats: Stats::default(),
+        }
+    }
+
+    /// Applies one input; appends its consequences to `effects` in delivery order.
+    pub fn handle(&mut self, now: Instant, input: Input, effects: &mut Vec<Effect>) {
+        let turn = &mut Turn { now, effects };
+        match input {
+            Input::SessionJoined { session, info } => self.on_session_joined(turn, session, info),
+            Input::Message { session, message } => self.on_message(turn, session, message),
+            Input::SessionGone { session } => self.detach(turn, session),
+            Input::Applied { index, by, op } => self.on_applied(turn, index, by, op),
+            Input::NodeFenced { index, node } => self.on_node_fenced(turn, index, node),
+            Input::AppliedTo { index } => self.on_applied_to(turn, index),
+            Input::Barrier { outcome } => self.on_barrier(turn, outcome),
+            Input::InterestAcked { ticket } => self.on_interest_acked(turn, ticket),
+            Input::PeerUp { node } => self.on_peer_up(node),
+            Input::PeerDown { node } => self.on_peer_down(turn, node),
+            Input::PeerInterest { node, changes } => self.on_peer_interest(node, changes),
+            Input::Peer { from, frame } => self.on_frame(turn, from, frame),
+            Input::Lease { until } => self.lease_until = Some(until),
+            Input::Tick => self.on_tick(turn),
+        }
+        // Last, so that every lookup that missed during this input joins a barrier that starts after it.
+        self.start_wanted_barrier(turn);
+    }
+
+    /// Begins a life of this node: who it is, and the key of subscription ids. No lease is carried over from the life before.
+    ///
+    /// No session of this node may be in the realm.
+    pub fn set_identity(&mut self, me: NodeRef, id_key: [u8; 16]) {
+        self.me = me;
+        self.ids.set_key(id_key);
+        self.lease_until = None;
+    }
+
+    /// When the realm next wants [`Input::Tick`]; `None` if nothing is pending.
+    pub fn next_deadline(&self) -> Option<Instant> {
+        self.timers.next()
+    }
+
+    /// The registry of this realm as bytes; equal registries give equal bytes.
+    pub fn snapshot_registry(&self, out: &mut Vec<u8>) {
+        self.registry.write_snapshot(out);
+    }
+
+    /// Replaces the registry by a snapshot taken at `index`. Local sessions whose registrations it lacks are told by the shell.
+    ///
+    /// REGISTER and UNREGISTER of this node whose entries the snapshot has swallowed are answered. [`Input::AppliedTo`] follows.
+    ///
+    /// # Errors
+    /// The bytes are not a snapshot of a version this build knows; nothing was changed.
+    pub fn restore_registry(&mut self, index: LogIndex, bytes: &[u8], effects: &mut Vec<Effect>) -> Result<(), String> {
+        self.registry = Registry::read_snapshot(bytes)?;
+        self.applied = self.applied.max(index);
+        self.settle_registrations(effects);
+        Ok(())
+    }
+
+    fn on_message(&mut self, turn: &mut Turn<'_>, session: SessionId, message: Message) {
+        if self.sessions.get(session).is_none() {
+            self.stats.dropped_no_session += 1;
+            return;
+        }
+        match message {
+            Message::Call {
+                request,
+                options: _,
+                procedure,
+                payload,
+            } => {
+                if self.accept_request(turn, session, code::CALL, request) {
+                    self.on_call(turn, session, request, procedure, payload);
+                }
+            }
+            Message::Yield {
+                request,
+                options,
+                payload,
+            } => self.on_yield(turn, session, request, &options, payload),
+            Message::Error {
+                request_type: code::INVOCATION,
+                request,
+                details,
+                error,
+                payload,
+            } => {
+                self.on_callee_error(turn, session, request, details, error, payload);
+            }
+            Message::Publish {
+                request,
+                options,
+                topic,
+                payload,
+            } => {
+                if self.accept_request(turn, session, code::PUBLISH, request) {
+                    self.on_publish(turn, session, request, &options, topic, payload);
+                }
+            }
+            Message::Subscribe { request, options, topic } => {
+                if self.accept_request(turn, session, code::SUBSCRIBE, request) {
+                    self.on_subscribe(turn, session, request, &options, topic);
+                }
+            }
+            Message::Unsubscribe { request, subscription } => {
+                if self.accept_request(turn, session, code::UNSUBSCRIBE, request) {
+                    self.on_unsubscribe(turn, session, request, subscription);
+                }
+            }
+            Message::Register {
+                request,
+                options,
+                procedure,
+            } => {
+                if self.accept_request(turn, session, code::REGISTER, request) {
+                    self.on_register(turn, session, request, &options, procedure);
+                }
+            }
+            Message::Unregister { request, registration } => {
+                if self.accept_request(turn, session, code::UNREGISTER, request) {
+                    self.on_unregister(turn, session, request, registration);
+                }
+            }
+            // Call canceling is not announced. Choice: ignored rather than refused, as a CANCEL that comes too late is; the call
+            // goes on to its one final answer.
+            Message::Cancel { .. } => self.stats.dropped_cancels += 1,
+            Message::EventReceived { .. } => self.stats.dropped_event_received += 1,
+            Message::Error { .. } => self.abort(
+                turn,
+                session,
+                "ERROR of a client answers an INVOCATION (request type 68) only",
+            ),
+            _ => self.abort(turn, session, "a client may not send this message in an established session"),
+        }
+    }
+
+    /// Checks the id of a client's request. False: the session is gone, or the request was refused.
+    fn accept_request(&mut self, turn: &mut Turn<'_>, session: SessionId, request_type: u64, request: RequestId) -> bool {
+        let check = self.config.request_id_check;
+        let Some(verdict) = self.sessions.get_mut(session).map(|s| s.judge_request_id(request, check)) else {
+            return false;
+        };
+        match (verdict, check) {
+            (RequestIdVerdict::Fine, _) => return true,
+            (RequestIdVerdict::OutOfOrder, _) => {
+                self.abort(
+                    turn,
+                    session,
+                    "request ids must be 1, 2, 3 … without gap or repeat (setting request_id_check = \"strict\")",
+                );
+            }
+            (RequestIdVerdict::InFlight, RequestIdCheck::Off) => {
+                let details = because("a request of this id is still in flight");
+                self.refuse(turn, session, request_type, request, error_uri::INVALID_ARGUMENT, details);
+            }
+            (RequestIdVerdict::InFlight, _) => {
+                self.abort(
+                    turn,
+                    session,
+                    "a request of this id is still in flight (setting request_id_check = \"lenient\")",
+                );
+            }
+        }
+        false
+    }
+
+    /// Refuses a request with an ERROR.
+    pub(super) fn refuse(
+        &mut self,
+        turn: &mut Turn<'_>,
+        session: SessionId,
+        request_type: u64,
+        request: RequestId,
+        error: &str,
+        details: Dict,
+    ) {
+        match request_type {
+            code::CALL => self.stats.call_errors += 1,
+            _ => self.stats.refusals += 1,
+        }
+        turn.error(session, request_type, request, error, details);
+    }
+
+    /// Ends a session that broke the protocol. Everything it had goes at once; what it still sends is ignored.
+    pub(super) fn abort(&mut self, turn: &mut Turn<'_>, session: SessionId, rule: &str) {
+        self.stats.aborts += 1;
+        let reason = Uri::from(error_uri::PROTOCOL_VIOLATION);
+        let message = Message::Abort {
+            details: because(rule),
+            reason,
+            payload: Payload::EMPTY,
+        };
+        turn.effects.push(Effect::Abort { session, message });
+        self.detach(turn, session);
+    }
+
+    /// True while this node may start invocations of `single` registrations (DESIGN §4.2).
+    pub(super) fn has_lease(&self, now: Instant) -> bool {
+        self.lease_until.is_some_and(|until| now < until)
+    }
+
+    fn on_tick(&mut self, turn: &mut Turn<'_>) {
+        while let Some(timer) = self.timers.pop_due(turn.now) {
+            match timer {
+                Timer::Barrier => self.on_barrier_overdue(turn),
+                Timer::Register(session, request) => self.on_register_overdue(turn, session, request),
+                Timer::Unregister(session, registration) => self.on_unregister_overdue(turn, session, registration),
+                Timer::Interest(subscription) => self.on_interest_overdue(turn, subscription),
+                Timer::Invoke(callee) => self.on_invoke_overdue(turn, callee),
+            }
+        }
+    }
+}

@@ -1,0 +1,286 @@
+//! The realm's replicated state: registrations and the session index.
+//!
+//! Invariants: a pure function of the ops applied so far, in their order; a procedure has at most one registration per policy; a
+//! registration has at least one callee; an id is never given twice; nothing belongs to a node life that was fenced.
+
+mod snapshot;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use super::{LogIndex, MatchPolicy, NodeRef, Op, OpOutcome, Slot};
+use crate::wamp::{RegistrationId, SessionId, Uri};
+
+/// A session that answers invocations of a registration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Callee {
+    /// The node life it is connected to.
+    pub node: NodeRef,
+    /// Itself.
+    pub session: SessionId,
+}
+
+/// A procedure that can be called.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Registration {
+    /// Its id, equal on every node.
+    pub id: RegistrationId,
+    /// What it is called by.
+    pub procedure: Uri,
+    /// How a CALL's procedure is compared with it.
+    pub policy: MatchPolicy,
+    /// The log index at which it came to be.
+    pub index: LogIndex,
+    /// Who answers, in order of registration.
+    pub callees: Vec<Callee>,
+}
+
+/// A row of the session index.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SessionRow {
+    /// The node life it is connected to.
+    pub node: NodeRef,
+    /// The authenticated name.
+    pub authid: String,
+    /// The role it acts in.
+    pub authrole: String,
+}
+
+/// Registrations and sessions of one realm, on all nodes.
+#[derive(Clone, Debug, Default)]
+pub struct Registry {
+    registrations: BTreeMap<RegistrationId, Registration>,
+    exact: HashMap<Uri, RegistrationId>,
+    patterns: BTreeMap<(MatchPolicy, Uri), RegistrationId>,
+    by_callee: BTreeMap<Callee, BTreeSet<RegistrationId>>,
+    sessions: BTreeMap<SessionId, SessionRow>,
+    /// The highest epoch of each slot that is over: an op of it that is still in the log changes nothing.
+    fenced: BTreeMap<Slot, u32>,
+    /// How many registration ids were given.
+    ids_given: u64,
+}
+
+/// Registration ids are `shard 10 ‖ counter 43`; all shards map to 0 for now.
+const COUNTER_MAX: u64 = (1 << 43) - 1;
+
+impl Registry {
+    /// Applies one op of the node life `by` at `index`.
+    pub fn apply(&mut self, index: LogIndex, by: NodeRef, op: &Op) -> OpOutcome {
+        if self.fenced.get(&by.slot).is_some_and(|epoch| by.epoch <= *epoch) {
+            return OpOutcome::Fenced;
+        }
+        match op {
+            Op::SessionJoined {
+                session,
+                authid,
+                authrole,
+            } => {
+                let row = SessionRow {
+                    node: by,
+                    authid: authid.clone(),
+                    authrole: authrole.clone(),
+                };
+                self.sessions.insert(*session, row);
+                OpOutcome::Done
+            }
+            Op::SessionGone { session } => self.remove_session(Callee {
+                node: by,
+                session: *session,
+            }),
+            Op::Register {
+                session,
+                request: _,
+                procedure,
+                policy,
+            } => self.register(
+                index,
+                Callee {
+                    node: by,
+                    session: *session,
+                },
+                procedure,
+                *policy,
+            ),
+            Op::Unregister {
+                session,
+                request: _,
+                registration,
+            } => {
+                let removed = self.remove_callee(
+                    Callee {
+                        node: by,
+                        session: *session,
+                    },
+                    *registration,
+                );
+                if removed { OpOutcome::Done } else { OpOutcome::NotFound }
+            }
+        }
+    }
+
+    /// Removes everything of that node life; whatever it still has in the log changes nothing.
+    pub fn fence(&mut self, node: NodeRef) {
+        let epoch = self.fenced.entry(node.slot).or_insert(node.epoch);
+        *epoch = node.epoch.max(*epoch);
+        let over = NodeRef {
+            slot: node.slot,
+            epoch: *epoch,
+        };
+        let is_over = |n: NodeRef| n.slot == over.slot && n.epoch <= over.epoch;
+        let gone: Vec<Callee> = self.by_callee.keys().filter(|c| is_over(c.node)).copied().collect();
+        for callee in gone {
+            self.remove_registrations(callee);
+        }
+        self.sessions.retain(|_, row| !is_over(row.node));
+    }
+
+    /// The registration an exact lookup of `procedure` finds.
+    pub fn lookup(&self, procedure: &Uri) -> Option<&Registration> {
+        self.registrations.get(self.exact.get(procedure)?)
+    }
+
+    /// The registration of that id.
+    pub fn registration(&self, id: RegistrationId) -> Option<&Registration> {
+        self.registrations.get(&id)
+    }
+
+    /// All registrations, by id.
+    pub fn registrations(&self) -> impl ExactSizeIterator<Item = &Registration> {
+        self.registrations.values()
+    }
+
+    /// The registrations of one callee, by id.
+    pub fn registrations_of(&self, callee: Callee) -> impl Iterator<Item = &Registration> {
+        let ids = self.by_callee.get(&callee).into_iter().flatten();
+        ids.filter_map(|id| self.registrations.get(id))
+    }
+
+    /// All sessions of the realm, by id.
+    pub fn sessions(&self) -> impl ExactSizeIterator<Item = (SessionId, &SessionRow)> {
+        self.sessions.iter().map(|(id, row)| (*id, row))
+    }
+
+    fn register(&mut self, index: LogIndex, callee: Callee, procedure: &Uri, policy: MatchPolicy) -> OpOutcome {
+        if self.id_of(policy, procedure).is_some() {
+            return OpOutcome::AlreadyExists;
+        }
+        // 2^43 registrations are out of reach: at a million a second they last for 278 days of nothing else, and then REGISTER is refused.
+        let Some(id) = self.next_id() else {
+            return OpOutcome::AlreadyExists;
+        };
+        self.insert(Registration {
+            id,
+            procedure: procedure.clone(),
+            policy,
+            index,
+            callees: vec![callee],
+        });
+        OpOutcome::Registered(id)
+    }
+
+    fn next_id(&mut self) -> Option<RegistrationId> {
+        if self.ids_given >= COUNTER_MAX {
+            return None;
+        }
+        self.ids_given += 1;
+        RegistrationId::new(self.ids_given)
+    }
+
+    fn id_of(&self, policy: MatchPolicy, procedure: &Uri) -> Option<RegistrationId> {
+        match policy {
+            MatchPolicy::Exact => self.exact.get(procedure).copied(),
+            _ => self.patterns.get(&(policy, procedure.clone())).copied(),
+        }
+    }
+
+    fn insert(&mut self, registration: Registration) {
+        let (id, procedure) = (registration.id, registration.procedure.clone());
+        match registration.policy {
+            MatchPolicy::Exact => self.exact.insert(procedure, id),
+            policy => self.patterns.insert((policy, procedure), id),
+        };
+        for callee in &registration.callees {
+            self.by_callee.entry(*callee).or_default().insert(id);
+        }
+        self.registrations.insert(id, registration);
+    }
+
+    fn remove_session(&mut self, session: Callee) -> OpOutcome {
+        self.remove_registrations(session);
+        match self.sessions.get(&session.session) {
+            Some(row) if row.node == session.node => {
+                self.sessions.remove(&session.session);
+                OpOutcome::Done
+            }
+            _ => OpOutcome::NotFound,
+        }
+    }
+
+    fn remove_registrations(&mut self, callee: Callee) {
+        let ids: Vec<RegistrationId> = self.by_callee.get(&callee).into_iter().flatten().copied().collect();
+        for id in ids {
+            self.remove_callee(callee, id);
+        }
+    }
+
+    /// Takes `callee` off a registration, which goes with its last callee. False if it was not on it.
+    fn remove_callee(&mut self, callee: Callee, id: RegistrationId) -> bool {
+        let Some(held) = self.by_callee.get_mut(&callee) else {
+            return false;
+        };
+        if !held.remove(&id) {
+            return false;
+        }
+        if held.is_empty() {
+            self.by_callee.remove(&callee);
+        }
+        let Some(registration) = self.registrations.get_mut(&id) else {
+            return false;
+        };
+        registration.callees.retain(|c| *c != callee);
+        if !registration.callees.is_empty() {
+            return true;
+        }
+        if let Some(gone) = self.registrations.remove(&id) {
+            match gone.policy {
+                MatchPolicy::Exact => self.exact.remove(&gone.procedure),
+                policy => self.patterns.remove(&(policy, gone.procedure)),
+            };
+        }
+        true
+    }
+
+    /// Walks all indices.
+    ///
+    /// # Errors
+    /// Says which one disagrees.
+    pub(super) fn check(&self) -> Result<(), String> {
+        let mut held = 0;
+        for (id, r) in &self.registrations {
+            if *id != r.id || r.callees.is_empty() || self.id_of(r.policy, &r.procedure) != Some(*id) {
+                return Err(format!("registration {id} is not indexed by its procedure or has no callee"));
+            }
+            if id.get() > self.ids_given {
+                return Err(format!("registration {id} was never given"));
+            }
+            for callee in &r.callees {
+                held += 1;
+                if !self.by_callee.get(callee).is_some_and(|ids| ids.contains(id)) {
+                    return Err(format!("registration {id} is not indexed by its callee {callee:?}"));
+                }
+                if self.fenced.get(&callee.node.slot).is_some_and(|e| callee.node.epoch <= *e) {
+                    return Err(format!("registration {id} belongs to a fenced node life"));
+                }
+            }
+        }
+        if held != self.by_callee.values().map(BTreeSet::len).sum::<usize>() || self.by_callee.values().any(BTreeSet::is_empty) {
+            return Err("the callee index has entries without a registration".into());
+        }
+        if self.registrations.len() != self.exact.len() + self.patterns.len() {
+            return Err("the procedure index has entries without a registration".into());
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;

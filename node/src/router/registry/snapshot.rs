@@ -1,0 +1,180 @@
+//! The registry as bytes: deterministic, versioned, checked when read.
+//!
+//! Layout, integers little-endian, text as `u32` length and UTF-8: version byte; `u64` ids given; `u32` count of (slot `u16`, epoch
+//! `u32`) fenced; `u32` count of registrations (id `u64`, policy `u8`, index `u64`, procedure, `u32` count of (slot, epoch, session
+//! `u64`)); `u32` count of sessions (id `u64`, slot, epoch, authid, authrole). Maps stand in key order.
+
+use super::{COUNTER_MAX, Callee, Registration, Registry, SessionRow};
+use crate::{
+    router::{MatchPolicy, NodeRef, Slot},
+    wamp::{RegistrationId, SessionId, Uri},
+};
+
+/// The first byte of every snapshot this build writes.
+const VERSION: u8 = 1;
+
+impl Registry {
+    /// Appends the registry; equal registries give equal bytes.
+    pub fn write_snapshot(&self, out: &mut Vec<u8>) {
+        out.push(VERSION);
+        out.extend_from_slice(&self.ids_given.to_le_bytes());
+        write_len(out, self.fenced.len());
+        for (slot, epoch) in &self.fenced {
+            write_node(
+                out,
+                NodeRef {
+                    slot: *slot,
+                    epoch: *epoch,
+                },
+            );
+        }
+        write_len(out, self.registrations.len());
+        for r in self.registrations.values() {
+            out.extend_from_slice(&r.id.get().to_le_bytes());
+            out.push(r.policy.code());
+            out.extend_from_slice(&r.index.to_le_bytes());
+            write_text(out, &r.procedure);
+            write_len(out, r.callees.len());
+            for callee in &r.callees {
+                write_node(out, callee.node);
+                out.extend_from_slice(&callee.session.get().to_le_bytes());
+            }
+        }
+        write_len(out, self.sessions.len());
+        for (id, row) in &self.sessions {
+            out.extend_from_slice(&id.get().to_le_bytes());
+            write_node(out, row.node);
+            write_text(out, &row.authid);
+            write_text(out, &row.authrole);
+        }
+    }
+
+    /// Reads what [`Self::write_snapshot`] wrote.
+    ///
+    /// # Errors
+    /// The bytes are not a snapshot of a version this build knows.
+    pub fn read_snapshot(bytes: &[u8]) -> Result<Self, String> {
+        let mut input = Reader { rest: bytes };
+        match input.u8()? {
+            VERSION => {}
+            other => return Err(format!("unknown registry snapshot version {other}")),
+        }
+        let mut registry = Registry {
+            ids_given: input.u64()?,
+            ..Registry::default()
+        };
+        if registry.ids_given > COUNTER_MAX {
+            return Err("more registration ids given than there are".into());
+        }
+        for _ in 0..input.u32()? {
+            let node = input.node()?;
+            registry.fenced.insert(node.slot, node.epoch);
+        }
+        for _ in 0..input.u32()? {
+            let registration = input.registration()?;
+            let taken = registry.registrations.contains_key(&registration.id)
+                || registry.id_of(registration.policy, &registration.procedure).is_some();
+            if taken {
+                return Err(format!("registration {} stands twice", registration.id));
+            }
+            registry.insert(registration);
+        }
+        for _ in 0..input.u32()? {
+            let id = input.session()?;
+            let row = SessionRow {
+                node: input.node()?,
+                authid: input.text()?.to_owned(),
+                authrole: input.text()?.to_owned(),
+            };
+            registry.sessions.insert(id, row);
+        }
+        if !input.rest.is_empty() {
+            return Err("bytes after the end of the registry snapshot".into());
+        }
+        registry.check()?;
+        Ok(registry)
+    }
+}
+
+fn write_len(out: &mut Vec<u8>, len: usize) {
+    // A count beyond u32 would need more memory than the rows it counts could ever have had.
+    out.extend_from_slice(&u32::try_from(len).expect("counts and texts stay below 2^32").to_le_bytes());
+}
+
+fn write_text(out: &mut Vec<u8>, text: &str) {
+    write_len(out, text.len());
+    out.extend_from_slice(text.as_bytes());
+}
+
+fn write_node(out: &mut Vec<u8>, node: NodeRef) {
+    out.extend_from_slice(&node.slot.0.to_le_bytes());
+    out.extend_from_slice(&node.epoch.to_le_bytes());
+}
+
+/// Takes values off the front of untrusted bytes.
+struct Reader<'a> {
+    rest: &'a [u8],
+}
+
+impl<'a> Reader<'a> {
+    fn take(&mut self, len: usize) -> Result<&'a [u8], String> {
+        let (head, rest) = self.rest.split_at_checked(len).ok_or("registry snapshot ends early")?;
+        self.rest = rest;
+        Ok(head)
+    }
+
+    fn array<const N: usize>(&mut self) -> Result<[u8; N], String> {
+        let (head, rest) = self.rest.split_first_chunk().ok_or("registry snapshot ends early")?;
+        self.rest = rest;
+        Ok(*head)
+    }
+
+    fn u8(&mut self) -> Result<u8, String> {
+        Ok(u8::from_le_bytes(self.array()?))
+    }
+
+    fn u32(&mut self) -> Result<u32, String> {
+        Ok(u32::from_le_bytes(self.array()?))
+    }
+
+    fn u64(&mut self) -> Result<u64, String> {
+        Ok(u64::from_le_bytes(self.array()?))
+    }
+
+    fn text(&mut self) -> Result<&'a str, String> {
+        let len = self.u32()? as usize;
+        std::str::from_utf8(self.take(len)?).map_err(|_| "registry snapshot holds text that is not UTF-8".into())
+    }
+
+    fn node(&mut self) -> Result<NodeRef, String> {
+        Ok(NodeRef {
+            slot: Slot(u16::from_le_bytes(self.array()?)),
+            epoch: self.u32()?,
+        })
+    }
+
+    fn session(&mut self) -> Result<SessionId, String> {
+        SessionId::new(self.u64()?).ok_or_else(|| "session id out of range".into())
+    }
+
+    fn registration(&mut self) -> Result<Registration, String> {
+        let id = RegistrationId::new(self.u64()?).ok_or("registration id out of range")?;
+        let policy = MatchPolicy::from_code(self.u8()?).ok_or("unknown match policy")?;
+        let index = self.u64()?;
+        let procedure = Uri::from(self.text()?);
+        let mut callees = Vec::new();
+        for _ in 0..self.u32()? {
+            callees.push(Callee {
+                node: self.node()?,
+                session: self.session()?,
+            });
+        }
+        Ok(Registration {
+            id,
+            procedure,
+            policy,
+            index,
+            callees,
+        })
+    }
+}

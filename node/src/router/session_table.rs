@@ -1,0 +1,250 @@
+//! The sessions of this node in one realm, each with everything that ends with it.
+//!
+//! Invariants: the record of an open call lives with its caller under (session, request), that of an open invocation with its
+//! callee under (session, request); the two name each other. Request ids of invocations are 1, 2, 3 … per callee session.
+
+use std::{
+    collections::{BTreeMap, HashMap, VecDeque},
+    time::Instant,
+};
+
+use super::{NodeRef, RequestIdCheck, SessionInfo, frame::CallId};
+use crate::wamp::{Payload, RegistrationId, RequestId, SessionId, SubscriptionId, Uri, id::ID_MAX};
+
+/// All sessions of this node.
+#[derive(Debug, Default)]
+pub(super) struct SessionTable {
+    // Looked up, never iterated where the order could reach an effect.
+    sessions: HashMap<SessionId, Session>,
+}
+
+/// One session of this node.
+#[derive(Debug)]
+pub(super) struct Session {
+    pub(super) info: SessionInfo,
+    /// The client's last request id.
+    pub(super) last_request: u64,
+    /// The last request id given to an INVOCATION.
+    pub(super) last_invocation: u64,
+    /// As caller: calls that are with a callee.
+    pub(super) calls: BTreeMap<RequestId, Call>,
+    /// As caller: calls that wait for a read barrier, and those behind them; in the order in which they were made.
+    pub(super) parked: VecDeque<ParkedCall>,
+    /// Payload bytes of [`Self::parked`].
+    pub(super) parked_bytes: usize,
+    /// As callee: invocations without a final answer.
+    pub(super) invocations: BTreeMap<RequestId, Invocation>,
+    /// As callee: REGISTERs that wait for the log.
+    pub(super) registering: BTreeMap<RequestId, Registering>,
+    /// As callee: what it registered. Only [`Held::Active`] ones are invoked.
+    pub(super) registrations: BTreeMap<RegistrationId, Held>,
+    /// As subscriber.
+    pub(super) subscriptions: BTreeMap<SubscriptionId, Subscribed>,
+}
+
+/// An open call, kept with its caller.
+#[derive(Debug)]
+pub(super) enum Call {
+    /// The callee is a session of this node.
+    Local {
+        /// The callee.
+        callee: SessionId,
+        /// The request id of its INVOCATION.
+        invocation: RequestId,
+    },
+    /// The callee is a session of another node.
+    Remote {
+        /// The callee's node.
+        node: NodeRef,
+        /// The call's number on that link.
+        call: CallId,
+        /// What is needed to look up once more; `None` once that was done.
+        again: Option<Again>,
+    },
+}
+
+/// A call's request, kept until it is certain that it was delivered or never will be.
+#[derive(Debug)]
+pub(super) struct Again {
+    /// Its place among all calls of this node, in the order in which they were made.
+    pub(super) order: u64,
+    pub(super) procedure: Uri,
+    pub(super) payload: Payload,
+}
+
+/// A call that waits for a read barrier, or behind one that does.
+#[derive(Debug)]
+pub(super) struct ParkedCall {
+    pub(super) request: RequestId,
+    pub(super) what: Again,
+    /// The barrier after which a miss is final; `None`: it was no miss when it came, it only waits its turn.
+    pub(super) wait: Option<u64>,
+    /// A node refused it as stale: not even a hit counts before the barrier, and there is no further retry.
+    pub(super) retried: bool,
+}
+
+/// Who an invocation is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Caller {
+    /// A session of this node.
+    Local {
+        /// The caller.
+        session: SessionId,
+        /// The request id of its CALL.
+        request: RequestId,
+    },
+    /// A session of another node.
+    Remote {
+        /// The caller's node.
+        node: NodeRef,
+        /// The call's number there.
+        call: CallId,
+    },
+}
+
+/// An open invocation, kept with its callee.
+#[derive(Debug)]
+pub(super) struct Invocation {
+    pub(super) caller: Caller,
+}
+
+/// A REGISTER on its way through the log.
+#[derive(Debug)]
+pub(super) struct Registering {
+    pub(super) procedure: Uri,
+    pub(super) deadline: Instant,
+}
+
+/// A registration of a session of this node.
+#[derive(Debug)]
+pub(super) enum Held {
+    /// May be invoked.
+    Active,
+    /// UNREGISTER came, or it came to be too late: no invocation any more. The answer goes out with the log or at the deadline.
+    Leaving {
+        /// The UNREGISTER and its deadline; `None` once answered, or if there is none to answer.
+        waiting: Option<(RequestId, Instant)>,
+    },
+}
+
+/// A subscription of a session of this node.
+#[derive(Debug)]
+pub(super) struct Subscribed {
+    /// Its place in the order of subscribing; the key in the topic's list.
+    pub(super) order: u64,
+    /// SUBSCRIBEs to answer once the interest is confirmed; no event before. Empty: active.
+    pub(super) waiting: Vec<RequestId>,
+}
+
+/// What the check of a client's request id says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum RequestIdVerdict {
+    Fine,
+    /// Not the successor of the last one.
+    OutOfOrder,
+    /// A request of that id waits for its answer.
+    InFlight,
+}
+
+impl SessionTable {
+    /// Adds a session; false if it is there already.
+    pub(super) fn add(&mut self, id: SessionId, info: SessionInfo) -> bool {
+        if self.sessions.contains_key(&id) {
+            return false;
+        }
+        self.sessions.insert(id, Session::new(info));
+        true
+    }
+
+    pub(super) fn get(&self, id: SessionId) -> Option<&Session> {
+        self.sessions.get(&id)
+    }
+
+    pub(super) fn get_mut(&mut self, id: SessionId) -> Option<&mut Session> {
+        self.sessions.get_mut(&id)
+    }
+
+    pub(super) fn remove(&mut self, id: SessionId) -> Option<Session> {
+        self.sessions.remove(&id)
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.sessions.len()
+    }
+
+    /// All ids, sorted: for the rare walks whose order reaches an effect.
+    pub(super) fn ids(&self) -> Vec<SessionId> {
+        let mut ids: Vec<SessionId> = self.sessions.keys().copied().collect();
+        ids.sort_unstable();
+        ids
+    }
+
+    /// True if a session of this node holds the registration and may be invoked for it.
+    pub(super) fn may_be_invoked(&self, callee: SessionId, registration: RegistrationId) -> bool {
+        self.get(callee)
+            .is_some_and(|s| matches!(s.registrations.get(&registration), Some(Held::Active)))
+    }
+}
+
+impl Session {
+    fn new(info: SessionInfo) -> Self {
+        Self {
+            info,
+            last_request: 0,
+            last_invocation: 0,
+            calls: BTreeMap::new(),
+            parked: VecDeque::new(),
+            parked_bytes: 0,
+            invocations: BTreeMap::new(),
+            registering: BTreeMap::new(),
+            registrations: BTreeMap::new(),
+            subscriptions: BTreeMap::new(),
+        }
+    }
+
+    /// Judges the id of a client's next request and remembers it.
+    ///
+    /// Spec: WAMP basic profile, "IDs": session scope, from 1, by 1, back to 1 after 2^53.
+    /// Choice: a setting relaxes it, since no other router enforces it and old clients draw ids at random.
+    pub(super) fn judge_request_id(&mut self, request: RequestId, check: RequestIdCheck) -> RequestIdVerdict {
+        let expected = self.last_request % ID_MAX + 1;
+        self.last_request = request.get();
+        match check {
+            RequestIdCheck::Strict if request.get() == expected => RequestIdVerdict::Fine,
+            RequestIdCheck::Strict => RequestIdVerdict::OutOfOrder,
+            _ if self.is_in_flight(request) => RequestIdVerdict::InFlight,
+            _ => RequestIdVerdict::Fine,
+        }
+    }
+
+    /// The request id of the next INVOCATION. 2^53 invocations of one session are out of reach.
+    pub(super) fn next_invocation(&mut self) -> RequestId {
+        self.last_invocation = self.last_invocation % ID_MAX + 1;
+        RequestId::new(self.last_invocation).expect("a remainder by ID_MAX plus one lies in the id range")
+    }
+
+    /// Puts a parked call where its order belongs: nearly always at the end, a retried one further ahead.
+    pub(super) fn park(&mut self, call: ParkedCall) {
+        self.parked_bytes += call.what.payload.bytes().len();
+        let at = self.parked.partition_point(|p| p.what.order < call.what.order);
+        self.parked.insert(at, call);
+    }
+
+    /// Takes the first parked call out.
+    pub(super) fn unpark(&mut self) -> Option<ParkedCall> {
+        let call = self.parked.pop_front()?;
+        self.parked_bytes -= call.what.payload.bytes().len();
+        Some(call)
+    }
+
+    fn is_in_flight(&self, request: RequestId) -> bool {
+        self.calls.contains_key(&request)
+            || self.registering.contains_key(&request)
+            || self.parked.iter().any(|p| p.request == request)
+            || self.subscriptions.values().any(|s| s.waiting.contains(&request))
+            || self
+                .registrations
+                .values()
+                .any(|h| matches!(h, Held::Leaving { waiting: Some((r, _)) } if *r == request))
+    }
+}

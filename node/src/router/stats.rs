@@ -1,0 +1,68 @@
+//! What a realm counts. The shell exports it; the core never reads it back.
+//!
+//! Invariants kept here: every message the core drops and every refusal moves exactly one of these counters.
+
+/// Counters of one realm since it was built.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// CALLs that were accepted for routing (parked ones included).
+    pub calls: u64,
+    /// INVOCATIONs sent to callees of this node.
+    pub invocations: u64,
+    /// Invocations sent to other nodes.
+    pub invocations_forwarded: u64,
+    /// RESULTs sent to callers of this node.
+    pub results: u64,
+    /// ERRORs that ended a call of this node.
+    pub call_errors: u64,
+    /// CALLs that had to wait for a read barrier.
+    pub calls_parked: u64,
+    /// Calls that were looked up again after a node refused them as stale.
+    pub calls_retried: u64,
+    /// Read barriers asked for.
+    pub barriers: u64,
+    /// Read barriers that failed or took too long.
+    pub barriers_failed: u64,
+    /// PUBLISHes that were accepted.
+    pub publications: u64,
+    /// EVENTs put into outboxes of this node's sessions, one per receiver.
+    pub events: u64,
+    /// Events sent to other nodes, one per node.
+    pub events_forwarded: u64,
+    /// ERRORs that refused a request other than a CALL.
+    pub refusals: u64,
+    /// Sessions ended for breaking the protocol.
+    pub aborts: u64,
+    /// SUBSCRIBED sent although not every linked node had confirmed the interest in time.
+    pub subscribed_unconfirmed: u64,
+    /// UNREGISTERED sent before the log confirmed it.
+    pub unregistered_unconfirmed: u64,
+    /// REGISTERs answered with an unknown outcome.
+    pub registers_expired: u64,
+    /// Registrations that came to be after their REGISTER was given up, and were taken back.
+    pub registers_late: u64,
+    /// Invocations from other nodes that waited for this node's log.
+    pub invokes_parked: u64,
+    /// Invocations from other nodes that were refused as stale.
+    pub invokes_refused: u64,
+    /// Dropped: input for a session that is not, or no longer, here.
+    pub dropped_no_session: u64,
+    /// Dropped: an answer of a callee to an invocation that has ended.
+    pub dropped_late_answers: u64,
+    /// Dropped: a progressive YIELD; the feature is not announced.
+    pub dropped_progress: u64,
+    /// Dropped: a PUBLISH that was refused without its publisher having asked for an answer.
+    pub dropped_publications: u64,
+    /// Dropped: EVENT_RECEIVED; the feature is not announced.
+    pub dropped_event_received: u64,
+    /// Dropped: CANCEL; the feature is not announced.
+    pub dropped_cancels: u64,
+    /// Dropped: a frame or interest of a node without a link.
+    pub dropped_unlinked: u64,
+    /// Dropped: a frame of another node about a call that has ended.
+    pub dropped_late_frames: u64,
+    /// Dropped: a frame of another node that repeats a call number still in use.
+    pub dropped_repeated_frames: u64,
+    /// Dropped: the answer of a read barrier nobody waits for any more.
+    pub dropped_late_barriers: u64,
+}

@@ -1,0 +1,485 @@
+//! The tiny language the tests of the core are written in: one realm on one node, its log, its clock and its sessions.
+//!
+//! Every input is followed by a walk over all invariants. What the realm proposes waits until [`TestRealm::commit`].
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::VecDeque,
+    rc::Rc,
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+
+use super::{
+    BarrierOutcome, Effect, Input, MatchPolicy, NodeRef, Op, PeerFrame, Realm, RealmConfig, SessionInfo, Slot, Stats,
+    frame::CallId,
+};
+use crate::wamp::{
+    Dict, Message, Payload, PublicationId, RegistrationId, RequestId, Serializer, SessionId, SubscriptionId, Uri, message::code,
+};
+
+/// This node in all tests.
+pub(super) const ME: NodeRef = NodeRef { slot: Slot(1), epoch: 1 };
+/// Two others.
+pub(super) const NODE_2: NodeRef = NodeRef { slot: Slot(2), epoch: 1 };
+pub(super) const NODE_3: NodeRef = NodeRef { slot: Slot(3), epoch: 7 };
+
+/// One realm and the world around it.
+#[derive(Clone)]
+pub(super) struct TestRealm(Rc<RefCell<World>>);
+
+struct World {
+    realm: Realm,
+    now: Instant,
+    index: u64,
+    last_session: u64,
+    proposed: VecDeque<Op>,
+}
+
+/// A client of the realm.
+pub(super) struct TestSession {
+    pub(super) id: SessionId,
+    realm: TestRealm,
+    last_request: Cell<u64>,
+}
+
+impl TestRealm {
+    /// A realm with a lease for an hour and no links.
+    pub(super) fn new() -> Self {
+        Self::with(|_| {})
+    }
+
+    /// The same with other settings.
+    pub(super) fn with(change: impl FnOnce(&mut RealmConfig)) -> Self {
+        let realm = Self::without_lease(change);
+        let until = realm.now() + Duration::from_secs(3600);
+        assert_eq!(realm.input(Input::Lease { until }), []);
+        realm
+    }
+
+    pub(super) fn without_lease(change: impl FnOnce(&mut RealmConfig)) -> Self {
+        let mut config = RealmConfig::new(Uri::from("realm1"), 7, [7; 16]);
+        change(&mut config);
+        // Any instant will do: the core is told the time, and the tests move it.
+        let now = Instant::now();
+        let realm = Realm::new(config, ME);
+        Self(Rc::new(RefCell::new(World {
+            realm,
+            now,
+            index: 0,
+            last_session: 100,
+            proposed: VecDeque::new(),
+        })))
+    }
+
+    pub(super) fn input(&self, input: Input) -> Vec<Effect> {
+        let world = &mut *self.0.borrow_mut();
+        let mut effects = Vec::new();
+        world.realm.handle(world.now, input, &mut effects);
+        world.proposed.extend(effects.iter().filter_map(|e| match e {
+            Effect::Propose { op } => Some(op.clone()),
+            _ => None,
+        }));
+        world.realm.check_invariants().expect("invariants hold");
+        effects
+    }
+
+    pub(super) fn now(&self) -> Instant {
+        self.0.borrow().now
+    }
+
+    /// Lets time pass and sends the ticks that are due.
+    pub(super) fn pass(&self, time: Duration) -> Vec<Effect> {
+        self.0.borrow_mut().now += time;
+        let due = self.0.borrow().realm.next_deadline().is_some_and(|at| at <= self.now());
+        if due { self.input(Input::Tick) } else { Vec::new() }
+    }
+
+    pub(super) fn next_deadline_in(&self) -> Option<Duration> {
+        self.0.borrow().realm.next_deadline().map(|at| at - self.now())
+    }
+
+    /// A new session; its row is committed.
+    pub(super) fn join(&self) -> TestSession {
+        let session = self.join_uncommitted();
+        assert_eq!(self.commit(), []);
+        session
+    }
+
+    pub(super) fn join_uncommitted(&self) -> TestSession {
+        let id = {
+            let mut world = self.0.borrow_mut();
+            world.last_session += 1;
+            SessionId::new(world.last_session).unwrap()
+        };
+        let info = SessionInfo {
+            authid: format!("user{id}"),
+            authrole: "tester".into(),
+            authmethod: "anonymous".into(),
+            authprovider: "static".into(),
+            features: Vec::new(),
+        };
+        let joined = Op::SessionJoined {
+            session: id,
+            authid: info.authid.clone(),
+            authrole: info.authrole.clone(),
+        };
+        assert_eq!(
+            self.input(Input::SessionJoined { session: id, info }),
+            [Effect::Propose { op: joined }]
+        );
+        TestSession {
+            id,
+            realm: self.clone(),
+            last_request: Cell::new(0),
+        }
+    }
+
+    /// Commits what was proposed, op by op, and says so.
+    pub(super) fn commit(&self) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        loop {
+            let op = self.0.borrow_mut().proposed.pop_front();
+            let Some(op) = op else { return effects };
+            effects.extend(self.commit_by(ME, op));
+        }
+    }
+
+    /// Loses what was proposed.
+    pub(super) fn lose_proposals(&self) {
+        self.0.borrow_mut().proposed.clear();
+    }
+
+    /// Commits one op of a node life.
+    pub(super) fn commit_by(&self, by: NodeRef, op: Op) -> Vec<Effect> {
+        let index = self.next_index();
+        let mut effects = self.input(Input::Applied { index, by, op });
+        effects.extend(self.input(Input::AppliedTo { index }));
+        effects
+    }
+
+    /// Commits a registration of another node's session; gives its id.
+    pub(super) fn registered_elsewhere(&self, node: NodeRef, session: u64, procedure: &str) -> RegistrationId {
+        let op = register_op(session, procedure);
+        assert_eq!(self.commit_by(node, op), []);
+        let world = self.0.borrow();
+        world
+            .realm
+            .registry()
+            .lookup(&Uri::from(procedure))
+            .expect("just registered")
+            .id
+    }
+
+    pub(super) fn fence(&self, node: NodeRef) -> Vec<Effect> {
+        let index = self.next_index();
+        self.input(Input::NodeFenced { index, node })
+    }
+
+    pub(super) fn next_index(&self) -> u64 {
+        let mut world = self.0.borrow_mut();
+        world.index += 1;
+        world.index
+    }
+
+    pub(super) fn index(&self) -> u64 {
+        self.0.borrow().index
+    }
+
+    pub(super) fn link(&self, node: NodeRef) {
+        assert_eq!(self.input(Input::PeerUp { node }), []);
+    }
+
+    pub(super) fn hears(&self, from: NodeRef, frame: PeerFrame) -> Vec<Effect> {
+        self.input(Input::Peer { from, frame })
+    }
+
+    pub(super) fn barrier(&self, outcome: BarrierOutcome) -> Vec<Effect> {
+        self.input(Input::Barrier { outcome })
+    }
+
+    pub(super) fn stats(&self) -> Stats {
+        *self.0.borrow().realm.stats()
+    }
+
+    /// Looks at, or changes, the realm itself.
+    pub(super) fn inside<T>(&self, look: impl FnOnce(&mut Realm) -> T) -> T {
+        look(&mut self.0.borrow_mut().realm)
+    }
+}
+
+impl TestSession {
+    /// Sends a message as it is.
+    pub(super) fn says(&self, message: Message) -> Vec<Effect> {
+        self.realm.input(Input::Message {
+            session: self.id,
+            message,
+        })
+    }
+
+    /// Takes the next request id.
+    pub(super) fn next(&self) -> RequestId {
+        self.last_request.set(self.last_request.get() + 1);
+        request(self.last_request.get())
+    }
+
+    pub(super) fn leaves(&self) -> Vec<Effect> {
+        self.realm.input(Input::SessionGone { session: self.id })
+    }
+
+    /// Sends REGISTER; nothing is committed.
+    pub(super) fn asks_to_register(&self, procedure: &str, options: Dict) -> (RequestId, Vec<Effect>) {
+        let request = self.next();
+        (
+            request,
+            self.says(Message::Register {
+                request,
+                options,
+                procedure: Uri::from(procedure),
+            }),
+        )
+    }
+
+    /// Registers and sees it committed.
+    pub(super) fn registers(&self, procedure: &str) -> RegistrationId {
+        let (request, effects) = self.asks_to_register(procedure, Dict::new());
+        let op = Op::Register {
+            session: self.id,
+            request,
+            procedure: Uri::from(procedure),
+            policy: MatchPolicy::Exact,
+        };
+        assert_eq!(effects, [Effect::Propose { op }]);
+        match self.realm.commit().as_slice() {
+            [
+                Effect::Send {
+                    session,
+                    message:
+                        Message::Registered {
+                            request: r,
+                            registration,
+                        },
+                },
+            ] if (*session, *r) == (self.id, request) => *registration,
+            other => panic!("not REGISTERED but {other:?}"),
+        }
+    }
+
+    pub(super) fn unregisters(&self, registration: RegistrationId) -> (RequestId, Vec<Effect>) {
+        let request = self.next();
+        (request, self.says(Message::Unregister { request, registration }))
+    }
+
+    pub(super) fn calls(&self, procedure: &str) -> (RequestId, Vec<Effect>) {
+        self.calls_with(procedure, payload("question"))
+    }
+
+    pub(super) fn calls_with(&self, procedure: &str, payload: Payload) -> (RequestId, Vec<Effect>) {
+        let request = self.next();
+        let procedure = Uri::from(procedure);
+        (
+            request,
+            self.says(Message::Call {
+                request,
+                options: Dict::new(),
+                procedure,
+                payload,
+            }),
+        )
+    }
+
+    pub(super) fn yields(&self, invocation: u64) -> Vec<Effect> {
+        self.says(Message::Yield {
+            request: request(invocation),
+            options: Dict::new(),
+            payload: payload("answer"),
+        })
+    }
+
+    pub(super) fn asks_to_subscribe(&self, topic: &str) -> (RequestId, Vec<Effect>) {
+        let request = self.next();
+        (
+            request,
+            self.says(Message::Subscribe {
+                request,
+                options: Dict::new(),
+                topic: Uri::from(topic),
+            }),
+        )
+    }
+
+    /// Subscribes, and every node confirms at once.
+    pub(super) fn subscribes(&self, topic: &str) -> SubscriptionId {
+        let (_, mut effects) = self.asks_to_subscribe(topic);
+        if let [
+            Effect::Interest {
+                wanted: true, ticket, ..
+            },
+        ] = effects.as_slice()
+        {
+            effects = self.realm.input(Input::InterestAcked { ticket: *ticket });
+        }
+        match effects.as_slice() {
+            [
+                Effect::Send {
+                    session,
+                    message: Message::Subscribed { subscription, .. },
+                },
+            ] if *session == self.id => *subscription,
+            other => panic!("not SUBSCRIBED but {other:?}"),
+        }
+    }
+
+    pub(super) fn unsubscribes(&self, subscription: SubscriptionId) -> (RequestId, Vec<Effect>) {
+        let request = self.next();
+        (request, self.says(Message::Unsubscribe { request, subscription }))
+    }
+
+    pub(super) fn publishes(&self, topic: &str, options: Dict) -> (RequestId, Vec<Effect>) {
+        let request = self.next();
+        (
+            request,
+            self.says(Message::Publish {
+                request,
+                options,
+                topic: Uri::from(topic),
+                payload: payload("news"),
+            }),
+        )
+    }
+
+    /// The effect of sending it `message`.
+    pub(super) fn gets(&self, message: Message) -> Effect {
+        Effect::Send {
+            session: self.id,
+            message,
+        }
+    }
+
+    pub(super) fn gets_invocation(&self, invocation: u64, registration: RegistrationId) -> Effect {
+        let request = request(invocation);
+        self.gets(Message::Invocation {
+            request,
+            registration,
+            details: Dict::new(),
+            payload: payload("question"),
+        })
+    }
+
+    pub(super) fn gets_result(&self, request: RequestId) -> Effect {
+        self.gets(Message::Result {
+            request,
+            details: Dict::new(),
+            payload: payload("answer"),
+        })
+    }
+
+    /// An ERROR without payload.
+    pub(super) fn gets_error(&self, request_type: u64, request: RequestId, error: &str, details: Dict) -> Effect {
+        self.gets(Message::Error {
+            request_type,
+            request,
+            details,
+            error: Uri::from(error),
+            payload: Payload::EMPTY,
+        })
+    }
+
+    pub(super) fn gets_call_error(&self, request: RequestId, error: &str, details: Dict) -> Effect {
+        self.gets_error(code::CALL, request, error, details)
+    }
+
+    /// What the end of a session without anything open brings about.
+    pub(super) fn gone(&self) -> Effect {
+        Effect::Propose {
+            op: Op::SessionGone { session: self.id },
+        }
+    }
+}
+
+/// The error URI an answer of one ERROR carries; panics if it is anything else.
+pub(super) fn error_of(effects: &[Effect]) -> &str {
+    match effects {
+        [
+            Effect::Send {
+                message: Message::Error { error, .. },
+                ..
+            },
+        ] => error,
+        other => panic!("not one ERROR but {other:?}"),
+    }
+}
+
+/// True if the effects begin with an ABORT `wamp.error.protocol_violation` of `session` that says `text`, and end with its end.
+pub(super) fn is_abort(effects: &[Effect], who: &TestSession, text: &str) -> bool {
+    match (effects.first(), effects.last()) {
+        (
+            Some(Effect::Abort {
+                session,
+                message: Message::Abort { details, reason, .. },
+            }),
+            Some(last),
+        ) => {
+            *session == who.id
+                && reason.as_str() == "wamp.error.protocol_violation"
+                && details.text("message").is_some_and(|m| m.contains(text))
+                && *last == who.gone()
+        }
+        _ => false,
+    }
+}
+
+pub(super) fn request(raw: u64) -> RequestId {
+    RequestId::new(raw).unwrap()
+}
+
+pub(super) fn session(raw: u64) -> SessionId {
+    SessionId::new(raw).unwrap()
+}
+
+pub(super) fn registration(raw: u64) -> RegistrationId {
+    RegistrationId::new(raw).unwrap()
+}
+
+pub(super) fn publication(raw: u64) -> PublicationId {
+    PublicationId::new(raw).unwrap()
+}
+
+pub(super) fn payload(text: &str) -> Payload {
+    Payload::from_proven(Serializer::Json, 1, Bytes::from(format!("[\"{text}\"]")))
+}
+
+pub(super) fn register_op(session: u64, procedure: &str) -> Op {
+    let session = SessionId::new(session).unwrap();
+    Op::Register {
+        session,
+        request: request(1),
+        procedure: Uri::from(procedure),
+        policy: MatchPolicy::Exact,
+    }
+}
+
+pub(super) fn invoke(call: u64, registration: RegistrationId, callee: SessionId, index: u64) -> PeerFrame {
+    let (call, details, payload) = (CallId(call), Dict::new(), payload("question"));
+    PeerFrame::Invoke {
+        call,
+        registration,
+        callee,
+        index,
+        details,
+        payload,
+    }
+}
+
+pub(super) fn result(call: u64) -> PeerFrame {
+    PeerFrame::Result {
+        call: CallId(call),
+        details: Dict::new(),
+        payload: payload("answer"),
+    }
+}
+
+pub(super) fn secs(n: u64) -> Duration {
+    Duration::from_secs(n)
+}

@@ -1,0 +1,10 @@
+//! What a realm does, one behaviour per test, in the language of [`super::testing`].
+
+mod barriers;
+mod calls;
+mod events;
+mod registrations;
+mod remote_calls;
+mod requests;
+mod restore;
+mod subscriptions;
