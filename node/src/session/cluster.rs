@@ -1,0 +1,23 @@
+//! The cluster as sessions see it. Implemented in `cluster/`, wired in `node.rs`.
+
+use crate::{
+    router::{NodeRef, Op, PeerFrame},
+    wamp::{SessionId, Uri},
+};
+
+/// What a realm's shell needs from the cluster. Every method is called while the realm is locked: it only enqueues, never blocks,
+/// and keeps the order of calls. Answers come back later as inputs of [`super::realm::RealmHandle`], from another task.
+pub trait Cluster: Send + Sync + 'static {
+    /// Queues an op of `realm` for the committed log. It comes back as `Input::Applied` on every node.
+    fn propose(&self, realm: &Uri, op: Op);
+    /// Queues a frame for a linked node, on the lane of `source`. Dropped and counted where no link is up.
+    fn forward(&self, realm: &Uri, to: NodeRef, source: SessionId, frame: PeerFrame);
+    /// Queues a change of this node's interest. A beginning is answered by `Input::InterestAcked { ticket }`.
+    fn interest(&self, realm: &Uri, topic: &Uri, wanted: bool, ticket: u64);
+    /// Asks for a read barrier that starts after this call. Answered by exactly one `Input::Barrier` to `realm`.
+    fn barrier(&self, realm: &Uri);
+    /// Wakes what the calls since the last `flush` have filled; called after the realm was released.
+    fn flush(&self);
+    /// An id for a new session of this node; `None` while the node has no epoch (not joined, or fenced).
+    fn new_session_id(&self) -> Option<SessionId>;
+}

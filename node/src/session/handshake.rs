@@ -1,0 +1,220 @@
+//! From HELLO to WELCOME, as a pure state machine: no socket, no clock.
+//!
+//! Spec: WAMP basic profile, "Session Establishment"; advanced profile, "Authentication".
+
+use std::sync::Arc;
+
+use super::{
+    auth::{Begin, Identity, NoMethod, Pending, PeerFacts},
+    realm::{RealmEntry, RealmHandle, Realms},
+};
+use crate::{
+    router::{SessionInfo, features},
+    wamp::{Dict, Message, Payload, SessionId, Uri, Value, error_uri},
+};
+
+/// A connection on which no session is established yet.
+#[derive(Debug)]
+pub struct Handshake {
+    realms: Arc<Realms>,
+    peer: PeerFacts,
+    state: State,
+}
+
+#[derive(Debug)]
+enum State {
+    /// HELLO is due.
+    Closed,
+    /// CHALLENGE was sent, AUTHENTICATE is due.
+    Authenticating { realm: RealmEntry, features: Vec<String>, pending: Pending },
+    /// It is over, one way or the other.
+    Over,
+}
+
+/// What to do after a message.
+#[derive(Debug)]
+pub enum Step {
+    /// Send this and wait for the next message.
+    Send(Message),
+    /// The peer may join: draw a session id, then [`Accepted::welcome`].
+    Accepted(Box<Accepted>),
+    /// Send this ABORT and close the transport.
+    Abort(Message),
+    /// Close the transport; the client has aborted, which is not answered.
+    Close,
+}
+
+/// A peer that may join a realm.
+#[derive(Debug)]
+pub struct Accepted {
+    /// The realm.
+    pub realm: RealmHandle,
+    /// Who it is.
+    pub info: SessionInfo,
+}
+
+impl Accepted {
+    /// The WELCOME for the session id it got.
+    pub fn welcome(&self, session: SessionId) -> Message {
+        let info = &self.info;
+        let details = Dict::new()
+            .with("roles", features::announced_roles())
+            .with("agent", concat!("Ringfort/", env!("CARGO_PKG_VERSION")))
+            .with("realm", self.realm.name().as_str())
+            .with("authid", info.authid.as_str())
+            .with("authrole", info.authrole.as_str())
+            .with("authmethod", info.authmethod.as_str())
+            .with("authprovider", info.authprovider.as_str());
+        Message::Welcome { session, details }
+    }
+}
+
+/// The client roles of WAMP.
+const ROLES: [&str; 4] = ["publisher", "subscriber", "caller", "callee"];
+
+impl Handshake {
+    /// A connection that is to say HELLO.
+    pub fn new(realms: Arc<Realms>, peer: PeerFacts) -> Self {
+        Self { realms, peer, state: State::Closed }
+    }
+
+    /// Judges the next message.
+    pub fn on_message(&mut self, message: Message) -> Step {
+        match (std::mem::replace(&mut self.state, State::Over), message) {
+            (_, Message::Abort { .. }) => Step::Close,
+            (State::Closed, Message::Hello { realm, details }) => self.on_hello(&realm, &details),
+            (State::Authenticating { realm, features, pending }, Message::Authenticate { signature, .. }) => {
+                match realm.auth.finish(pending, &signature) {
+                    Some(identity) => accepted(realm, features, identity),
+                    None => abort(error_uri::AUTHENTICATION_DENIED, "the credential was not accepted"),
+                }
+            }
+            (State::Authenticating { .. }, _) => violation("AUTHENTICATE is due"),
+            (State::Closed | State::Over, _) => violation("no session is established; HELLO is due"),
+        }
+    }
+
+    fn on_hello(&mut self, realm: &Uri, details: &Dict) -> Step {
+        let hello = match Hello::check(details) {
+            Ok(hello) => hello,
+            Err(fault) => return violation(fault),
+        };
+        if !realm.is_loose() {
+            return abort(error_uri::INVALID_URI, "the realm is not a URI");
+        }
+        let Some(realm) = self.realms.get(realm).cloned() else {
+            return abort(error_uri::NO_SUCH_REALM, "there is no such realm");
+        };
+        match realm.auth.begin(&hello.authmethods, hello.authid, self.peer) {
+            Ok(Begin::Known(identity)) => accepted(realm, hello.features, identity),
+            Ok(Begin::Challenge(method, pending)) => {
+                self.state = State::Authenticating { realm, features: hello.features, pending };
+                Step::Send(Message::Challenge { method: method.to_owned(), extra: Dict::new() })
+            }
+            Err(NoMethod::AuthenticationRequired) => {
+                abort(error_uri::AUTHENTICATION_REQUIRED, "this realm takes no anonymous sessions from there")
+            }
+            Err(NoMethod::NoMatch) => {
+                abort(error_uri::NO_MATCHING_AUTH_METHOD, "none of the offered authentication methods is for this realm")
+            }
+        }
+    }
+}
+
+/// What HELLO.Details say, checked.
+struct Hello<'a> {
+    /// As `role.feature`, sorted.
+    features: Vec<String>,
+    /// In the client's order, `anonymous` where it named none.
+    authmethods: Vec<&'a str>,
+    authid: Option<&'a str>,
+}
+
+impl<'a> Hello<'a> {
+    fn check(details: &'a Dict) -> Result<Self, &'static str> {
+        let roles = match details.get("roles") {
+            Some(Value::Dict(roles)) => roles,
+            Some(_) => return Err("HELLO.Details.roles is not a dict"),
+            None => return Err("HELLO.Details.roles is missing"),
+        };
+        let mut known = 0;
+        let mut features = Vec::new();
+        for name in ROLES {
+            let Some(role) = roles.get(name) else { continue };
+            let Value::Dict(role) = role else { return Err("a role in HELLO.Details.roles is not a dict") };
+            known += 1;
+            match present(role, "features") {
+                None => {}
+                Some(Value::Dict(announced)) => {
+                    for (feature, on) in &announced.0 {
+                        match on {
+                            Value::Bool(true) => features.push(format!("{name}.{feature}")),
+                            Value::Bool(false) => {}
+                            _ => return Err("a feature in HELLO.Details.roles is not a boolean"),
+                        }
+                    }
+                }
+                Some(_) => return Err("the features of a role in HELLO.Details.roles are not a dict"),
+            }
+        }
+        if known == 0 {
+            return Err("HELLO.Details.roles names none of publisher, subscriber, caller, callee");
+        }
+        features.sort_unstable();
+        let mut authmethods = match present(details, "authmethods") {
+            None => Vec::new(),
+            Some(Value::List(list)) => {
+                let methods = list.iter().map(Value::as_text).collect::<Option<Vec<_>>>();
+                methods.ok_or("a method in HELLO.Details.authmethods is not a string")?
+            }
+            Some(_) => return Err("HELLO.Details.authmethods is not a list"),
+        };
+        if authmethods.is_empty() {
+            authmethods.push(super::auth::anonymous::METHOD);
+        }
+        // The role asked for is checked for its type and otherwise ignored: what a session may do is not its own to choose.
+        text(details, "authrole", "HELLO.Details.authrole is not a string")?;
+        text(details, "agent", "HELLO.Details.agent is not a string")?;
+        if present(details, "authextra").is_some_and(|v| v.as_dict().is_none()) {
+            return Err("HELLO.Details.authextra is not a dict");
+        }
+        Ok(Self { features, authmethods, authid: text(details, "authid", "HELLO.Details.authid is not a string")? })
+    }
+}
+
+/// The value under `key`. Choice: a null is taken as absent, since some clients send their unset fields so.
+fn present<'a>(dict: &'a Dict, key: &str) -> Option<&'a Value> {
+    dict.get(key).filter(|value| **value != Value::Null)
+}
+
+fn text<'a>(dict: &'a Dict, key: &str, fault: &'static str) -> Result<Option<&'a str>, &'static str> {
+    present(dict, key).map(|value| value.as_text().ok_or(fault)).transpose()
+}
+
+fn accepted(realm: RealmEntry, features: Vec<String>, identity: Identity) -> Step {
+    let info = SessionInfo {
+        authid: identity.authid,
+        authrole: identity.authrole,
+        authmethod: identity.authmethod.to_owned(),
+        authprovider: identity.authprovider.to_owned(),
+        features,
+    };
+    Step::Accepted(Box::new(Accepted { realm: realm.handle, info }))
+}
+
+fn violation(text: &str) -> Step {
+    abort(error_uri::PROTOCOL_VIOLATION, text)
+}
+
+fn abort(reason: &str, text: &str) -> Step {
+    Step::Abort(abort_message(reason, text))
+}
+
+/// An ABORT with a text for humans.
+pub fn abort_message(reason: &str, text: &str) -> Message {
+    Message::Abort { details: Dict::new().with("message", text), reason: reason.into(), payload: Payload::EMPTY }
+}
+
+#[cfg(test)]
+#[path = "handshake_tests.rs"]
+mod tests;

@@ -1,0 +1,498 @@
+//! The shell around a realm: its lock, its sessions' outboxes, and the carrying out of effects.
+//!
+//! Whoever has an input, a session's task or the cluster, enters here: it takes the lock, lets the pure core judge, and carries
+//! out the effects in their order while it still holds the lock (messages into outboxes, requests into the cluster's queues), so
+//! that what the core decided first is seen first. Sockets are written and tasks woken after the lock was released.
+//!
+//! Lock order: realm, then outbox. Nothing waits while a realm is held.
+
+use std::{
+    collections::{BTreeMap, HashMap, VecDeque},
+    sync::{
+        Arc, Weak,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use parking_lot::{Mutex, MutexGuard};
+use tokio::sync::{Notify, oneshot};
+
+use super::{
+    auth::RealmAuth,
+    cluster::Cluster,
+    outbox::{End, Outbox, Pushed, Shared, Touched},
+};
+use crate::{
+    router::{Effect, Input, Op, Realm, SessionInfo},
+    wamp::{Dict, Message, Payload, SessionId, SubscriptionId, Uri, message::code},
+};
+
+/// A cheap handle on one realm of this node.
+#[derive(Clone)]
+pub struct RealmHandle {
+    shared: Arc<Shell>,
+}
+
+impl std::fmt::Debug for RealmHandle {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("RealmHandle").field(&self.shared.name).finish()
+    }
+}
+
+struct Shell {
+    name: Uri,
+    cluster: Arc<dyn Cluster>,
+    state: Mutex<State>,
+    /// Wakes the deadline keeper when the core's next deadline got earlier.
+    rearm: Arc<Notify>,
+    /// The core panicked: its state cannot be trusted, nothing enters any more.
+    failed: AtomicBool,
+    failure: Notify,
+}
+
+struct State {
+    core: Realm,
+    outboxes: HashMap<SessionId, Arc<Outbox>>,
+    /// Reused between inputs.
+    effects: Vec<Effect>,
+    /// Inputs that carrying out effects brought about; handled before the lock is released.
+    followups: VecDeque<Input>,
+    /// Who waits for the commit of a session's end.
+    leaving: HashMap<SessionId, oneshot::Sender<()>>,
+    /// When the deadline keeper will look again.
+    armed: Option<Instant>,
+    /// Fan-outs that have released the lock between two chunks.
+    open_fanouts: usize,
+    /// Subscriptions given up while a fan-out was open: its later chunks skip them.
+    given_up: Vec<(SessionId, SubscriptionId)>,
+    stats: ShellStats,
+}
+
+/// What the shell of a realm counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ShellStats {
+    /// Sessions of this node that are in the realm now.
+    pub sessions: usize,
+    /// Inputs the core has handled.
+    pub inputs: u64,
+    /// Messages put into outboxes, each receiver of an event counted.
+    pub sent: u64,
+    /// Messages whose session had left.
+    pub sent_to_nobody: u64,
+    /// Invocations turned into an ERROR because the callee's transport or serializer cannot carry them.
+    pub undeliverable: u64,
+}
+
+/// How many outboxes a fan-out fills before others may enter the realm.
+const FANOUT_CHUNK: usize = 256;
+
+impl RealmHandle {
+    /// Puts `core` behind a lock and starts the task that tells it the time; it ends when the last handle is dropped.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
+    pub fn new(name: Uri, core: Realm, cluster: Arc<dyn Cluster>) -> Self {
+        let rearm = Arc::new(Notify::new());
+        let shared = Arc::new(Shell {
+            name,
+            cluster,
+            state: Mutex::new(State {
+                core,
+                outboxes: HashMap::new(),
+                effects: Vec::new(),
+                followups: VecDeque::new(),
+                leaving: HashMap::new(),
+                armed: None,
+                open_fanouts: 0,
+                given_up: Vec::new(),
+                stats: ShellStats::default(),
+            }),
+            rearm: rearm.clone(),
+            failed: AtomicBool::new(false),
+            failure: Notify::new(),
+        });
+        tokio::spawn(keep_deadlines(Arc::downgrade(&shared), rearm));
+        Self { shared }
+    }
+
+    /// The realm's name.
+    pub fn name(&self) -> &Uri {
+        &self.shared.name
+    }
+
+    /// The cluster behind it.
+    pub fn cluster(&self) -> &Arc<dyn Cluster> {
+        &self.shared.cluster
+    }
+
+    /// Admits an established session: its WELCOME is the first message of the session in its outbox, then the core hears of it.
+    pub fn join(&self, session: SessionId, info: SessionInfo, welcome: &Message, outbox: &Arc<Outbox>, touched: &mut Touched) {
+        let mut state = self.shared.lock();
+        // Pushed under the lock: nothing of the realm can come before it.
+        outbox.push(welcome, touched);
+        state.outboxes.insert(session, outbox.clone());
+        self.shared.enter(state, Input::SessionJoined { session, info }, touched);
+    }
+
+    /// Handles a message that an established session may legally send. The caller flushes `touched` and calls
+    /// [`Self::flush`] after its batch.
+    pub fn message(&self, session: SessionId, message: Message, touched: &mut Touched) {
+        let mut state = self.shared.lock();
+        if !state.outboxes.contains_key(&session) {
+            return;
+        }
+        if let Message::Unsubscribe { subscription, .. } = &message
+            && state.open_fanouts > 0
+        {
+            state.given_up.push((session, *subscription));
+        }
+        self.shared.enter(state, Input::Message { session, message }, touched);
+    }
+
+    /// Ends a session, the one way out. Does nothing if it has ended already.
+    pub fn gone(&self, session: SessionId) {
+        let mut touched = Touched::new();
+        self.shared.gone(session, &mut touched);
+        drop(touched);
+        self.flush();
+    }
+
+    /// Ends a session as [`Self::gone`] does, and resolves when the commit that frees its registrations is applied here, or
+    /// after `bound`. Returns false if the bound ended it.
+    pub fn leave(&self, session: SessionId, bound: Duration) -> impl Future<Output = bool> + Send + use<> {
+        let (sender, receiver) = oneshot::channel();
+        self.shared.lock().leaving.insert(session, sender);
+        self.gone(session);
+        let shell = Arc::downgrade(&self.shared);
+        async move {
+            let committed = matches!(tokio::time::timeout(bound, receiver).await, Ok(Ok(())));
+            if !committed && let Some(shell) = shell.upgrade() {
+                shell.lock().leaving.remove(&session);
+            }
+            committed
+        }
+    }
+
+    /// Handles one input from the cluster: log, links, lease, barriers.
+    pub fn input(&self, input: Input) {
+        let mut touched = Touched::new();
+        self.input_batched(input, &mut touched);
+        drop(touched);
+        self.flush();
+    }
+
+    /// As [`Self::input`], for a batch: the caller flushes `touched` and calls [`Self::flush`] after the last one.
+    pub fn input_batched(&self, input: Input, touched: &mut Touched) {
+        let state = self.shared.lock();
+        self.shared.enter(state, input, touched);
+    }
+
+    /// Wakes what the inputs since the last flush have put into the cluster's queues.
+    pub fn flush(&self) {
+        self.shared.cluster.flush();
+    }
+
+    /// Runs `f` on the core with the realm locked, for snapshots and inspection. It must be quick and must not enter the realm.
+    pub fn with_core<R>(&self, f: impl FnOnce(&Realm) -> R) -> R {
+        f(&self.shared.lock().core)
+    }
+
+    /// Runs `f` on the core and carries out the effects it appends, for restoring a snapshot.
+    pub fn change_core<R>(&self, f: impl FnOnce(&mut Realm, Instant, &mut Vec<Effect>) -> R) -> R {
+        let mut touched = Touched::new();
+        let mut state = self.shared.lock();
+        let mut effects = std::mem::take(&mut state.effects);
+        let result = f(&mut state.core, now(), &mut effects);
+        self.shared.carry_out(&mut state, &mut effects, &mut touched);
+        state.effects = effects;
+        self.shared.settle(state, &mut touched);
+        drop(touched);
+        self.flush();
+        result
+    }
+
+    /// What the shell has counted.
+    pub fn stats(&self) -> ShellStats {
+        let state = self.shared.lock();
+        ShellStats { sessions: state.outboxes.len(), ..state.stats }
+    }
+
+    /// True if `session` is in this realm on this node.
+    pub fn has(&self, session: SessionId) -> bool {
+        self.shared.lock().outboxes.contains_key(&session)
+    }
+
+    /// Asks the task of a session to end it with a GOODBYE; false if there is no such session here.
+    pub fn kill(&self, session: SessionId, reason: Uri) -> bool {
+        let outbox = self.shared.lock().outboxes.get(&session).cloned();
+        outbox.map(|outbox| outbox.request_end(End::Goodbye(reason))).is_some()
+    }
+
+    /// Resolves if the core panics: this node's copy of the realm is then not to be trusted, and the node has to end.
+    pub async fn failed(&self) {
+        loop {
+            let notified = self.shared.failure.notified();
+            if self.shared.failed.load(Ordering::Acquire) {
+                return;
+            }
+            notified.await;
+        }
+    }
+}
+
+impl Shell {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock()
+    }
+
+    fn gone(&self, session: SessionId, touched: &mut Touched) {
+        let mut state = self.lock();
+        if state.outboxes.remove(&session).is_some() {
+            self.enter(state, Input::SessionGone { session }, touched);
+        }
+    }
+
+    /// Lets the core judge `input` and whatever follows from it, then releases the realm.
+    fn enter(&self, mut state: MutexGuard<'_, State>, input: Input, touched: &mut Touched) {
+        if self.failed.load(Ordering::Acquire) {
+            return;
+        }
+        let committed_end = match &input {
+            Input::Applied { op: Op::SessionGone { session }, .. } => Some(*session),
+            _ => None,
+        };
+        self.handle(&mut state, input, touched);
+        if let Some(waiting) = committed_end.and_then(|session| state.leaving.remove(&session)) {
+            // Nobody may be waiting any more; that is fine.
+            let _ = waiting.send(());
+        }
+        self.settle(state, touched);
+    }
+
+    /// Handles what carrying out effects has brought about, arms the deadline, releases the realm.
+    fn settle(&self, mut state: MutexGuard<'_, State>, touched: &mut Touched) {
+        while let Some(input) = state.followups.pop_front() {
+            self.handle(&mut state, input, touched);
+        }
+        if let Some(next) = state.core.next_deadline()
+            && state.armed.is_none_or(|armed| next < armed)
+        {
+            state.armed = Some(next);
+            drop(state);
+            self.rearm.notify_one();
+        }
+    }
+
+    /// One input through the core, its effects carried out.
+    fn handle(&self, state: &mut MutexGuard<'_, State>, input: Input, touched: &mut Touched) {
+        let mut effects = std::mem::take(&mut state.effects);
+        state.stats.inputs += 1;
+        let watch = FailureWatch(self);
+        state.core.handle(now(), input, &mut effects);
+        std::mem::forget(watch);
+        self.carry_out(state, &mut effects, touched);
+        state.effects = effects;
+    }
+
+    fn carry_out(&self, state: &mut MutexGuard<'_, State>, effects: &mut Vec<Effect>, touched: &mut Touched) {
+        let mut rest = effects.drain(..);
+        while let Some(effect) = rest.next() {
+            match effect {
+                Effect::Send { session, message } => state.send(session, touched, &message, |outbox, touched| outbox.push(&message, touched)),
+                Effect::Fanout { sessions, message } => {
+                    // Requests to the cluster keep the core's order only while nobody else gets in between.
+                    let ordered = rest.as_slice().iter().any(is_for_the_cluster);
+                    self.fan_out(state, &sessions, &message, ordered, touched);
+                }
+                Effect::Abort { session, message } => {
+                    if let Some(outbox) = state.outboxes.remove(&session) {
+                        outbox.abort(&message);
+                        state.followups.push_back(Input::SessionGone { session });
+                    }
+                }
+                Effect::Propose { op } => self.cluster.propose(&self.name, op),
+                Effect::Barrier => self.cluster.barrier(&self.name),
+                Effect::Interest { topic, wanted, ticket } => self.cluster.interest(&self.name, &topic, wanted, ticket),
+                Effect::Forward { to, source, frame } => self.cluster.forward(&self.name, to, source, frame),
+            }
+        }
+    }
+
+    /// Puts one message into many outboxes. A long list is done in chunks between which others may enter, unless `ordered`.
+    fn fan_out(
+        &self,
+        state: &mut MutexGuard<'_, State>,
+        sessions: &[SessionId],
+        message: &Message,
+        ordered: bool,
+        touched: &mut Touched,
+    ) {
+        let mut shared = Shared::new(message);
+        if ordered || sessions.len() <= FANOUT_CHUNK {
+            for session in sessions {
+                state.send(*session, touched, message, |outbox, touched| outbox.push_shared(&mut shared, touched));
+            }
+            return;
+        }
+        let subscription = match message {
+            Message::Event { subscription, .. } => Some(*subscription),
+            _ => None,
+        };
+        state.open_fanouts += 1;
+        let given_up_before = state.given_up.len();
+        for (n, chunk) in sessions.chunks(FANOUT_CHUNK).enumerate() {
+            if n > 0 {
+                MutexGuard::unlocked_fair(state, || touched.flush());
+            }
+            for session in chunk {
+                // A session that has left is not found; one that has given the subscription up must hear nothing after that.
+                if subscription.is_some_and(|s| state.given_up[given_up_before..].contains(&(*session, s))) {
+                    continue;
+                }
+                state.send(*session, touched, message, |outbox, touched| outbox.push_shared(&mut shared, touched));
+            }
+        }
+        state.open_fanouts -= 1;
+        if state.open_fanouts == 0 {
+            state.given_up.clear();
+        }
+    }
+}
+
+impl Drop for Shell {
+    fn drop(&mut self) {
+        // The deadline keeper finds that the realm is gone.
+        self.rearm.notify_one();
+    }
+}
+
+impl State {
+    /// Puts `message` into the session's outbox by `push`, and has the core told where that changes what the core believes.
+    fn send(
+        &mut self,
+        session: SessionId,
+        touched: &mut Touched,
+        message: &Message,
+        push: impl FnOnce(&Arc<Outbox>, &mut Touched) -> Pushed,
+    ) {
+        let Some(outbox) = self.outboxes.get(&session) else {
+            self.stats.sent_to_nobody += 1;
+            return;
+        };
+        match push(outbox, touched) {
+            Pushed::Queued => self.stats.sent += 1,
+            // Counted by the outbox. A closed one belongs to a session whose end is on its way.
+            Pushed::Dropped | Pushed::Closed => {}
+            Pushed::Undeliverable(error) => {
+                if let Message::Invocation { request, .. } = message {
+                    self.stats.undeliverable += 1;
+                    // To the core it is as if the callee had refused the invocation; the caller hears why.
+                    let refusal = Message::Error {
+                        request_type: code::INVOCATION,
+                        request: *request,
+                        details: Dict::new(),
+                        error: error.into(),
+                        payload: Payload::EMPTY,
+                    };
+                    self.followups.push_back(Input::Message { session, message: refusal });
+                }
+            }
+            Pushed::SlowConsumer => {
+                self.outboxes.remove(&session);
+                self.followups.push_back(Input::SessionGone { session });
+            }
+        }
+    }
+}
+
+/// True for effects whose order matters to the cluster.
+fn is_for_the_cluster(effect: &Effect) -> bool {
+    matches!(effect, Effect::Propose { .. } | Effect::Barrier | Effect::Interest { .. } | Effect::Forward { .. })
+}
+
+/// The clock of the core; tokio's, so that tests can pause it.
+fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
+}
+
+/// Marks the realm as failed when the core panics.
+struct FailureWatch<'a>(&'a Shell);
+
+impl Drop for FailureWatch<'_> {
+    fn drop(&mut self) {
+        self.0.failed.store(true, Ordering::Release);
+        self.0.failure.notify_waiters();
+    }
+}
+
+/// Sends the core its ticks; ends with the realm.
+async fn keep_deadlines(shell: Weak<Shell>, rearm: Arc<Notify>) {
+    loop {
+        let next = match shell.upgrade() {
+            None => return,
+            Some(shell) => {
+                let mut state = shell.lock();
+                state.armed = state.core.next_deadline();
+                state.armed
+            }
+        };
+        let reached = match next {
+            None => {
+                rearm.notified().await;
+                false
+            }
+            Some(next) => {
+                tokio::select! {
+                    () = rearm.notified() => false,
+                    () = tokio::time::sleep_until(next.into()) => true,
+                }
+            }
+        };
+        if reached && let Some(shell) = shell.upgrade() {
+            let mut touched = Touched::new();
+            let mut state = shell.lock();
+            state.armed = None;
+            shell.enter(state, Input::Tick, &mut touched);
+            drop(touched);
+            shell.cluster.flush();
+        }
+    }
+}
+
+/// The realms of a node, fixed at start.
+#[derive(Debug, Default)]
+pub struct Realms {
+    realms: BTreeMap<Uri, RealmEntry>,
+}
+
+/// A realm and who may join it.
+#[derive(Clone, Debug)]
+pub struct RealmEntry {
+    /// Its shell.
+    pub handle: RealmHandle,
+    /// Who may join it, and how.
+    pub auth: Arc<RealmAuth>,
+}
+
+impl Realms {
+    /// The realms of a node.
+    pub fn new(realms: impl IntoIterator<Item = (RealmHandle, RealmAuth)>) -> Self {
+        let entry = |(handle, auth): (RealmHandle, RealmAuth)| (handle.name().clone(), RealmEntry { handle, auth: Arc::new(auth) });
+        Self { realms: realms.into_iter().map(entry).collect() }
+    }
+
+    /// The realm of that name.
+    pub fn get(&self, name: &str) -> Option<&RealmEntry> {
+        self.realms.get(name)
+    }
+
+    /// All realms, ordered by name.
+    pub fn iter(&self) -> impl Iterator<Item = &RealmEntry> {
+        self.realms.values()
+    }
+}
+
+#[cfg(test)]
+#[path = "realm_tests.rs"]
+mod tests;

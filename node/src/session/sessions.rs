@@ -1,0 +1,118 @@
+//! The node's connections as a whole: what they share, whether they are let in, and how all of them are ended.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+
+use super::{
+    limits::SessionLimits,
+    outbox::{End, Outbox, OutboxStats},
+    realm::Realms,
+};
+use crate::wamp::Uri;
+
+/// Everything the sessions of a node share.
+#[derive(Debug)]
+pub struct Service {
+    /// The realms they can join.
+    pub realms: Arc<Realms>,
+    /// The limits they live under.
+    pub limits: SessionLimits,
+    /// The connections there are.
+    pub sessions: Arc<Sessions>,
+    /// What their outboxes count.
+    pub stats: Arc<OutboxStats>,
+}
+
+impl Service {
+    /// A service without connections that is not ready yet; see [`Sessions::set_ready`].
+    pub fn new(realms: Arc<Realms>, limits: SessionLimits) -> Arc<Self> {
+        Arc::new(Self { realms, limits, sessions: Arc::default(), stats: Arc::default() })
+    }
+}
+
+/// The connections of a node that speak WAMP, with or without an established session.
+#[derive(Debug, Default)]
+pub struct Sessions {
+    ready: AtomicBool,
+    next: AtomicU64,
+    connections: Mutex<HashMap<u64, Arc<Outbox>>>,
+    ended: Notify,
+}
+
+impl Sessions {
+    /// Lets clients in, or keeps them out: HTTP then answers 503 and HELLO gets ABORT `wamp.error.unavailable`.
+    pub fn set_ready(&self, ready: bool) {
+        self.ready.store(ready, Ordering::Release);
+    }
+
+    /// True if clients are let in.
+    pub fn is_ready(&self) -> bool {
+        self.ready.load(Ordering::Acquire)
+    }
+
+    /// How many connections there are.
+    pub fn len(&self) -> usize {
+        self.connections.lock().len()
+    }
+
+    /// True if there is no connection.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Enters a connection; it is struck off when the guard is dropped.
+    pub(super) fn enter(self: &Arc<Self>, outbox: &Arc<Outbox>) -> Entered {
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        self.connections.lock().insert(number, outbox.clone());
+        Entered { sessions: self.clone(), number }
+    }
+
+    /// Ends every session with a GOODBYE of `reason` and waits until their connections are closed, at most for `bound`; what is
+    /// left then is cut. The caller calls [`Self::set_ready`] before, or new sessions come meanwhile. Returns how many were cut.
+    pub async fn close_all(&self, reason: &Uri, bound: Duration) -> usize {
+        let all: Vec<_> = self.connections.lock().values().cloned().collect();
+        for outbox in all {
+            outbox.request_end(End::Goodbye(reason.clone()));
+        }
+        let emptied = async {
+            loop {
+                let ended = self.ended.notified();
+                if self.is_empty() {
+                    return;
+                }
+                ended.await;
+            }
+        };
+        if tokio::time::timeout(bound, emptied).await.is_ok() {
+            return 0;
+        }
+        let left: Vec<_> = self.connections.lock().values().cloned().collect();
+        for outbox in &left {
+            outbox.broken();
+        }
+        left.len()
+    }
+}
+
+/// A connection's place among the [`Sessions`].
+#[derive(Debug)]
+pub(super) struct Entered {
+    sessions: Arc<Sessions>,
+    number: u64,
+}
+
+impl Drop for Entered {
+    fn drop(&mut self) {
+        self.sessions.connections.lock().remove(&self.number);
+        self.sessions.ended.notify_waiters();
+    }
+}

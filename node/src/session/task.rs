@@ -1,0 +1,589 @@
+//! The task of one connection: reads, decodes, enters the realm, writes what others could not, and ends the session in order.
+//!
+//! One task serves a connection from the transport handshake to the close; sessions may follow each other on it. Reads go into a
+//! scratch buffer of the worker thread, so an idle connection owns no buffer. A batch (what one read brought) is handled without
+//! an await; then the outboxes it filled are flushed.
+
+use std::{
+    future::poll_fn,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use tokio::time::sleep_until;
+
+use super::{
+    auth::PeerFacts,
+    handshake::{Handshake, Step, abort_message},
+    outbox::{End, Outbox, Touched, WireFormat, pong},
+    realm::RealmHandle,
+    sessions::{Entered, Service},
+};
+use crate::{
+    transport::{
+        framing::{Data, Decoder, Fault, Framing, Incoming},
+        io::{Io, scratch},
+        rawsocket, websocket,
+    },
+    wamp::{
+        Dict, Message, SessionId, Uri,
+        codec::{self, Frame},
+        error_uri,
+        message::code,
+    },
+};
+
+/// A connection whose transport handshake is done.
+#[derive(Debug)]
+pub struct Connection {
+    /// The socket.
+    pub io: Io,
+    /// The incoming side.
+    pub decoder: Decoder,
+    /// The outgoing side.
+    pub wire: WireFormat,
+    /// What is known of the peer.
+    pub peer: PeerFacts,
+    /// What was read behind the transport handshake.
+    pub read_ahead: Vec<u8>,
+    /// When it was accepted; the time for the WAMP handshake runs from there.
+    pub since: Instant,
+}
+
+/// Serves a connection until it is closed.
+pub async fn run(connection: Connection, service: Arc<Service>) {
+    let Connection { io, decoder, wire, peer, read_ahead, since } = connection;
+    let outbox = Outbox::new(wire, &service.limits, io.shared(), service.stats.clone());
+    let entered = service.sessions.enter(&outbox);
+    let handshake = Box::new(Handshake::new(service.realms.clone(), peer));
+    let now = now();
+    let mut task = Task {
+        io,
+        decoder,
+        outbox,
+        peer,
+        state: State::Handshake { handshake, bytes: 0, until: since + service.limits.handshake_timeout },
+        heard: now,
+        look_at: now + service.limits.ping_after,
+        service,
+        pinged: false,
+        answers_pings: wire.framing != Framing::RawSocket,
+        hold: None,
+        paused_since: None,
+        _entered: entered,
+    };
+    task.decoder.set_message_bytes_max(task.service.limits.handshake_bytes_max);
+    let ending = task.serve(read_ahead).await;
+    task.state = State::Over;
+    task.close(ending).await;
+}
+
+struct Task {
+    io: Io,
+    decoder: Decoder,
+    outbox: Arc<Outbox>,
+    service: Arc<Service>,
+    peer: PeerFacts,
+    state: State,
+    /// When the peer last sent anything.
+    heard: Instant,
+    /// When to look after the peer's silence again.
+    look_at: Instant,
+    /// A ping went out since the peer was heard.
+    pinged: bool,
+    /// Always true for WebSocket. A RawSocket peer proves it by sending a ping: some implementations end on one.
+    answers_pings: bool,
+    /// Reading stands still because what was read has filled other outboxes.
+    hold: Option<Box<Hold>>,
+    /// Since when reading is known to stand still because the peer does not read.
+    paused_since: Option<Instant>,
+    _entered: Entered,
+}
+
+enum State {
+    /// No session yet; so many message bytes were taken, and it must be there at `until`.
+    Handshake { handshake: Box<Handshake>, bytes: usize, until: Instant },
+    /// A session is established.
+    Established(Membership),
+    /// This side said GOODBYE; everything but the echo is ignored, until then.
+    ShuttingDown { until: Instant },
+    /// Nothing more is read.
+    Over,
+}
+
+/// A pause in reading for the sake of congested outboxes.
+struct Hold {
+    /// Each with its count of written bytes at `window`.
+    outboxes: Vec<(Arc<Outbox>, u64)>,
+    /// When the counts were taken.
+    window: Instant,
+    /// When to look again.
+    check_at: Instant,
+    /// When to read again in any case.
+    until: Instant,
+}
+
+/// How often a hold looks whether its outboxes have drained.
+const HOLD_CHECK: Duration = Duration::from_millis(2);
+
+/// What an outbox must write in each such time to be waited for.
+const HOLD_WINDOW: Duration = Duration::from_millis(100);
+const HOLD_WINDOW_BYTES: u64 = 256 * 1024;
+
+/// The longest hold between two batches.
+const HOLD_MAX: Duration = Duration::from_secs(1);
+
+/// A session's place in its realm; dropping it is the session's end, also when its task panics.
+struct Membership {
+    realm: RealmHandle,
+    session: SessionId,
+}
+
+impl Drop for Membership {
+    fn drop(&mut self) {
+        self.realm.gone(self.session);
+    }
+}
+
+/// Why a batch stopped.
+enum Stop {
+    /// The client said GOODBYE.
+    Goodbye,
+    /// The connection ends.
+    End(Ending),
+}
+
+/// How a connection ends.
+#[derive(Debug)]
+enum Ending {
+    /// The peer closed or reset it, was silent too long or does not read: there is nobody to talk to.
+    Lost,
+    /// The peer began the closing handshake of WebSocket.
+    Closed(Option<u16>),
+    /// The last words are in the outbox; this code goes into the close frame.
+    LastWords(u16),
+}
+
+impl Task {
+    async fn serve(&mut self, mut rest: Vec<u8>) -> Ending {
+        let mut touched = Touched::new();
+        let mut timer = Box::pin(sleep_until(self.timer().into()));
+        loop {
+            // What a GOODBYE left behind comes before anything new.
+            while !rest.is_empty() {
+                let mut at = 0;
+                let stop = self.batch(&mut rest, &mut at, &mut touched);
+                rest.drain(..at);
+                if let Err(stop) = stop {
+                    match self.stop(stop).await {
+                        Some(ending) => return ending,
+                        None => continue,
+                    }
+                }
+            }
+            if let Some(ending) = self.ended_by_others() {
+                return ending;
+            }
+            let timer_at = self.timer();
+            if timer.deadline() != timer_at.into() {
+                timer.as_mut().reset(timer_at.into());
+            }
+            let (io, outbox, reading) = (&mut self.io, &self.outbox, self.hold.is_none());
+            tokio::select! {
+                biased;
+                // Ends and bytes to write first: they are bounded, and what the peer floods us with must not starve them.
+                () = outbox.woken() => {
+                    if self.io.is_shared() {
+                        self.outbox.flush();
+                    }
+                }
+                read = poll_fn(|cx| io.poll(cx, reading, outbox)) => match read {
+                    Ok(0) | Err(_) => return Ending::Lost,
+                    Ok(len) => {
+                        self.heard = now();
+                        self.pinged = false;
+                        let stopped = scratch(|buffer| {
+                            let mut at = 0;
+                            let input = &mut buffer[..len];
+                            let stop = self.batch(input, &mut at, &mut touched);
+                            stop.map_err(|stop| (stop, buffer[at..len].to_vec()))
+                        });
+                        if let Err((stop, left)) = stopped {
+                            rest = left;
+                            if let Some(ending) = self.stop(stop).await {
+                                return ending;
+                            }
+                        }
+                    }
+                },
+                () = &mut timer => {
+                    if let Some(ending) = self.on_timer() {
+                        return ending;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Handles the whole of `input` and flushes; on an error `at` is where the batch stopped.
+    fn batch(&mut self, input: &mut [u8], at: &mut usize, touched: &mut Touched) -> Result<(), Stop> {
+        let result = self.messages(input, at, touched);
+        touched.flush();
+        if let State::Established(membership) = &self.state {
+            membership.realm.flush();
+        }
+        self.begin_hold(touched.take_congested());
+        result
+    }
+
+    /// Stops reading while outboxes that this session has filled are still congested after the flush, and drain.
+    fn begin_hold(&mut self, congested: Vec<Arc<Outbox>>) {
+        let outboxes: Vec<_> = congested.into_iter().filter_map(|o| o.congestion().map(|written| (o, written))).collect();
+        if !outboxes.is_empty() {
+            let now = now();
+            self.hold = Some(Box::new(Hold { outboxes, window: now, check_at: now + HOLD_CHECK, until: now + HOLD_MAX }));
+        }
+    }
+
+    /// Ends the hold when no outbox is worth waiting for any more.
+    fn check_hold(&mut self, now: Instant) {
+        let Some(hold) = &mut self.hold else { return };
+        if now < hold.check_at {
+            return;
+        }
+        hold.check_at = now + HOLD_CHECK;
+        let window_over = now >= hold.window + HOLD_WINDOW;
+        hold.outboxes.retain_mut(|(outbox, before)| match outbox.congestion() {
+            None => false,
+            Some(written) if window_over && written - *before < HOLD_WINDOW_BYTES => {
+                outbox.set_laggard();
+                false
+            }
+            Some(written) => {
+                if window_over {
+                    *before = written;
+                }
+                true
+            }
+        });
+        if window_over {
+            hold.window = now;
+        }
+        if hold.outboxes.is_empty() || now >= hold.until {
+            self.hold = None;
+        }
+    }
+
+    fn messages(&mut self, input: &mut [u8], at: &mut usize, touched: &mut Touched) -> Result<(), Stop> {
+        loop {
+            let incoming = match self.decoder.next(input, at) {
+                Ok(Some(incoming)) => incoming,
+                Ok(None) => return Ok(()),
+                Err(fault) => return Err(Stop::End(self.on_fault(fault))),
+            };
+            match incoming {
+                Incoming::Message { text, data } => self.on_message(text, data, input, touched)?,
+                Incoming::Ping(data) => self.on_ping(data.bytes(input))?,
+                Incoming::Pong => {}
+                Incoming::Close(code) => return Err(Stop::End(Ending::Closed(code))),
+            }
+        }
+    }
+
+    fn on_message(&mut self, text: Option<bool>, data: Data, input: &[u8], touched: &mut Touched) -> Result<(), Stop> {
+        let len = data.bytes(input).len();
+        if text.is_some_and(|text| text != (self.outbox.wire().framing == Framing::WebSocketText)) {
+            return self.violation("the frame type does not fit the serializer");
+        }
+        if let State::Handshake { bytes, .. } = &mut self.state {
+            *bytes += len;
+            if *bytes > self.service.limits.handshake_bytes_max {
+                return self.violation("too much was sent before a session was established");
+            }
+        }
+        let frame = match data {
+            Data::Input(range) => Frame::Borrowed(&input[range]),
+            // Small payloads are copied out, so that a retained one does not hold the memory of a whole message.
+            Data::Owned(ref bytes) if bytes.len() <= OWNED_BYTES_MIN => Frame::Borrowed(bytes),
+            Data::Owned(bytes) => Frame::Owned(Bytes::from(bytes)),
+        };
+        let message = match codec::decode(self.outbox.wire().serializer, frame, &self.service.limits.codec) {
+            Ok(message) => message,
+            Err(error) => return self.violation(&error.to_string()),
+        };
+        match &mut self.state {
+            State::Handshake { handshake, .. } => {
+                let step = handshake.on_message(message);
+                self.on_step(step, touched)
+            }
+            State::Established(membership) => match judge(&message) {
+                Verdict::Route => {
+                    membership.realm.message(membership.session, message, touched);
+                    if self.outbox.is_open() { Ok(()) } else { Err(Stop::End(self.ended_by_others().unwrap_or(Ending::Lost))) }
+                }
+                Verdict::Goodbye => Err(Stop::Goodbye),
+                Verdict::Abort => Err(Stop::End(Ending::LastWords(NORMAL))),
+                Verdict::Illegal => self.violation("this message is not for an established session, or not from a client"),
+            },
+            State::ShuttingDown { .. } => match judge(&message) {
+                Verdict::Goodbye | Verdict::Abort => Err(Stop::End(Ending::LastWords(GOING_AWAY))),
+                _ => Ok(()),
+            },
+            State::Over => Ok(()),
+        }
+    }
+
+    fn on_step(&mut self, step: Step, touched: &mut Touched) -> Result<(), Stop> {
+        match step {
+            Step::Send(message) => {
+                self.outbox.push(&message, touched);
+                Ok(())
+            }
+            Step::Accepted(accepted) => {
+                let session = if self.service.sessions.is_ready() { accepted.realm.cluster().new_session_id() } else { None };
+                let Some(session) = session else {
+                    return self.abort(&abort_message(error_uri::UNAVAILABLE, "this node takes no sessions now; try another"), NORMAL);
+                };
+                self.decoder.set_message_bytes_max(self.service.limits.message_bytes_max);
+                let welcome = accepted.welcome(session);
+                accepted.realm.join(session, accepted.info, &welcome, &self.outbox, touched);
+                tracing::debug!(session = session.get(), realm = %accepted.realm.name(), "session established");
+                self.state = State::Established(Membership { realm: accepted.realm, session });
+                Ok(())
+            }
+            Step::Abort(message) => self.abort(&message, NORMAL),
+            Step::Close => Err(Stop::End(Ending::LastWords(NORMAL))),
+        }
+    }
+
+    fn on_ping(&mut self, payload: &[u8]) -> Result<(), Stop> {
+        self.answers_pings = true;
+        // Refused where the peer asks for pongs and does not read them.
+        if self.outbox.push_raw(&pong(self.outbox.wire(), payload)) {
+            self.outbox.flush();
+        }
+        Ok(())
+    }
+
+    /// The peer broke WAMP: its session ends at once, then it hears why, then the connection closes.
+    fn violation(&mut self, text: &str) -> Result<(), Stop> {
+        self.abort(&abort_message(error_uri::PROTOCOL_VIOLATION, text), PROTOCOL_ERROR)
+    }
+
+    fn abort(&mut self, message: &Message, close_code: u16) -> Result<(), Stop> {
+        self.outbox.abort(message);
+        self.state = State::Over;
+        Err(Stop::End(Ending::LastWords(close_code)))
+    }
+
+    /// The peer broke the transport.
+    fn on_fault(&mut self, fault: Fault) -> Ending {
+        tracing::debug!(%fault, "transport failed");
+        let code = match fault {
+            Fault::Protocol(_) => PROTOCOL_ERROR,
+            Fault::NotUtf8 => 1007,
+            Fault::TooBig => 1009,
+        };
+        if fault == Fault::TooBig {
+            // The framing is intact, so the peer can be told in WAMP's words too.
+            self.outbox.abort(&abort_message(error_uri::PROTOCOL_VIOLATION, "the message is longer than this router takes"));
+        }
+        self.state = State::Over;
+        Ending::LastWords(code)
+    }
+
+    /// What to do when a batch stopped; `None` to go on.
+    async fn stop(&mut self, stop: Stop) -> Option<Ending> {
+        match stop {
+            Stop::End(ending) => Some(ending),
+            Stop::Goodbye => {
+                self.on_goodbye().await;
+                None
+            }
+        }
+    }
+
+    /// The client left: its things go first, here and in the log, so that whoever hears of the end finds them free. The
+    /// connection stays for another session.
+    ///
+    /// Spec: WAMP basic profile, "Session Closing"; DESIGN §4.2.
+    async fn on_goodbye(&mut self) {
+        if let State::Established(membership) = std::mem::replace(&mut self.state, State::Over) {
+            // Should the commit take longer, the log still has it.
+            membership.realm.leave(membership.session, self.service.limits.goodbye_commit_timeout).await;
+        }
+        let mut touched = Touched::new();
+        self.outbox.push(&goodbye(error_uri::GOODBYE_AND_OUT.into()), &mut touched);
+        drop(touched);
+        self.decoder.set_message_bytes_max(self.service.limits.handshake_bytes_max);
+        let handshake = Box::new(Handshake::new(self.service.realms.clone(), self.peer));
+        self.state = State::Handshake { handshake, bytes: 0, until: now() + self.service.limits.handshake_timeout };
+    }
+
+    /// Acts on an end that somebody else decided on.
+    fn ended_by_others(&mut self) -> Option<Ending> {
+        match self.outbox.end()? {
+            End::Aborted => Some(Ending::LastWords(PROTOCOL_ERROR)),
+            End::SlowConsumer | End::Broken => Some(Ending::Lost),
+            End::Goodbye(reason) => match &self.state {
+                State::Established(_) => {
+                    self.state = State::ShuttingDown { until: now() + self.service.limits.close_timeout };
+                    let mut touched = Touched::new();
+                    self.outbox.push(&goodbye(reason), &mut touched);
+                    None
+                }
+                State::Handshake { .. } => {
+                    self.outbox.abort(&abort_message(&reason, "this node goes down"));
+                    Some(Ending::LastWords(GOING_AWAY))
+                }
+                State::ShuttingDown { .. } | State::Over => None,
+            },
+        }
+    }
+
+    /// When something is due if nothing happens.
+    fn timer(&self) -> Instant {
+        let next = self.hold.as_ref().map_or(self.look_at, |hold| hold.check_at.min(self.look_at));
+        match &self.state {
+            State::Handshake { until, .. } | State::ShuttingDown { until } => next.min(*until),
+            State::Established(_) | State::Over => next,
+        }
+    }
+
+    fn on_timer(&mut self) -> Option<Ending> {
+        let now = now();
+        self.check_hold(now);
+        let limits = &self.service.limits;
+        match &self.state {
+            State::Handshake { until, .. } if now >= *until => {
+                self.outbox.abort(&abort_message(error_uri::TIMEOUT, "no session was established in time"));
+                return Some(Ending::LastWords(NORMAL));
+            }
+            State::ShuttingDown { until } if now >= *until => return Some(Ending::LastWords(GOING_AWAY)),
+            _ => {}
+        }
+        if now < self.look_at {
+            return None;
+        }
+        self.outbox.trim();
+        if !self.outbox.above_half() {
+            self.paused_since = None;
+        } else if now >= *self.paused_since.get_or_insert(now) + limits.slow_consumer_after {
+            self.outbox.request_end(End::SlowConsumer);
+            return Some(Ending::Lost);
+        }
+        let silence = now.saturating_duration_since(self.heard);
+        self.look_at = now + limits.ping_after;
+        if !self.answers_pings || self.paused_since.is_some() {
+            return None;
+        }
+        if silence >= limits.dead_after {
+            tracing::debug!("peer is silent, taken for dead");
+            return Some(Ending::Lost);
+        }
+        if silence < limits.ping_after {
+            self.look_at = self.heard + limits.ping_after;
+            return None;
+        }
+        self.look_at = self.look_at.min(self.heard + limits.dead_after);
+        if !std::mem::replace(&mut self.pinged, true) {
+            self.outbox.push_raw(&ping(self.outbox.wire()));
+            self.outbox.flush();
+        }
+        None
+    }
+
+    /// Says what is left to say and closes, within the close timeout.
+    async fn close(&mut self, ending: Ending) {
+        let limits = &self.service.limits;
+        let code = match ending {
+            Ending::Lost => return,
+            Ending::Closed(code) => code.unwrap_or(NORMAL),
+            Ending::LastWords(code) => code,
+        };
+        if self.outbox.wire().framing != Framing::RawSocket {
+            let mut frame = Vec::new();
+            websocket::frame::append_close(code, "", &mut frame);
+            self.outbox.push_raw(&frame);
+        }
+        let closing = async {
+            if self.io.write_all_of(&self.outbox).await.is_ok() && self.io.shutdown().await.is_ok() {
+                // The peer reads our last words before it hears of the end: a close with unread input would reset them away.
+                self.io.read_to_end().await;
+            }
+        };
+        // Whoever does not close its side in time is cut off.
+        let _ = tokio::time::timeout(limits.close_timeout, closing).await;
+    }
+}
+
+/// What a message from a client means in an established session.
+enum Verdict {
+    Route,
+    Goodbye,
+    Abort,
+    Illegal,
+}
+
+fn judge(message: &Message) -> Verdict {
+    match message {
+        Message::Publish { .. }
+        | Message::Subscribe { .. }
+        | Message::Unsubscribe { .. }
+        | Message::Call { .. }
+        | Message::Cancel { .. }
+        | Message::Register { .. }
+        | Message::Unregister { .. }
+        | Message::Yield { .. }
+        | Message::EventReceived { .. } => Verdict::Route,
+        Message::Error { request_type, .. } if *request_type == code::INVOCATION => Verdict::Route,
+        Message::Goodbye { .. } => Verdict::Goodbye,
+        Message::Abort { .. } => Verdict::Abort,
+        Message::Error { .. }
+        | Message::Hello { .. }
+        | Message::Welcome { .. }
+        | Message::Challenge { .. }
+        | Message::Authenticate { .. }
+        | Message::Published { .. }
+        | Message::Subscribed { .. }
+        | Message::Unsubscribed { .. }
+        | Message::Event { .. }
+        | Message::Result { .. }
+        | Message::Registered { .. }
+        | Message::Unregistered { .. }
+        | Message::Invocation { .. }
+        | Message::Interrupt { .. } => Verdict::Illegal,
+    }
+}
+
+fn goodbye(reason: Uri) -> Message {
+    Message::Goodbye { details: Dict::new(), reason }
+}
+
+fn ping(wire: WireFormat) -> Vec<u8> {
+    let mut frame = Vec::new();
+    match wire.framing {
+        Framing::RawSocket => frame.extend_from_slice(rawsocket::frame::header(rawsocket::frame::Kind::Ping, 0).bytes()),
+        Framing::WebSocketText | Framing::WebSocketBinary => {
+            websocket::frame::append_control(websocket::frame::Opcode::Ping, &[], &mut frame);
+        }
+    }
+    frame
+}
+
+/// The clock of sessions; tokio's, so that tests can pause it.
+fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
+}
+
+/// Messages above this own their memory; smaller payloads are copied out of the read buffer.
+const OWNED_BYTES_MIN: usize = 4096;
+
+const NORMAL: u16 = 1000;
+const GOING_AWAY: u16 = 1001;
+const PROTOCOL_ERROR: u16 = 1002;
+
+#[cfg(test)]
+#[path = "task_tests.rs"]
+mod tests;

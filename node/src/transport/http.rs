@@ -1,0 +1,198 @@
+//! Plain HTTP on the public port: reading a request's head, and the pages an ordinary web server would serve.
+//!
+//! The WebSocket endpoint is one path among others: whoever asks for it without upgrading gets the same 404 as for a page that
+//! does not exist.
+
+use std::{convert::Infallible, io, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
+use http_body_util::Full;
+use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use super::io::{Rewound, Stream};
+
+/// What a listener serves to browsers.
+pub trait Pages: Send + Sync + 'static {
+    /// The content type and content of the page at `path` (it begins with `/`, has no query, is percent-encoded as it came).
+    fn get(&self, path: &str) -> Option<(String, Bytes)>;
+}
+
+/// No page at all.
+#[derive(Clone, Copy, Debug)]
+pub struct NoPages;
+
+impl Pages for NoPages {
+    fn get(&self, _path: &str) -> Option<(String, Bytes)> {
+        None
+    }
+}
+
+/// The head of the first request on a connection.
+#[derive(Clone, Debug)]
+pub struct Head {
+    /// The method.
+    pub method: String,
+    /// Path and query.
+    pub target: String,
+    /// 1 for HTTP/1.1.
+    pub minor_version: u8,
+    /// The header fields; of equal names all are kept.
+    pub fields: HeaderMap,
+    /// How long the head is.
+    pub bytes: usize,
+}
+
+/// Why a head cannot be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BadHead {
+    /// It is no HTTP/1.
+    Malformed,
+    /// It is longer than [`HEAD_BYTES_MAX`] or has too many fields.
+    TooLong,
+}
+
+/// The longest head that is read.
+pub const HEAD_BYTES_MAX: usize = 16 * 1024;
+
+const FIELDS_MAX: usize = 64;
+
+impl Head {
+    /// The head at the beginning of `bytes`; `None` while it is not complete.
+    ///
+    /// # Errors
+    /// It will never be a head this server takes.
+    pub fn parse(bytes: &[u8]) -> Result<Option<Self>, BadHead> {
+        let mut fields = [httparse::EMPTY_HEADER; FIELDS_MAX];
+        let mut request = httparse::Request::new(&mut fields);
+        let len = match request.parse(bytes) {
+            Ok(httparse::Status::Complete(len)) if len <= HEAD_BYTES_MAX => len,
+            Ok(httparse::Status::Complete(_)) | Err(httparse::Error::TooManyHeaders) => return Err(BadHead::TooLong),
+            Ok(httparse::Status::Partial) if bytes.len() < HEAD_BYTES_MAX => return Ok(None),
+            Ok(httparse::Status::Partial) => return Err(BadHead::TooLong),
+            Err(_) => return Err(BadHead::Malformed),
+        };
+        let (Some(method), Some(target), Some(minor_version)) = (request.method, request.path, request.version) else {
+            return Err(BadHead::Malformed);
+        };
+        let mut map = HeaderMap::with_capacity(request.headers.len());
+        for field in request.headers.iter() {
+            let name = header::HeaderName::from_bytes(field.name.as_bytes()).map_err(|_| BadHead::Malformed)?;
+            let value = HeaderValue::from_bytes(field.value).map_err(|_| BadHead::Malformed)?;
+            map.append(name, value);
+        }
+        Ok(Some(Self { method: method.to_owned(), target: target.to_owned(), minor_version, fields: map, bytes: len }))
+    }
+
+    /// The path without the query.
+    pub fn path(&self) -> &str {
+        path_of(&self.target)
+    }
+
+    /// The only value of a field, if it is text.
+    pub fn field(&self, name: header::HeaderName) -> Option<&str> {
+        self.fields.get(name).and_then(|value| value.to_str().ok())
+    }
+
+    /// True if one of the comma-separated values of the field is `token`, whatever its case.
+    pub fn has_token(&self, name: header::HeaderName, token: &str) -> bool {
+        self.list(name).any(|value| value.eq_ignore_ascii_case(token))
+    }
+
+    /// The comma-separated values of all fields of that name.
+    pub fn list(&self, name: header::HeaderName) -> impl Iterator<Item = &str> {
+        let values = self.fields.get_all(name).into_iter().filter_map(|value| value.to_str().ok());
+        values.flat_map(|value| value.split(',')).map(str::trim).filter(|value| !value.is_empty())
+    }
+}
+
+fn path_of(target: &str) -> &str {
+    target.split(['?', '#']).next().unwrap_or_default()
+}
+
+/// Reads until the first head is complete; `ahead` holds what was read, the head and whatever followed it.
+///
+/// # Errors
+/// The connection ended (inner: the head is none).
+pub async fn read_head(stream: &mut Stream, ahead: &mut Vec<u8>) -> io::Result<Result<Head, BadHead>> {
+    loop {
+        match Head::parse(ahead) {
+            Ok(Some(head)) => return Ok(Ok(head)),
+            Err(bad) => return Ok(Err(bad)),
+            Ok(None) => {}
+        }
+        let mut piece = [0; 2048];
+        let len = stream.read(&mut piece).await?;
+        if len == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        ahead.extend_from_slice(&piece[..len]);
+    }
+}
+
+/// Answers with a status and no more, and closes.
+///
+/// # Errors
+/// The connection ended.
+pub async fn refuse(stream: &mut Stream, status: StatusCode, extra: &str) -> io::Result<()> {
+    let reason = status.canonical_reason().unwrap_or("Refused");
+    let text = format!(
+        "HTTP/1.1 {} {reason}\r\n{extra}Content-Type: text/plain\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{reason}\n",
+        status.as_u16(),
+        reason.len() + 1
+    );
+    stream.write_all(text.as_bytes()).await?;
+    stream.shutdown().await
+}
+
+/// How long one connection may fetch pages, and how long it may take for one request's head.
+const PAGES_TIMEOUT: Duration = Duration::from_secs(60);
+const PAGE_HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Serves pages to a browser; what was read of its first request is in `ahead`.
+pub async fn serve_pages(stream: Stream, ahead: Vec<u8>, pages: Arc<dyn Pages>) {
+    let io = TokioIo::new(Rewound { ahead, at: 0, stream });
+    let service = service_fn(move |request| {
+        let response = page(&*pages, &request);
+        async move { Ok::<_, Infallible>(response) }
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(PAGE_HEAD_TIMEOUT)
+        .max_buf_size(HEAD_BYTES_MAX)
+        .serve_connection(io, service);
+    // A browser that leaves, breaks HTTP or takes too long is not our concern.
+    let _ = tokio::time::timeout(PAGES_TIMEOUT, connection).await;
+}
+
+fn page(pages: &dyn Pages, request: &Request<Incoming>) -> Response<Full<Bytes>> {
+    let (status, content_type, content) = match *request.method() {
+        Method::GET | Method::HEAD => match pages.get(request.uri().path()) {
+            Some((content_type, content)) => (StatusCode::OK, content_type, content),
+            None => plain(StatusCode::NOT_FOUND),
+        },
+        _ => plain(StatusCode::METHOD_NOT_ALLOWED),
+    };
+    let content_type = HeaderValue::from_str(&content_type).unwrap_or(HeaderValue::from_static("application/octet-stream"));
+    let mut response = Response::new(Full::new(content));
+    *response.status_mut() = status;
+    let fields = response.headers_mut();
+    fields.insert(header::CONTENT_TYPE, content_type);
+    fields.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    if status == StatusCode::METHOD_NOT_ALLOWED {
+        fields.insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
+        fields.insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
+}
+
+fn plain(status: StatusCode) -> (StatusCode, String, Bytes) {
+    let text = status.canonical_reason().unwrap_or_default();
+    (status, "text/plain".to_owned(), Bytes::from(format!("{text}\n")))
+}
+
+#[cfg(test)]
+#[path = "http_tests.rs"]
+mod tests;
