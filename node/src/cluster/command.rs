@@ -1,0 +1,278 @@
+//! What the replicated log carries, as types, and its bytes.
+//!
+//! The bytes are protobuf (`proto/ringfort/cluster/v1/log.proto`), never a library's own encoding: a log written today must be
+//! readable by the next build. A command that this build does not know is an error on which the node stops; it is never skipped,
+//! since a skipped command makes two registries of one log.
+
+use bytes::Bytes;
+use prost::Message as _;
+use ringfort_proto::cluster::v1 as pb;
+
+use crate::{
+    router::{MatchPolicy, NodeRef, Op, Slot},
+    wamp::{RegistrationId, RequestId, SessionId, Uri},
+};
+
+/// The command version this build writes and understands.
+const VERSION: u32 = 1;
+
+/// One entry of the replicated log.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Command {
+    /// Fixes the cluster's id and the key of its session and subscription ids. The first one wins.
+    Init { cluster_id: String, id_key: [u8; 16] },
+    /// A node asks for a slot and a new epoch. Ends an earlier life of the same disk (`raft_id`).
+    Join { raft_id: u64, incarnation: u64, name: String, version: String },
+    /// Ends a node life: its sessions and registrations go.
+    Fence { node: NodeRef, reason: String },
+    /// Changes of realms, in the order in which the sessions of one node life asked for them.
+    Batch { node: NodeRef, seq: u64, ops: Vec<(Uri, Op)> },
+}
+
+/// What applying a [`Command`] did.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Outcome {
+    /// Applied, or recognised as a repeat of something applied before.
+    Done,
+    /// The node's new life.
+    Joined(NodeRef),
+    /// The node life that proposed this is over; nothing was changed.
+    Fenced,
+    /// A batch before this one is missing; nothing was changed.
+    OutOfOrder { expected: u64 },
+    /// Nothing was changed, for this reason.
+    Refused(String),
+}
+
+/// Bytes that are not a command, snapshot or outcome of a version this build knows.
+#[derive(Debug, thiserror::Error)]
+pub enum DecodeError {
+    /// Not protobuf of the expected shape.
+    #[error("not a cluster message: {0}")]
+    Malformed(#[from] prost::DecodeError),
+    /// Written by a newer build.
+    #[error("{what} has version {found}, this build knows up to {known}: run the newer build")]
+    Version { what: &'static str, found: u32, known: u32 },
+    /// A field is missing or out of range.
+    #[error("{0}")]
+    Field(&'static str),
+}
+
+impl Command {
+    /// The bytes that go into the log.
+    pub fn encode(&self) -> Bytes {
+        let body = match self {
+            Command::Init { cluster_id, id_key } => pb::command::Body::Init(pb::InitCluster {
+                cluster_id: cluster_id.clone(),
+                id_key: Bytes::copy_from_slice(id_key),
+            }),
+            Command::Join { raft_id, incarnation, name, version } => pb::command::Body::Join(pb::NodeJoin {
+                raft_id: *raft_id,
+                incarnation: *incarnation,
+                name: name.clone(),
+                version: version.clone(),
+            }),
+            Command::Fence { node, reason } => pb::command::Body::Fence(pb::FenceNode {
+                slot: node.slot.0.into(),
+                epoch: node.epoch,
+                reason: reason.clone(),
+            }),
+            Command::Batch { node, seq, ops } => pb::command::Body::Batch(pb::Batch {
+                slot: node.slot.0.into(),
+                epoch: node.epoch,
+                seq: *seq,
+                ops: ops.iter().map(|(realm, op)| op_to_pb(realm, op)).collect(),
+            }),
+        };
+        pb::Command { version: VERSION, shard: 0, body: Some(body) }.encode_to_vec().into()
+    }
+
+    /// The command in these bytes of the log.
+    ///
+    /// # Errors
+    /// The bytes are from a newer build or damaged; the node must stop applying.
+    pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+        let command = pb::Command::decode(bytes)?;
+        if command.version != VERSION {
+            return Err(DecodeError::Version { what: "log entry", found: command.version, known: VERSION });
+        }
+        match command.body.ok_or(DecodeError::Field("log entry without a body this build knows"))? {
+            pb::command::Body::Init(init) => Ok(Command::Init {
+                cluster_id: init.cluster_id,
+                id_key: init.id_key.as_ref().try_into().map_err(|_| DecodeError::Field("id key is not 16 bytes"))?,
+            }),
+            pb::command::Body::Join(join) => Ok(Command::Join {
+                raft_id: join.raft_id,
+                incarnation: join.incarnation,
+                name: join.name,
+                version: join.version,
+            }),
+            pb::command::Body::Fence(fence) => {
+                Ok(Command::Fence { node: node_ref(fence.slot, fence.epoch)?, reason: fence.reason })
+            }
+            pb::command::Body::Batch(batch) => Ok(Command::Batch {
+                node: node_ref(batch.slot, batch.epoch)?,
+                seq: batch.seq,
+                ops: batch.ops.into_iter().map(op_from_pb).collect::<Result<_, _>>()?,
+            }),
+        }
+    }
+}
+
+impl Outcome {
+    /// The bytes that travel back to the proposer.
+    pub fn encode(&self) -> Bytes {
+        let outcome = match self {
+            Outcome::Done => pb::outcome::Outcome::Done(pb::Done {}),
+            Outcome::Joined(node) => {
+                pb::outcome::Outcome::Joined(pb::Joined { slot: node.slot.0.into(), epoch: node.epoch })
+            }
+            Outcome::Fenced => pb::outcome::Outcome::Fenced(pb::Fenced {}),
+            Outcome::OutOfOrder { expected } => {
+                pb::outcome::Outcome::OutOfOrder(pb::OutOfOrder { expected: *expected })
+            }
+            Outcome::Refused(reason) => pb::outcome::Outcome::Refused(reason.clone()),
+        };
+        pb::Outcome { outcome: Some(outcome) }.encode_to_vec().into()
+    }
+
+    /// The outcome in these bytes.
+    ///
+    /// # Errors
+    /// The answering node runs a newer build or the bytes are damaged.
+    pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+        let outcome = pb::Outcome::decode(bytes)?.outcome.ok_or(DecodeError::Field("outcome this build does not know"))?;
+        Ok(match outcome {
+            pb::outcome::Outcome::Done(_) => Outcome::Done,
+            pb::outcome::Outcome::Joined(joined) => Outcome::Joined(node_ref(joined.slot, joined.epoch)?),
+            pb::outcome::Outcome::Fenced(_) => Outcome::Fenced,
+            pb::outcome::Outcome::OutOfOrder(out) => Outcome::OutOfOrder { expected: out.expected },
+            pb::outcome::Outcome::Refused(reason) => Outcome::Refused(reason),
+        })
+    }
+}
+
+/// A node life from its two numbers on the wire.
+pub(super) fn node_ref(slot: u32, epoch: u32) -> Result<NodeRef, DecodeError> {
+    match u16::try_from(slot) {
+        Ok(slot @ 1..=4095) if (1..=32_767).contains(&epoch) => Ok(NodeRef { slot: Slot(slot), epoch }),
+        _ => Err(DecodeError::Field("node slot or epoch out of range")),
+    }
+}
+
+fn op_to_pb(realm: &Uri, op: &Op) -> pb::RealmOp {
+    use pb::realm_op::Op as P;
+    let op = match op {
+        Op::SessionJoined { session, authid, authrole } => P::SessionJoined(pb::SessionJoined {
+            session: session.get(),
+            authid: authid.clone(),
+            authrole: authrole.clone(),
+        }),
+        Op::SessionGone { session } => P::SessionGone(pb::SessionGone { session: session.get() }),
+        Op::Register { session, request, procedure, policy } => P::Register(pb::Register {
+            session: session.get(),
+            request: request.get(),
+            procedure: procedure.to_string(),
+            r#match: match policy {
+                MatchPolicy::Exact => 0,
+                MatchPolicy::Prefix => 1,
+                MatchPolicy::Wildcard => 2,
+            },
+        }),
+        Op::Unregister { session, request, registration } => P::Unregister(pb::Unregister {
+            session: session.get(),
+            request: request.map_or(0, RequestId::get),
+            registration: registration.get(),
+        }),
+    };
+    pb::RealmOp { realm: realm.to_string(), op: Some(op) }
+}
+
+fn op_from_pb(op: pb::RealmOp) -> Result<(Uri, Op), DecodeError> {
+    use pb::realm_op::Op as P;
+    let session = |raw| SessionId::new(raw).ok_or(DecodeError::Field("session id out of range"));
+    let decoded = match op.op.ok_or(DecodeError::Field("realm op this build does not know"))? {
+        P::SessionJoined(joined) => {
+            Op::SessionJoined { session: session(joined.session)?, authid: joined.authid, authrole: joined.authrole }
+        }
+        P::SessionGone(gone) => Op::SessionGone { session: session(gone.session)? },
+        P::Register(register) => Op::Register {
+            session: session(register.session)?,
+            request: RequestId::new(register.request).ok_or(DecodeError::Field("request id out of range"))?,
+            procedure: Uri::new(register.procedure),
+            policy: match register.r#match {
+                0 => MatchPolicy::Exact,
+                1 => MatchPolicy::Prefix,
+                2 => MatchPolicy::Wildcard,
+                _ => return Err(DecodeError::Field("match policy this build does not know")),
+            },
+        },
+        P::Unregister(unregister) => Op::Unregister {
+            session: session(unregister.session)?,
+            request: RequestId::new(unregister.request),
+            registration: RegistrationId::new(unregister.registration)
+                .ok_or(DecodeError::Field("registration id out of range"))?,
+        },
+    };
+    Ok((Uri::new(op.realm), decoded))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn node(slot: u16, epoch: u32) -> NodeRef {
+        NodeRef { slot: Slot(slot), epoch }
+    }
+
+    #[test]
+    fn every_command_survives_its_bytes() {
+        let session = SessionId::new(7).unwrap();
+        let ops = vec![
+            (Uri::from("r"), Op::SessionJoined { session, authid: "a".into(), authrole: "b".into() }),
+            (
+                Uri::from("r"),
+                Op::Register {
+                    session,
+                    request: RequestId::new(3).unwrap(),
+                    procedure: Uri::from("lamp.set"),
+                    policy: MatchPolicy::Wildcard,
+                },
+            ),
+            (
+                Uri::from("r"),
+                Op::Unregister { session, request: None, registration: RegistrationId::new(9).unwrap() },
+            ),
+            (Uri::from("r"), Op::SessionGone { session }),
+        ];
+        for command in [
+            Command::Init { cluster_id: "c".into(), id_key: [7; 16] },
+            Command::Join { raft_id: 1, incarnation: 2, name: "n1".into(), version: "0.1.0".into() },
+            Command::Fence { node: node(3, 4), reason: "silent".into() },
+            Command::Batch { node: node(4095, 32_767), seq: 12, ops },
+        ] {
+            assert_eq!(Command::decode(&command.encode()).unwrap(), command);
+        }
+    }
+
+    #[test]
+    fn every_outcome_survives_its_bytes() {
+        for outcome in [
+            Outcome::Done,
+            Outcome::Joined(node(1, 1)),
+            Outcome::Fenced,
+            Outcome::OutOfOrder { expected: 9 },
+            Outcome::Refused("no".into()),
+        ] {
+            assert_eq!(Outcome::decode(&outcome.encode()).unwrap(), outcome);
+        }
+    }
+
+    #[test]
+    fn an_entry_of_a_newer_build_is_an_error_that_says_so() {
+        let newer = pb::Command { version: 2, shard: 0, body: None }.encode_to_vec();
+        assert!(Command::decode(&newer).unwrap_err().to_string().contains("run the newer build"));
+        let unknown_body = pb::Command { version: 1, shard: 0, body: None }.encode_to_vec();
+        assert!(Command::decode(&unknown_body).is_err());
+    }
+}

@@ -1,0 +1,166 @@
+//! Reaching the leader: asked here when this node leads, over the control connection when another does.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use ringfort_proto::cluster::v1::{self as pb, control_client::ControlClient};
+use tonic::transport::Channel;
+
+use super::{
+    command::{Command, Outcome},
+    consensus::{Consensus, Peers, ProposeError, ReadError},
+    lease::LeaseBook,
+};
+use crate::router::{LogIndex, NodeRef};
+
+/// How long one request to the leader may take before its outcome counts as unknown.
+const REQUEST_DEADLINE: Duration = Duration::from_millis(1_500);
+
+/// A request the leader did not, or not knowingly, carry out.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// No leader is known; nothing was sent.
+    #[error("no leader is known")]
+    NoLeader,
+    /// The node asked does not lead; nothing was changed. Ask again.
+    #[error("that node does not lead")]
+    NotLeader,
+    /// The leader would not take it, mostly for want of a quorum; nothing was changed.
+    #[error("the leader refused: {0}")]
+    Refused(String),
+    /// The reply was lost: the command may or may not be committed. Only a recognisable repeat may be sent again.
+    #[error("outcome unknown: {0}")]
+    Unknown(String),
+    /// The leader answered with something this build cannot read.
+    #[error("unreadable answer: {0}")]
+    Unreadable(String),
+}
+
+impl From<ProposeError> for Error {
+    fn from(error: ProposeError) -> Self {
+        match error {
+            ProposeError::NotLeader { .. } => Error::NotLeader,
+            ProposeError::Unknown(why) => Error::Unknown(why),
+            refused @ (ProposeError::NoQuorum | ProposeError::TooLarge { .. } | ProposeError::Stopped(_)) => {
+                Error::Refused(refused.to_string())
+            }
+        }
+    }
+}
+
+/// The answer to a lease renewal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Renewal {
+    /// Extended, counted from the moment the request was sent.
+    Granted,
+    /// Not now: the leader's own quorum contact is too old.
+    Refused,
+    /// That life is over.
+    Fenced,
+}
+
+/// A cheap handle.
+#[derive(Clone)]
+pub struct Leader {
+    consensus: Consensus,
+    peers: Arc<dyn Peers>,
+    book: Arc<LeaseBook>,
+    cluster_id: Arc<str>,
+}
+
+impl Leader {
+    /// Requests go to whoever `consensus` says leads, through `peers`, or to `book` where this node grants leases itself.
+    pub fn new(consensus: Consensus, peers: Arc<dyn Peers>, book: Arc<LeaseBook>, cluster_id: &str) -> Self {
+        Self { consensus, peers, book, cluster_id: cluster_id.into() }
+    }
+
+    /// Commits one command and tells what applying it did.
+    ///
+    /// # Errors
+    /// See [`Error`]: only [`Error::Unknown`] leaves it open whether the state changed.
+    pub async fn propose(&self, command: &Command) -> Result<(LogIndex, Outcome), Error> {
+        let bytes = command.encode();
+        let (index, outcome) = match self.target()? {
+            None => {
+                let mut results = self.consensus.propose(vec![bytes]).await;
+                results.pop().ok_or_else(|| Error::Unknown("no result".to_owned()))?.map_err(Error::from)?
+            }
+            Some(client) => self.propose_remotely(client, bytes).await?,
+        };
+        Ok((index, Outcome::decode(&outcome).map_err(|e| Error::Unreadable(e.to_string()))?))
+    }
+
+    /// The log index that a read started now has to wait for.
+    ///
+    /// # Errors
+    /// No quorum confirmed it in time.
+    pub async fn read_index(&self) -> Result<LogIndex, Error> {
+        let Some(mut client) = self.target()? else {
+            return self.consensus.read_index().await.map_err(|error| match error {
+                ReadError::NotLeader { .. } => Error::NotLeader,
+                other => Error::Refused(other.to_string()),
+            });
+        };
+        let reply = client.read_index(self.request(pb::ReadIndexRequest { cluster_id: self.cluster_id.to_string() })).await;
+        match reply.map_err(|status| Error::Unknown(status.to_string()))?.into_inner().result {
+            Some(pb::read_index_reply::Result::Index(index)) => Ok(index),
+            Some(pb::read_index_reply::Result::NotLeader(_)) => Err(Error::NotLeader),
+            Some(pb::read_index_reply::Result::Failed(why)) => Err(Error::Refused(why)),
+            None => Err(Error::Unreadable("empty read index reply".to_owned())),
+        }
+    }
+
+    /// Asks for the lease of `node` to be extended.
+    ///
+    /// # Errors
+    /// Nothing was granted, or the grant was lost on the way: treat it as not granted.
+    pub async fn renew(&self, node: NodeRef) -> Result<Renewal, Error> {
+        let Some(mut client) = self.target()? else { return Ok(self.book.renew(node, &self.consensus)) };
+        let request = pb::RenewRequest {
+            cluster_id: self.cluster_id.to_string(),
+            slot: node.slot.0.into(),
+            epoch: node.epoch,
+        };
+        let reply = client.renew(self.request(request)).await.map_err(|status| Error::Unknown(status.to_string()))?;
+        match reply.into_inner().result {
+            Some(pb::renew_reply::Result::Granted(_)) => Ok(Renewal::Granted),
+            Some(pb::renew_reply::Result::Refused(_)) => Ok(Renewal::Refused),
+            Some(pb::renew_reply::Result::Fenced(_)) => Ok(Renewal::Fenced),
+            Some(pb::renew_reply::Result::NotLeader(_)) => Err(Error::NotLeader),
+            None => Err(Error::Unreadable("empty renewal reply".to_owned())),
+        }
+    }
+
+    /// `None`: this node leads.
+    fn target(&self) -> Result<Option<ControlClient<Channel>>, Error> {
+        let leadership = self.consensus.leadership().borrow().clone();
+        if leadership.is_me {
+            return Ok(None);
+        }
+        let (_, name) = leadership.leader.ok_or(Error::NoLeader)?;
+        let channel = self.peers.channel(&name).ok_or(Error::NoLeader)?;
+        Ok(Some(ControlClient::new(channel)))
+    }
+
+    fn request<T>(&self, message: T) -> tonic::Request<T> {
+        let mut request = tonic::Request::new(message);
+        request.set_timeout(REQUEST_DEADLINE);
+        request
+    }
+
+    async fn propose_remotely(
+        &self,
+        mut client: ControlClient<Channel>,
+        command: Bytes,
+    ) -> Result<(LogIndex, Bytes), Error> {
+        let request = pb::ProposeRequest { cluster_id: self.cluster_id.to_string(), commands: vec![command] };
+        let reply = client.propose(self.request(request)).await.map_err(|status| Error::Unknown(status.to_string()))?;
+        match reply.into_inner().results.pop().and_then(|r| r.result) {
+            Some(pb::propose_result::Result::Committed(committed)) => Ok((committed.index, committed.outcome)),
+            Some(pb::propose_result::Result::NotLeader(_)) => Err(Error::NotLeader),
+            Some(pb::propose_result::Result::Refused(why)) => Err(Error::Refused(why)),
+            Some(pb::propose_result::Result::Unknown(why)) => Err(Error::Unknown(why)),
+            None => Err(Error::Unreadable("empty propose reply".to_owned())),
+        }
+    }
+}

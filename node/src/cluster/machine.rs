@@ -1,0 +1,289 @@
+//! The replicated state machine: applies committed commands to the node table and, under their locks, to the realms.
+//!
+//! Invariants: apply is a pure function of state and command (no clock, randomness or configuration); commands are applied in log
+//! order by one caller; nobody else changes a realm's registry. A command this build cannot read halts the machine for good: the
+//! node ends rather than skip it.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+};
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use prost::Message as _;
+use ringfort_proto::cluster::v1 as pb;
+use tokio::sync::watch;
+
+use super::{
+    command::{Command, DecodeError, Outcome},
+    consensus::StateMachine,
+    table::{NodeTable, SlotRow},
+};
+use crate::{
+    router::{Input, LogIndex, NodeRef, Op, Slot},
+    session::realm::RealmHandle,
+    wamp::Uri,
+};
+
+const STATE_VERSION: u32 = 1;
+/// How many applied commands [`RecentLog`] remembers.
+const RECENT_MAX: usize = 8_192;
+
+/// What the log has decided about the cluster itself, published after every change.
+#[derive(Clone, Debug, Default)]
+pub struct ClusterView {
+    /// The id the cluster was initialised with; `None` before.
+    pub cluster_id: Option<String>,
+    /// The key of session and subscription ids; `None` before the cluster was initialised.
+    pub id_key: Option<[u8; 16]>,
+    /// Slots and lives.
+    pub table: Arc<NodeTable>,
+    /// Why this node can apply no further command, if so: it must stop.
+    pub fatal: Option<String>,
+}
+
+/// One applied command, for people: `ringfort` shows it on the admin port.
+#[derive(Clone, Debug)]
+pub struct LogLine {
+    /// Its place in the log.
+    pub index: LogIndex,
+    /// What kind of command or op: `join`, `fence`, `register`, ….
+    pub kind: &'static str,
+    /// Who and what, without payload or secret.
+    pub detail: String,
+}
+
+/// The newest applied commands, oldest first.
+pub type RecentLog = Arc<Mutex<VecDeque<LogLine>>>;
+
+/// Makes the shell of a realm that the log names but this node's configuration does not: kept, but nobody can join it.
+pub type MakeRealm = Box<dyn Fn(&Uri) -> RealmHandle + Send>;
+
+/// The state machine of one node.
+pub struct Machine {
+    cluster_id: Option<String>,
+    id_key: Option<[u8; 16]>,
+    table: NodeTable,
+    realms: BTreeMap<Uri, RealmHandle>,
+    make_realm: MakeRealm,
+    view: watch::Sender<ClusterView>,
+    recent: RecentLog,
+    halted: Option<String>,
+}
+
+impl Machine {
+    /// A machine with nothing applied, over the configured `realms`.
+    pub fn new(realms: BTreeMap<Uri, RealmHandle>, make_realm: MakeRealm) -> Self {
+        let (view, _) = watch::channel(ClusterView::default());
+        Self {
+            cluster_id: None,
+            id_key: None,
+            table: NodeTable::default(),
+            realms,
+            make_realm,
+            view,
+            recent: RecentLog::default(),
+            halted: None,
+        }
+    }
+
+    /// What the log has decided so far, and every change of it.
+    pub fn view(&self) -> watch::Receiver<ClusterView> {
+        self.view.subscribe()
+    }
+
+    /// The newest applied commands.
+    pub fn recent(&self) -> RecentLog {
+        Arc::clone(&self.recent)
+    }
+
+    fn publish(&self) {
+        self.view.send_replace(ClusterView {
+            cluster_id: self.cluster_id.clone(),
+            id_key: self.id_key,
+            table: Arc::new(self.table.clone()),
+            fatal: self.halted.clone(),
+        });
+    }
+
+    fn halt(&mut self, why: String) {
+        tracing::error!(%why, "the log cannot be applied any further; this node stops");
+        self.halted = Some(why);
+        self.publish();
+    }
+
+    fn apply_command(&mut self, index: LogIndex, command: Command) -> Outcome {
+        match command {
+            Command::Init { cluster_id, id_key } => {
+                if self.id_key.is_none() {
+                    self.remember(index, "init", format!("cluster {cluster_id}"));
+                    (self.cluster_id, self.id_key) = (Some(cluster_id), Some(id_key));
+                    self.publish();
+                }
+                Outcome::Done
+            }
+            Command::Join { raft_id, incarnation, name, version } => self.join(index, raft_id, incarnation, name, version),
+            Command::Fence { node, reason } => {
+                if self.table.fence(node) {
+                    self.remember(index, "fence", format!("slot {} epoch {}: {reason}", node.slot.0, node.epoch));
+                    self.end_life(index, node);
+                    self.publish();
+                }
+                Outcome::Done
+            }
+            Command::Batch { node, seq, ops } => self.batch(index, node, seq, ops),
+        }
+    }
+
+    fn join(&mut self, index: LogIndex, raft_id: u64, incarnation: u64, name: String, version: String) -> Outcome {
+        let Some((node, ended)) = self.table.join(raft_id, incarnation, name.clone(), version) else {
+            return Outcome::Refused("all 4095 slots are taken".to_owned());
+        };
+        if let Some(ended) = ended {
+            self.remember(index, "fence", format!("slot {} epoch {}: its disk is back", ended.slot.0, ended.epoch));
+            self.end_life(index, ended);
+        }
+        self.remember(index, "join", format!("{name}: slot {} epoch {}", node.slot.0, node.epoch));
+        self.publish();
+        Outcome::Joined(node)
+    }
+
+    fn end_life(&mut self, index: LogIndex, node: NodeRef) {
+        for realm in self.realms.values() {
+            realm.input(Input::NodeFenced { index, node });
+        }
+    }
+
+    fn batch(&mut self, index: LogIndex, node: NodeRef, seq: u64, ops: Vec<(Uri, Op)>) -> Outcome {
+        let Some(row) = self.table.live_mut(node) else { return Outcome::Fenced };
+        if seq <= row.last_seq {
+            return Outcome::Done;
+        }
+        if seq != row.last_seq + 1 {
+            return Outcome::OutOfOrder { expected: row.last_seq + 1 };
+        }
+        row.last_seq = seq;
+        for (name, op) in ops {
+            let (kind, detail) = describe(&name, &op);
+            self.remember(index, kind, detail);
+            let realm = self.realms.entry(name).or_insert_with_key(|name| (self.make_realm)(name));
+            realm.input(Input::Applied { index, by: node, op });
+        }
+        Outcome::Done
+    }
+
+    fn remember(&self, index: LogIndex, kind: &'static str, detail: String) {
+        let mut recent = self.recent.lock();
+        if recent.len() == RECENT_MAX {
+            recent.pop_front();
+        }
+        recent.push_back(LogLine { index, kind, detail });
+    }
+
+    fn restore_state(&mut self, index: LogIndex, bytes: &[u8]) -> Result<(), String> {
+        let state = pb::State::decode(bytes).map_err(|e| DecodeError::from(e).to_string())?;
+        if state.version != STATE_VERSION {
+            let (found, known) = (state.version, STATE_VERSION);
+            return Err(DecodeError::Version { what: "snapshot", found, known }.to_string());
+        }
+        let id_key = match state.id_key.len() {
+            0 => None,
+            _ => Some(state.id_key.as_ref().try_into().map_err(|_| "snapshot: id key is not 16 bytes".to_owned())?),
+        };
+        let mut rows = Vec::with_capacity(state.slots.len());
+        for row in state.slots {
+            let node = super::command::node_ref(row.slot, row.epoch).map_err(|e| e.to_string())?;
+            rows.push((
+                node.slot,
+                SlotRow {
+                    epoch: row.epoch,
+                    live: row.live,
+                    raft_id: row.raft_id,
+                    incarnation: row.incarnation,
+                    name: row.name,
+                    version: row.node_version,
+                    last_seq: row.last_seq,
+                },
+            ));
+        }
+        let mut registries: BTreeMap<Uri, Bytes> =
+            state.realms.into_iter().map(|realm| (Uri::new(realm.realm), realm.registry)).collect();
+        for name in registries.keys() {
+            if !self.realms.contains_key(name) {
+                let realm = (self.make_realm)(name);
+                self.realms.insert(name.clone(), realm);
+            }
+        }
+        for (name, realm) in &self.realms {
+            let registry = registries.remove(name).unwrap_or_default();
+            realm.change_core(|core, _, effects| core.restore_registry(index, &registry, effects))?;
+        }
+        self.cluster_id = (!state.cluster_id.is_empty()).then_some(state.cluster_id);
+        self.id_key = id_key;
+        self.table = NodeTable::from_rows(rows);
+        self.publish();
+        Ok(())
+    }
+}
+
+impl StateMachine for Machine {
+    fn apply(&mut self, index: LogIndex, command: &[u8]) -> Bytes {
+        if let Some(why) = &self.halted {
+            return Outcome::Refused(why.clone()).encode();
+        }
+        let outcome = match Command::decode(command) {
+            Ok(command) => self.apply_command(index, command),
+            Err(error) => {
+                self.halt(format!("log entry {index}: {error}"));
+                Outcome::Refused(error.to_string())
+            }
+        };
+        outcome.encode()
+    }
+
+    fn applied_to(&mut self, index: LogIndex) {
+        for realm in self.realms.values() {
+            realm.input(Input::AppliedTo { index });
+        }
+    }
+
+    fn snapshot(&self) -> Vec<u8> {
+        let slots = self.table.rows().map(|(Slot(slot), row)| pb::SlotRow {
+            slot: slot.into(),
+            epoch: row.epoch,
+            live: row.live,
+            raft_id: row.raft_id,
+            incarnation: row.incarnation,
+            name: row.name.clone(),
+            node_version: row.version.clone(),
+            last_seq: row.last_seq,
+        });
+        let realms = self.realms.iter().map(|(name, realm)| {
+            let mut registry = Vec::new();
+            realm.with_core(|core| core.snapshot_registry(&mut registry));
+            pb::RealmState { realm: name.to_string(), registry: registry.into() }
+        });
+        pb::State {
+            version: STATE_VERSION,
+            cluster_id: self.cluster_id.clone().unwrap_or_default(),
+            id_key: self.id_key.map(|key| Bytes::copy_from_slice(&key)).unwrap_or_default(),
+            slots: slots.collect(),
+            realms: realms.collect(),
+        }
+        .encode_to_vec()
+    }
+
+    fn restore(&mut self, index: LogIndex, bytes: &[u8]) -> Result<(), String> {
+        self.restore_state(index, bytes)
+    }
+}
+
+fn describe(realm: &Uri, op: &Op) -> (&'static str, String) {
+    match op {
+        Op::SessionJoined { session, .. } => ("session_joined", format!("{realm} {session}")),
+        Op::SessionGone { session } => ("session_gone", format!("{realm} {session}")),
+        Op::Register { session, procedure, .. } => ("register", format!("{realm} {procedure} {session}")),
+        Op::Unregister { session, registration, .. } => ("unregister", format!("{realm} {registration} {session}")),
+    }
+}

@@ -1,0 +1,306 @@
+//! The cluster: consensus, membership, links, and what turns them into inputs of the realms.
+//!
+//! Owns: the node's identity and lives ([`member`]), the replicated state machine ([`machine`]), leases and fences ([`lease`]),
+//! read barriers ([`barrier`]), the queue of ops ([`proposer`]), and below them consensus ([`raft`] behind [`consensus`]), router
+//! links ([`link`]), topic interest ([`interest`]), gossip ([`gossip`]) and how nodes reach each other ([`net`]). Does not own routing:
+//! realms decide, this carries. Start reading at [`start`], then [`member`].
+//!
+//! Everything but the data lanes runs on one operating-system thread with its own runtime, so that a flood of calls cannot delay a
+//! heartbeat, nor an election a call.
+
+pub mod barrier;
+pub mod bootstrap;
+pub mod command;
+pub mod consensus;
+pub mod control;
+pub mod gossip;
+pub mod identity;
+pub mod interest;
+pub mod leader;
+pub mod lease;
+pub mod link;
+pub mod machine;
+pub mod member;
+pub mod net;
+pub mod proposer;
+pub mod raft;
+pub mod session_id;
+pub mod shared;
+pub mod table;
+
+use std::{net::SocketAddr, path::PathBuf, sync::Arc, thread};
+
+use tonic::service::interceptor::InterceptedService;
+use tokio::{
+    runtime::Handle,
+    sync::{mpsc, oneshot, watch},
+};
+
+use self::{
+    consensus::{Consensus, ConsensusConfig},
+    leader::Leader,
+    lease::{LeaseBook, Timing},
+    machine::{ClusterView, Machine, RecentLog},
+    member::{Gate, Stage, Supervisor},
+    net::{Acceptor, Addresses, Dialer, PeerChannels, Security},
+    shared::{IntoRealms, Shared},
+};
+
+/// What the cluster part of a node is built from, checked.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Who this node is.
+    pub identity: net::Identity,
+    /// Name and cluster address of every expected voter, this node included.
+    pub peers: Vec<(String, String)>,
+    /// Where to listen for other nodes; `None` for a node that is its own cluster.
+    pub listen: Option<String>,
+    /// How connections between nodes are protected.
+    pub security: Security,
+    /// Where the log is kept; `None` keeps it in memory only.
+    pub data_dir: Option<PathBuf>,
+    /// Times.
+    pub timing: Timing,
+}
+
+/// The cluster part could not start; nothing of it runs.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The data directory.
+    #[error(transparent)]
+    Identity(#[from] identity::Error),
+    /// Listening, certificates, names.
+    #[error(transparent)]
+    Net(#[from] net::Error),
+    /// Consensus: its log or snapshots.
+    #[error(transparent)]
+    Consensus(#[from] consensus::StartError),
+    /// The operating system gave no thread or runtime.
+    #[error("starting the control thread: {0}")]
+    Thread(#[from] std::io::Error),
+    /// The control thread ended while it started.
+    #[error("the control thread ended while it started")]
+    Ended,
+}
+
+/// What people may look at.
+#[derive(Clone)]
+pub struct Inspect {
+    /// Where this node stands.
+    pub stage: watch::Receiver<Stage>,
+    /// What the log decided.
+    pub view: watch::Receiver<ClusterView>,
+    /// The newest applied commands.
+    pub recent: RecentLog,
+    /// Consensus.
+    pub consensus: Consensus,
+    /// The queues, links and realms.
+    pub shared: Arc<Shared>,
+    /// True if the log is on a disk.
+    pub durable: bool,
+    /// Where other nodes reach this one.
+    pub address: Option<SocketAddr>,
+}
+
+/// The running cluster part of a node.
+pub struct Running {
+    /// What people may look at.
+    pub inspect: Inspect,
+    leave: watch::Sender<bool>,
+    ended: oneshot::Receiver<Result<(), member::Fatal>>,
+    thread: thread::JoinHandle<()>,
+}
+
+impl Running {
+    /// Resolves when this node can take no part any more, with the reason; until then it is pending.
+    pub async fn ended(&mut self) -> Result<(), member::Fatal> {
+        match (&mut self.ended).await {
+            Ok(result) => result,
+            Err(_) => Err(member::Fatal::Halted("the control thread panicked".to_owned())),
+        }
+    }
+
+    /// Ends all sessions, leaves the cluster and stops the control thread.
+    pub async fn leave(mut self) {
+        self.leave.send_replace(true);
+        if let Err(error) = self.ended().await {
+            tracing::error!(%error, "leaving");
+        }
+        drop(self.leave);
+        let _ = tokio::task::spawn_blocking(move || self.thread.join()).await;
+    }
+}
+
+impl consensus::Peers for PeerChannels {
+    fn channel(&self, node: &str) -> Option<tonic::transport::Channel> {
+        PeerChannels::channel(self, node)
+    }
+}
+
+/// Starts the cluster part: its control thread, and the data lanes on the runtime `data`.
+///
+/// `machine` holds the realms; `gate` is told when clients may come and when every session has to end.
+///
+/// # Errors
+/// See [`StartError`]; nothing keeps running.
+pub async fn start(
+    settings: Settings,
+    shared: Arc<Shared>,
+    machine: Machine,
+    gate: mpsc::Sender<Gate>,
+    data: Handle,
+) -> Result<Running, StartError> {
+    let (started, ready) = oneshot::channel();
+    let (over, ended) = oneshot::channel();
+    let (leave, leaving) = watch::channel(false);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let thread = thread::Builder::new().name("ringfort-control".to_owned()).spawn(move || {
+        runtime.block_on(async move {
+            match Box::pin(control(settings, shared, machine, gate, data, leaving)).await {
+                Ok((inspect, supervisor, tasks)) => {
+                    let _ = started.send(Ok(inspect));
+                    let result = supervisor.run().await;
+                    tasks.stop().await;
+                    let _ = over.send(result);
+                }
+                Err(error) => {
+                    let _ = started.send(Err(error));
+                }
+            }
+        });
+    })?;
+    let inspect = ready.await.map_err(|_| StartError::Ended)??;
+    Ok(Running { inspect, leave, ended, thread })
+}
+
+/// What runs beside the supervisor until it is done.
+struct Tasks {
+    tasks: tokio::task::JoinSet<()>,
+    consensus: Consensus,
+    _identity: identity::Held,
+}
+
+impl Tasks {
+    async fn stop(mut self) {
+        self.consensus.shutdown().await;
+        self.tasks.shutdown().await;
+    }
+}
+
+async fn control(
+    settings: Settings,
+    shared: Arc<Shared>,
+    machine: Machine,
+    gate: mpsc::Sender<Gate>,
+    data: Handle,
+    leaving: watch::Receiver<bool>,
+) -> Result<(Inspect, Supervisor, Tasks), StartError> {
+    let (cluster_id, name) = (settings.identity.cluster_id().to_owned(), settings.identity.name().to_owned());
+    let held = identity::load(settings.data_dir.as_deref(), &cluster_id, &name, member::random_u64)?;
+    let raft_id = held.identity.raft_id;
+    let mut tasks = tokio::task::JoinSet::new();
+    let handle = Handle::current();
+
+    let addresses = Addresses::fixed(settings.peers.iter().cloned());
+    let channels = PeerChannels::new(Dialer::new(settings.identity.clone(), settings.security.clone(), addresses), handle.clone());
+    let peers: Arc<dyn consensus::Peers> = Arc::new(channels.clone());
+    let acceptor = match &settings.listen {
+        Some(address) => {
+            let (identity, security) = (settings.identity.clone(), settings.security.clone());
+            Some(Acceptor::bind(address, identity, security, data.clone()).await?)
+        }
+        None => None,
+    };
+
+    let (view, recent) = (machine.view(), machine.recent());
+    let consensus = Consensus::start(
+        ConsensusConfig {
+            data_dir: settings.data_dir.clone(),
+            heartbeat: settings.timing.heartbeat,
+            election_min: settings.timing.election_min,
+            election_max: settings.timing.election_max,
+            quorum_loss_probe: settings.timing.election_max * 2,
+            ..ConsensusConfig::new(&cluster_id, raft_id, &name)
+        },
+        Box::new(machine),
+        Arc::clone(&peers),
+    )
+    .await?;
+
+    let book = Arc::new(LeaseBook::new(settings.timing, view.clone()));
+    let leader = Leader::new(consensus.clone(), Arc::clone(&peers), Arc::clone(&book), &cluster_id);
+    let mut expected: Vec<String> = settings.peers.iter().map(|(name, _)| name.clone()).collect();
+    expected.sort();
+
+    let mut address = None;
+    if let Some((acceptor, control_connections, data_connections)) = acceptor {
+        address = acceptor.local_addr().ok();
+        let events = Arc::new(IntoRealms(Arc::clone(&shared)));
+        let config = link::Config { seed: member::random_u64(), ..link::Config::default() };
+        let links = link::Links::new(config, channels.clone(), events, handle.clone(), data.clone());
+        shared.wire_links(links.clone());
+        let service = control::ControlService {
+            cluster_id: cluster_id.clone(),
+            name: name.clone(),
+            raft_id,
+            expected: expected.clone(),
+            consensus: consensus.clone(),
+            book: Arc::clone(&book),
+        };
+        let on_control = net::server()
+            .add_service(InterceptedService::new(consensus.service(), authenticated))
+            .add_service(ringfort_proto::cluster::v1::control_server::ControlServer::new(service))
+            .add_service(links.service(net::Kind::Control));
+        tasks.spawn(async move {
+            if let Err(error) = on_control.serve_with_incoming(control_connections).await {
+                tracing::error!(%error, "control connections");
+            }
+        });
+        let on_data = net::server().add_service(links.service(net::Kind::Data));
+        data.spawn(async move {
+            if let Err(error) = on_data.serve_with_incoming(data_connections).await {
+                tracing::error!(%error, "data lanes");
+            }
+        });
+        tasks.spawn(acceptor.run());
+    }
+
+    tasks.spawn(lease::fence_silent(book, consensus.clone(), leader.clone()));
+    let (barriers, barrier_leader, applied) = (Arc::clone(&shared), leader.clone(), consensus.applied());
+    tasks.spawn(async move {
+        let done = |realm: &crate::wamp::Uri, outcome| {
+            if let Some(realm) = barriers.realm(realm) {
+                realm.input(crate::router::Input::Barrier { outcome });
+            }
+        };
+        barrier::run(&barriers.barriers, barrier_leader, applied, done).await;
+    });
+    let (starting, bootstrap_peers, me) = (consensus.clone(), Arc::clone(&peers), name.clone());
+    let bootstrap_id = cluster_id.clone();
+    tasks.spawn(async move {
+        bootstrap::run(&starting, bootstrap_peers, &bootstrap_id, (&me, raft_id), &expected).await;
+    });
+
+    let stage = watch::Sender::new(Stage::Joining);
+    let inspect = Inspect {
+        stage: stage.subscribe(),
+        view: view.clone(),
+        recent,
+        consensus: consensus.clone(),
+        shared: Arc::clone(&shared),
+        durable: settings.data_dir.is_some(),
+        address,
+    };
+    let timing = settings.timing;
+    let supervisor = Supervisor { raft_id, name, cluster_id, timing, leader, view, shared, gate, stage, leaving };
+    Ok((inspect, supervisor, Tasks { tasks, consensus, _identity: held }))
+}
+
+/// Hands consensus the name that the connection's certificate proved, so that nobody can speak for another voter.
+#[expect(clippy::result_large_err, reason = "tonic's interceptors return Status")]
+fn authenticated(mut request: tonic::Request<()>) -> Result<tonic::Request<()>, tonic::Status> {
+    if let Some(name) = net::PeerIdentity::of(&request).name {
+        request.extensions_mut().insert(consensus::AuthenticatedPeer(name));
+    }
+    Ok(request)
+}

@@ -1,0 +1,174 @@
+//! What the sessions' side and the cluster's side of a node share: the implementation of [`session::cluster::Cluster`] and of the
+//! links' events.
+//!
+//! Everything here is called from many threads and only enqueues. Locks are held for the push alone; none is held while a realm is
+//! entered, so the order is always realm → queue.
+//!
+//! [`session::cluster::Cluster`]: crate::session::cluster::Cluster
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, OnceLock},
+    time::Instant,
+};
+
+use parking_lot::Mutex;
+
+use super::{
+    barrier::BarrierQueue,
+    link::{LinkEvents, Links},
+    proposer::OpQueue,
+    session_id::SessionIds,
+};
+use crate::{
+    router::{Input, NodeRef, Op, PeerFrame, frame::CallId},
+    session::{cluster::Cluster, outbox::Touched, realm::RealmHandle},
+    wamp::{SessionId, Uri},
+};
+
+/// The queues between a node's sessions and its cluster.
+#[derive(Default)]
+pub struct Shared {
+    /// Ops for the log.
+    pub ops: OpQueue,
+    /// Requests for read barriers.
+    pub barriers: BarrierQueue,
+    /// Session ids of the present life; `None` between lives.
+    pub ids: Mutex<Option<SessionIds>>,
+    links: OnceLock<Links>,
+    realms: OnceLock<BTreeMap<Uri, RealmHandle>>,
+    /// Invokes no link took; they come back as a Nack once the realm is released.
+    bounced: Mutex<Vec<(Uri, NodeRef, CallId)>>,
+}
+
+impl Shared {
+    /// Sets what could not exist before this did. Called once each, before any session.
+    pub fn wire(&self, realms: BTreeMap<Uri, RealmHandle>) {
+        let _ = self.realms.set(realms);
+    }
+
+    /// Sets the links, once.
+    pub fn wire_links(&self, links: Links) {
+        let _ = self.links.set(links);
+    }
+
+    /// The links, once they are wired.
+    pub fn links(&self) -> Option<&Links> {
+        self.links.get()
+    }
+
+    /// The configured realms.
+    pub fn realms(&self) -> impl Iterator<Item = &RealmHandle> {
+        self.realms.get().into_iter().flat_map(BTreeMap::values)
+    }
+
+    /// The realm of that name.
+    pub fn realm(&self, name: &str) -> Option<&RealmHandle> {
+        self.realms.get().and_then(|realms| realms.get(name))
+    }
+
+    /// Tells every realm until when this node may start invocations of `single` registrations.
+    pub fn lease(&self, until: Instant) {
+        for realm in self.realms() {
+            realm.input(Input::Lease { until });
+        }
+    }
+
+    fn return_bounced(&self) {
+        loop {
+            let bounced = std::mem::take(&mut *self.bounced.lock());
+            if bounced.is_empty() {
+                return;
+            }
+            for (realm, from, call) in bounced {
+                if let Some(realm) = self.realm(&realm) {
+                    realm.input(Input::Peer { from, frame: PeerFrame::Nack { call } });
+                }
+            }
+        }
+    }
+}
+
+impl Cluster for Shared {
+    fn propose(&self, realm: &Uri, op: Op) {
+        self.ops.push(realm, op);
+    }
+
+    fn forward(&self, realm: &Uri, to: NodeRef, source: SessionId, frame: PeerFrame) {
+        let call = match &frame {
+            PeerFrame::Invoke { call, .. } => Some(*call),
+            _ => None,
+        };
+        let taken = self.links.get().is_some_and(|links| links.forward(realm, to, source, frame));
+        if let (false, Some(call)) = (taken, call) {
+            self.bounced.lock().push((realm.clone(), to, call));
+        }
+    }
+
+    fn interest(&self, realm: &Uri, topic: &Uri, wanted: bool, ticket: u64) {
+        if let Some(links) = self.links.get() {
+            links.interest(realm, topic, wanted, ticket);
+        }
+    }
+
+    fn barrier(&self, realm: &Uri) {
+        self.barriers.push(realm);
+    }
+
+    fn flush(&self) {
+        self.ops.flush();
+        self.barriers.flush();
+        if let Some(links) = self.links.get() {
+            links.flush();
+        }
+        self.return_bounced();
+    }
+
+    fn new_session_id(&self) -> Option<SessionId> {
+        self.ids.lock().as_mut().and_then(SessionIds::draw)
+    }
+}
+
+/// The links' events, handed to the realms.
+pub struct IntoRealms(pub Arc<Shared>);
+
+impl LinkEvents for IntoRealms {
+    fn up(&self, node: NodeRef) {
+        for realm in self.0.realms() {
+            realm.input(Input::PeerUp { node });
+        }
+    }
+
+    fn down(&self, node: NodeRef) {
+        for realm in self.0.realms() {
+            realm.input(Input::PeerDown { node });
+        }
+    }
+
+    fn frames(&self, from: NodeRef, frames: Vec<(Uri, PeerFrame)>) {
+        let mut touched = Touched::new();
+        let mut entered = None;
+        for (name, frame) in frames {
+            if let Some(realm) = self.0.realm(&name) {
+                realm.input_batched(Input::Peer { from, frame }, &mut touched);
+                entered = Some(realm);
+            }
+        }
+        touched.flush();
+        if let Some(realm) = entered {
+            realm.flush();
+        }
+    }
+
+    fn interest(&self, from: NodeRef, realm: &Uri, changes: Vec<(Uri, bool)>) {
+        if let Some(realm) = self.0.realm(realm) {
+            realm.input(Input::PeerInterest { node: from, changes });
+        }
+    }
+
+    fn interest_acked(&self, realm: &Uri, ticket: u64) {
+        if let Some(realm) = self.0.realm(realm) {
+            realm.input(Input::InterestAcked { ticket });
+        }
+    }
+}
