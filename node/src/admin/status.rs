@@ -1,0 +1,85 @@
+//! What `/status` and `/log` show.
+
+use serde_json::{Value, json};
+
+use crate::{
+    cluster::{Inspect, member::Stage},
+    router::{LogIndex, NodeRef},
+};
+
+/// At most this many log lines in one answer.
+const LINES_MAX: usize = 10_000;
+
+/// Where the answers come from.
+#[derive(Clone)]
+pub struct Source {
+    /// This node's name.
+    pub name: String,
+    /// The cluster part.
+    pub inspect: Inspect,
+}
+
+fn node(node: NodeRef) -> Value {
+    json!({ "slot": node.slot.0, "epoch": node.epoch })
+}
+
+impl Source {
+    /// True while clients are served.
+    pub fn ready(&self) -> bool {
+        matches!(*self.inspect.stage.borrow(), Stage::Member(_))
+    }
+
+    /// The node as JSON.
+    pub fn status(&self) -> Value {
+        let stage = self.inspect.stage.borrow().clone();
+        let leadership = self.inspect.consensus.leadership().borrow().clone();
+        let view = self.inspect.view.borrow().clone();
+        let links = self.inspect.shared.links().map(|links| links.link_states()).unwrap_or_default();
+        let members = view.table.live().map(|(life, row)| {
+            let link = links.iter().find(|link| link.member.node == life);
+            json!({
+                "name": row.name,
+                "node": node(life),
+                "version": row.version,
+                "link": link.map(|link| format!("{:?}", link.phase).to_lowercase()),
+                "link_error": link.map(|link| link.last_error.as_str()).filter(|error| !error.is_empty()),
+            })
+        });
+        let realms = self.inspect.shared.realms().map(|realm| {
+            realm.with_core(|core| {
+                json!({
+                    "name": core.name().as_str(),
+                    "registrations": core.registry().registrations().len(),
+                    "sessions": core.registry().sessions().len(),
+                    "local_sessions": core.session_count(),
+                    "subscriptions": core.subscription_count(),
+                })
+            })
+        });
+        json!({
+            "name": self.name,
+            "version": env!("CARGO_PKG_VERSION"),
+            "stage": match stage { Stage::Joining => "joining", Stage::Member(_) => "member", Stage::Left => "left" },
+            "ready": matches!(stage, Stage::Member(_)),
+            "node": match stage { Stage::Member(life) => node(life), _ => Value::Null },
+            "leader": leadership.leader.map(|(_, name)| name),
+            "term": leadership.term,
+            "applied": *self.inspect.consensus.applied().borrow(),
+            "durable": self.inspect.durable,
+            "cluster": view.cluster_id,
+            "members": members.collect::<Vec<_>>(),
+            "realms": realms.collect::<Vec<_>>(),
+        })
+    }
+
+    /// The applied commands from log index `from` on; the oldest ones may be forgotten.
+    pub fn log(&self, from: LogIndex) -> Value {
+        let recent = self.inspect.recent.lock();
+        let lines = recent
+            .iter()
+            .filter(|line| line.index >= from)
+            .take(LINES_MAX)
+            .map(|line| json!({ "index": line.index, "kind": line.kind, "detail": line.detail }));
+        json!({ "lines": lines.collect::<Vec<_>>() })
+    }
+}

@@ -1,0 +1,132 @@
+//! `ringfort ca`: the certificates with which the nodes of a cluster prove themselves to each other.
+
+use std::path::{Path, PathBuf};
+
+use clap::{Args, Subcommand};
+use rcgen::{
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, SanType,
+};
+use rustls_pki_types::{CertificateDer, pem::PemObject};
+use x509_parser::prelude::{FromDer, X509Certificate};
+
+use super::{
+    Failure,
+    files::{self, Readers, failure},
+    print_line,
+};
+use crate::config::Node;
+
+/// Make the certificates of a cluster: once an authority, then one certificate per node.
+///
+/// Keep ca.key away from the nodes: whoever has it can add nodes. Each node needs ca.pem, and its own .pem and .key.
+#[derive(Debug, Args)]
+pub(super) struct Ca {
+    #[command(subcommand)]
+    command: CaCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum CaCommand {
+    /// Make the authority: DIR/ca.pem and DIR/ca.key.
+    Init {
+        /// The cluster's name, as in cluster.id of the settings.
+        #[arg(long, value_name = "ID")]
+        cluster_id: String,
+        /// Where to write; made if missing.
+        #[arg(long, value_name = "DIR")]
+        out: PathBuf,
+        /// How long it is valid.
+        #[arg(long, default_value_t = 3650, value_parser = clap::value_parser!(u32).range(1..=36500))]
+        days: u32,
+    },
+    /// Make the certificate of a node: DIR/NAME.pem and DIR/NAME.key.
+    Node {
+        /// The directory with ca.pem and ca.key.
+        #[arg(long, value_name = "DIR")]
+        dir: PathBuf,
+        /// The node's name, as in node.name of its settings.
+        #[arg(long)]
+        name: String,
+        /// IP addresses and DNS names by which the other nodes dial it; repeat, or separate by commas.
+        #[arg(long = "host", value_delimiter = ',', default_values_t = ["localhost".to_owned(), "127.0.0.1".to_owned(), "::1".to_owned()])]
+        hosts: Vec<String>,
+        /// How long it is valid.
+        #[arg(long, default_value_t = 825, value_parser = clap::value_parser!(u32).range(1..=36500))]
+        days: u32,
+    },
+}
+
+/// The authority's common name is this, followed by the id of its cluster.
+const SUBJECT: &str = "ringfort cluster ";
+
+impl Ca {
+    pub(super) fn run(self) -> Result<(), Failure> {
+        let paths = match self.command {
+            CaCommand::Init { cluster_id, out, days } => init(&cluster_id, &out, days)?,
+            CaCommand::Node { dir, name, hosts, days } => node(&dir, &name, &hosts, days)?,
+        };
+        paths.iter().try_for_each(|path| print_line(&path.display().to_string()))
+    }
+}
+
+/// Writes a new authority for the cluster `id`.
+fn init(id: &str, directory: &Path, days: u32) -> Result<Vec<PathBuf>, Failure> {
+    check_name("--cluster-id", id)?;
+    let key = KeyPair::generate().map_err(failure)?;
+    let certificate = authority(id, days)?.self_signed(&key).map_err(failure)?;
+    let files = [("ca.pem", Readers::Everybody, certificate.pem()), ("ca.key", Readers::OwnerOnly, key.serialize_pem())];
+    files::write_new(directory, &files)
+}
+
+/// Writes the certificate of the node `name`, signed by the authority in `directory`.
+fn node(directory: &Path, name: &str, hosts: &[String], days: u32) -> Result<Vec<PathBuf>, Failure> {
+    check_name("--name", name)?;
+    if name == "ca" {
+        return Err(failure("a node cannot be called ca: its files would be those of the authority"));
+    }
+    let cluster_id = cluster_id(&directory.join("ca.pem"))?;
+    let ca_key = directory.join("ca.key");
+    let unreadable = |error: &dyn std::fmt::Display| failure(format!("cannot read {}: {error}; make it with ringfort ca init", ca_key.display()));
+    let ca_key = KeyPair::from_pem(&std::fs::read_to_string(&ca_key).map_err(|error| unreadable(&error))?).map_err(|error| unreadable(&error))?;
+    // Only the name and the key identifier of the authority enter what it signs, so the rest need not be read back.
+    let authority = authority(&cluster_id, days)?;
+    let issuer = Issuer::from_params(&authority, &ca_key);
+
+    let key = KeyPair::generate().map_err(failure)?;
+    let mut params = files::certificate(name, hosts, days)?;
+    let identity = format!("ringfort://{cluster_id}/{name}");
+    params.subject_alt_names.push(SanType::URI(identity.try_into().map_err(failure)?));
+    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+    params.use_authority_key_identifier_extension = true;
+    let certificate = params.signed_by(&key, &issuer).map_err(failure)?;
+    let (pem, key_file) = (format!("{name}.pem"), format!("{name}.key"));
+    let files = [(pem.as_str(), Readers::Everybody, certificate.pem()), (key_file.as_str(), Readers::OwnerOnly, key.serialize_pem())];
+    files::write_new(directory, &files)
+}
+
+fn authority(id: &str, days: u32) -> Result<CertificateParams, Failure> {
+    let mut params = files::certificate(&format!("{SUBJECT}{id}"), &[], days)?;
+    params.distinguished_name.push(DnType::OrganizationName, "Ringfort");
+    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    Ok(params)
+}
+
+/// The cluster for which the authority in `file` was made.
+fn cluster_id(file: &Path) -> Result<String, Failure> {
+    let shown = file.display();
+    let der = CertificateDer::from_pem_file(file)
+        .map_err(|error| failure(format!("cannot read {shown}: {error}; make it with ringfort ca init")))?;
+    let (_, certificate) = X509Certificate::from_der(&der).map_err(|error| failure(format!("{shown}: {error}")))?;
+    let name = certificate.subject().iter_common_name().next().and_then(|name| name.as_str().ok());
+    let id = name.and_then(|name| name.strip_prefix(SUBJECT));
+    id.map(str::to_owned).ok_or_else(|| failure(format!("{shown} was not made by ringfort ca init")))
+}
+
+fn check_name(argument: &str, name: &str) -> Result<(), Failure> {
+    if Node::is_name(name) {
+        return Ok(());
+    }
+    Err(Failure { code: 2, text: format!("{argument} {name}: use letters, digits, -, _ and ., at most 63") })
+}

@@ -1,0 +1,77 @@
+//! `[limits]`: the bounds that keep one client, or many, from taking the whole node.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// Bounds of this node; each holds for this node alone.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Limits {
+    /// Sessions at a time; further connections are closed at once. Default 100000. Each takes a file descriptor: see `ulimit -n`.
+    pub sessions_max: usize,
+    /// Connections at a time that have not finished their HELLO. Default 1000. Small values let a burst of slow clients keep
+    /// others out, large ones cost `handshake_bytes_max` each.
+    pub handshakes_max: usize,
+    /// Seconds from the connection to WELCOME. Default 10. Phones on bad networks need a few.
+    pub handshake_secs: u64,
+    /// Bytes a connection may send before WELCOME: HTTP head, HELLO and AUTHENTICATE together. Default 16384.
+    pub handshake_bytes_max: usize,
+    /// Bytes of one WAMP message, from a client or to it. Default 16777216, the most RawSocket can carry. RawSocket announces
+    /// the next lower power of two.
+    pub message_bytes_max: usize,
+    /// Nested lists and maps in one message. Default 128. No serializer needs memory for more.
+    pub depth_max: usize,
+    /// Bytes that may wait for one slow client. Default 33554432; at least `message_bytes_max`. Then events are dropped and
+    /// counted, and a client that must have an answer loses its session.
+    pub outbox_bytes_max: usize,
+    /// Messages that may wait for one slow client. Default 65536. The same happens.
+    pub outbox_messages_max: usize,
+    /// Subscriptions of one session. Default 10000. Further ones get an ERROR.
+    pub subscriptions_per_session_max: usize,
+    /// Registrations of one session. Default 10000. Further ones get an ERROR.
+    pub registrations_per_session_max: usize,
+    /// Calls of one session that wait for an answer. Default 65536. Further ones get an ERROR.
+    pub calls_per_session_max: usize,
+    /// Seconds of silence after which a WebSocket client is pinged. Default 10. Smaller costs batteries.
+    pub keepalive_secs: u64,
+    /// Seconds of silence after which a client that was pinged counts as dead. Default 25; more than `keepalive_secs`.
+    pub dead_peer_secs: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            sessions_max: 100_000,
+            handshakes_max: 1_000,
+            handshake_secs: 10,
+            handshake_bytes_max: 16_384,
+            message_bytes_max: 16 * 1024 * 1024,
+            depth_max: 128,
+            outbox_bytes_max: 32 * 1024 * 1024,
+            outbox_messages_max: 65_536,
+            subscriptions_per_session_max: 10_000,
+            registrations_per_session_max: 10_000,
+            calls_per_session_max: 65_536,
+            keepalive_secs: 10,
+            dead_peer_secs: 25,
+        }
+    }
+}
+
+impl Limits {
+    /// Time from the connection to WELCOME.
+    pub fn handshake(&self) -> Duration {
+        Duration::from_secs(self.handshake_secs)
+    }
+
+    /// Silence before a ping.
+    pub fn keepalive(&self) -> Duration {
+        Duration::from_secs(self.keepalive_secs)
+    }
+
+    /// Silence before a client counts as dead.
+    pub fn dead_peer(&self) -> Duration {
+        Duration::from_secs(self.dead_peer_secs)
+    }
+}

@@ -1,0 +1,88 @@
+//! `[[listener]]`: a public port. WebSocket, RawSocket and plain HTTP share it and are told apart by the first bytes.
+
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    path::PathBuf,
+};
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use super::address;
+
+/// One public port.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Listener {
+    /// IP address and port to listen on. Default `127.0.0.1:8080`: clients of this machine only. `0.0.0.0:8443` and `[::]:8443`
+    /// take clients from everywhere, best with `listener.tls`. Port `0` lets the system choose a free one.
+    #[serde(deserialize_with = "address::socket_address")]
+    pub address: SocketAddr,
+    /// The HTTP path of the WebSocket endpoint. Default `/ws`. Other paths are answered as an ordinary web server would.
+    pub path: String,
+    /// Web origins whose pages may connect, such as `https://example.org`; `*` stands for any. Default none: only pages that
+    /// came from this very port. Clients that are no browsers send no origin and are not touched by this.
+    pub origins: Vec<String>,
+    /// Whether WAMP RawSocket is spoken on this port too. Default `true`.
+    pub rawsocket: bool,
+    /// What is served to ordinary HTTP requests: `""` nothing, `lamp` the built-in lamp page, anything else a directory of
+    /// files (a directory called lamp is written `./lamp`). Default nothing.
+    pub pages: Pages,
+    /// Encrypts this port; see `[listener.tls]`. Default none, which is for loopback and for ports behind a TLS proxy.
+    pub tls: Option<ListenerTls>,
+}
+
+/// TLS of a public port.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ListenerTls {
+    /// PEM file of the server's certificate, followed by its intermediates. Required. `ringfort keygen` makes one to try with.
+    pub certificate: PathBuf,
+    /// PEM file of the certificate's private key; readable by the node's user only. Required.
+    pub key: PathBuf,
+}
+
+/// What a listener serves to ordinary HTTP requests.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub enum Pages {
+    /// Nothing: every path answers 404.
+    #[default]
+    None,
+    /// The lamp page that is built into the binary.
+    Lamp,
+    /// The files of a directory.
+    Directory(PathBuf),
+}
+
+impl Default for Listener {
+    fn default() -> Self {
+        Self {
+            address: SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)),
+            path: "/ws".to_owned(),
+            origins: Vec::new(),
+            rawsocket: true,
+            pages: Pages::None,
+            tls: None,
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Pages {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        Ok(match text.as_str() {
+            "" => Pages::None,
+            "lamp" => Pages::Lamp,
+            _ => Pages::Directory(PathBuf::from(text)),
+        })
+    }
+}
+
+impl Serialize for Pages {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Pages::None => serializer.serialize_str(""),
+            Pages::Lamp => serializer.serialize_str("lamp"),
+            Pages::Directory(path) => serializer.collect_str(&path.display()),
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! The configuration of a node: what it is, where it listens, whom it lets in, which cluster it belongs to.
+//!
+//! Owns: the documented settings, one struct per part and file; reading them from a file, standard input and
+//! `RINGFORT__SECTION__KEY` variables; the checks of single values and of relations between them; the report an operator gets
+//! when something is wrong. Does not own what the parts do with their settings: each part receives its own struct, and nothing
+//! reads the environment or a global later.
+//!
+//! Start reading at [`Config`], then [`load`](Config::load). The text of `docs/config.md` is made from the doc comments of the
+//! structs here; a test keeps both equal.
+
+mod address;
+mod admin;
+mod certificate;
+mod cluster;
+mod limits;
+mod listener;
+mod load;
+mod log;
+mod node;
+mod observability;
+mod principal;
+mod realm;
+mod report;
+mod schema;
+mod secret;
+mod tree;
+mod validate;
+
+use serde::{Deserialize, Serialize};
+
+pub use address::{Bind, HostPort};
+pub use admin::Admin;
+pub use cluster::{Cluster, ClusterTls, Peer, Timing};
+pub use limits::Limits;
+pub use listener::{Listener, ListenerTls, Pages};
+pub use load::Source;
+pub use log::{Log, LogFormat};
+pub use node::Node;
+pub use observability::Observability;
+pub use principal::Principal;
+pub use realm::{Anonymous, Realm, UriCheck};
+pub use report::{Fault, Problem, Report};
+pub use secret::Secret;
+
+/// Everything a node is told at its start. A value of this type that came from [`Config::load`] has passed every check.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// `[node]`
+    #[serde(default)]
+    pub node: Node,
+    /// `[[listener]]`
+    #[serde(default = "one_listener", rename = "listener")]
+    pub listeners: Vec<Listener>,
+    /// `[[realm]]`
+    #[serde(default, rename = "realm")]
+    pub realms: Vec<Realm>,
+    /// `[[principal]]`
+    #[serde(default, rename = "principal")]
+    pub principals: Vec<Principal>,
+    /// `[cluster]`
+    #[serde(default)]
+    pub cluster: Cluster,
+    /// `[admin]`
+    #[serde(default)]
+    pub admin: Admin,
+    /// `[observability]`
+    #[serde(default)]
+    pub observability: Observability,
+    /// `[limits]`
+    #[serde(default)]
+    pub limits: Limits,
+    /// `[log]`
+    #[serde(default)]
+    pub log: Log,
+}
+
+impl Default for Config {
+    /// What `ringfort serve` runs without a file: one node on loopback, `realm1` open to anonymous clients of this machine.
+    fn default() -> Self {
+        Self {
+            node: Node::default(),
+            listeners: one_listener(),
+            realms: vec![Realm { name: "realm1".to_owned(), anonymous: Anonymous::Loopback, ..Realm::default() }],
+            principals: Vec::new(),
+            cluster: Cluster::default(),
+            admin: Admin::default(),
+            observability: Observability::default(),
+            limits: Limits::default(),
+            log: Log::default(),
+        }
+    }
+}
+
+impl Config {
+    /// The effective settings as TOML, for the log line at start: every secret reads `***`.
+    pub fn redacted(&self) -> String {
+        toml::to_string(self).unwrap_or_else(|error| format!("# not printable: {error}\n"))
+    }
+}
+
+fn one_listener() -> Vec<Listener> {
+    vec![Listener::default()]
+}
+
+#[cfg(test)]
+mod tests;

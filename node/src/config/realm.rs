@@ -1,0 +1,64 @@
+//! `[[realm]]`: a separate world of procedures and topics.
+
+use serde::{Deserialize, Serialize};
+
+/// One realm.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Realm {
+    /// The realm's name, an URI such as `realm1` or `com.example.home`. Required, unique, the same on every node of the cluster.
+    pub name: String,
+    /// Who may join without credentials: `off` nobody, `loopback` clients of the same machine, `on` everybody who reaches the
+    /// port. Default `off`.
+    pub anonymous: Anonymous,
+    /// The role that anonymous sessions get. Default `anonymous`.
+    pub anonymous_role: String,
+    /// The rule for URIs that clients send: `loose` forbids only empty components, spaces and `#`; `strict` allows lower-case
+    /// letters, digits and `_`. Default `loose`, since clients in use send capitals and hyphens.
+    pub uri_check: UriCheck,
+}
+
+/// Who may join a realm without credentials.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Anonymous {
+    /// Nobody.
+    #[default]
+    Off,
+    /// Clients whose connection comes from a loopback address.
+    Loopback,
+    /// Everybody who reaches a listener.
+    On,
+}
+
+/// Which rule URIs from clients are checked by.
+///
+/// Spec: WAMP basic profile, "URIs", strict and loose rules.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum UriCheck {
+    /// Components are non-empty and hold no `.`, `#` or whitespace.
+    #[default]
+    Loose,
+    /// Components hold lower-case letters, digits and `_` only.
+    Strict,
+}
+
+impl Default for Realm {
+    fn default() -> Self {
+        Self {
+            name: String::new(),
+            anonymous: Anonymous::Off,
+            anonymous_role: "anonymous".to_owned(),
+            uri_check: UriCheck::Loose,
+        }
+    }
+}
+
+impl Realm {
+    /// True if `name` is an URI by the loose rule.
+    pub fn is_name(name: &str) -> bool {
+        let is_component = |c: &str| !c.is_empty() && !c.contains(|ch: char| ch == '#' || ch.is_whitespace() || ch.is_control());
+        name.len() <= 255 && name.split('.').all(is_component)
+    }
+}

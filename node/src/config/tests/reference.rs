@@ -1,0 +1,128 @@
+//! Keeps `docs/config.md` equal to the structs: their keys, their doc comments, their defaults.
+//!
+//! `RINGFORT_WRITE_DOCS=docs/config.md cargo test -p ringfort config_reference` writes it anew (the path is taken from the
+//! package's folder, so `../docs/config.md`).
+
+use std::fmt::Write;
+
+use crate::config::schema::{SECTIONS, Section};
+
+/// The files of the structs, in which their doc comments are read.
+const SOURCES: &[(&str, &str, &str)] = &[
+    ("node", "Node", include_str!("../node.rs")),
+    ("listener", "Listener", include_str!("../listener.rs")),
+    ("listener.tls", "ListenerTls", include_str!("../listener.rs")),
+    ("realm", "Realm", include_str!("../realm.rs")),
+    ("principal", "Principal", include_str!("../principal.rs")),
+    ("cluster", "Cluster", include_str!("../cluster.rs")),
+    ("cluster.peers", "Peer", include_str!("../cluster.rs")),
+    ("cluster.tls", "ClusterTls", include_str!("../cluster.rs")),
+    ("cluster.timing", "Timing", include_str!("../cluster.rs")),
+    ("admin", "Admin", include_str!("../admin.rs")),
+    ("observability", "Observability", include_str!("../observability.rs")),
+    ("limits", "Limits", include_str!("../limits.rs")),
+    ("log", "Log", include_str!("../log.rs")),
+];
+
+const INTRODUCTION: &str = r#"# Configuration
+
+`ringfort serve --config FILE` reads one TOML file; `--config -` reads it from standard input; without `--config` a single node runs
+on loopback. `ringfort check FILE` looks a file over without starting anything. Unknown settings are refused, and everything that is
+wrong is reported at once, with the remedy. Paths are relative to the directory in which ringfort was started.
+
+A variable of the environment overrides a setting: `RINGFORT__SECTION__KEY`, items of a list by their index, as in
+`RINGFORT__LISTENER__0__ADDRESS` or `RINGFORT__CLUSTER__PEERS__2__ADDRESS`. Its value is read as TOML (`true`, `5`, `["*"]`), and as
+plain text where it is none.
+
+Exit codes: 2 wrong command line, 3 wrong settings, 4 a port that is in use or cannot be opened, 5 a certificate or key, 6 the data
+directory, 1 anything else.
+
+```toml
+[node]
+name = "n1"
+
+[[listener]]
+address = "0.0.0.0:8443"
+[listener.tls]
+certificate = "server.pem"
+key = "server.key"
+
+[[realm]]
+name = "realm1"
+
+[[principal]]
+realm = "realm1"
+authid = "lamp"
+role = "device"
+ticket = "a long random text"
+
+[cluster]
+id = "home-1"
+address = "10.0.0.1:7400"
+data_dir = "/var/lib/ringfort"
+peers = [
+    { name = "n1", address = "10.0.0.1:7400" },
+    { name = "n2", address = "10.0.0.2:7400" },
+    { name = "n3", address = "10.0.0.3:7400" },
+]
+[cluster.tls]
+ca = "ca.pem"
+certificate = "n1.pem"
+key = "n1.key"
+```
+
+This page is made from the source; a test keeps both equal.
+"#;
+
+#[test]
+fn config_reference_matches_the_structs() {
+    let mut text = INTRODUCTION.to_owned();
+    for section in SECTIONS {
+        describe(section, "", &mut text);
+    }
+    if let Ok(file) = std::env::var("RINGFORT_WRITE_DOCS") {
+        std::fs::write(file, &text).unwrap();
+        return;
+    }
+    let committed = include_str!("../../../../docs/config.md");
+    assert!(text == committed, "docs/config.md is not what the structs say; see the top of this file");
+}
+
+fn describe(section: &Section, parent: &str, out: &mut String) {
+    let path = format!("{parent}{}", section.key);
+    let (_, name, source) = SOURCES.iter().find(|(key, ..)| *key == path).expect("each section has its source here");
+    let heading = match (section.repeated, path.contains('.')) {
+        (true, false) => format!("[[{path}]]"),
+        (true, true) => format!("{path} (a list of tables)"),
+        _ => format!("[{path}]"),
+    };
+    let about = doc_before(source, &format!("pub struct {name} {{"));
+    writeln!(out, "\n## {heading}\n\n{about}\n").unwrap();
+    let body = source.split(&format!("pub struct {name} {{")).nth(1).and_then(|rest| rest.split("\n}").next()).unwrap();
+    for key in (section.keys)() {
+        let doc = doc_before(body, &format!("pub {key}:"));
+        assert!(!doc.is_empty(), "{path}.{key} has no doc comment");
+        writeln!(out, "- **`{key}`** — {doc}").unwrap();
+    }
+    for inner in section.sections {
+        describe(inner, &format!("{path}."), out);
+    }
+}
+
+/// The doc comment above the line that begins with `item`, as one paragraph per paragraph.
+fn doc_before(source: &str, item: &str) -> String {
+    let lines: Vec<&str> = source.lines().map(str::trim).collect();
+    let at = lines.iter().position(|line| line.starts_with(item)).unwrap_or_else(|| panic!("{item} is not in the source"));
+    let is_above = |line: &&&str| line.starts_with("///") || line.starts_with("#[");
+    let mut doc: Vec<&str> = lines[..at].iter().rev().take_while(is_above).filter_map(|line| line.strip_prefix("///")).collect();
+    doc.reverse();
+    let mut text = String::new();
+    for line in doc {
+        match line.trim() {
+            "" => text.push_str("\n\n"),
+            line if text.is_empty() || text.ends_with('\n') => text.push_str(line),
+            line => write!(text, " {line}").unwrap(),
+        }
+    }
+    text
+}

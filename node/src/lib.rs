@@ -1,0 +1,13 @@
+//! Ringfort: a clustered WAMP router. The layers and their direction are drawn in `ARCHITECTURE.md`.
+
+pub mod admin;
+pub mod cli;
+pub mod client;
+pub mod cluster;
+pub mod config;
+pub mod node;
+pub mod pages;
+pub mod router;
+pub mod session;
+pub mod transport;
+pub mod wamp;

@@ -1,0 +1,296 @@
+//! The composition root: builds every part of a node, wires the handles, and owns the order of start and stop.
+//!
+//! Start: realms → cluster (consensus, links) → listeners bound → admin. Clients wait in the system's queue until the cluster part opens
+//! the gate. Stop: gate closed → sessions hear GOODBYE → the cluster is left → listeners and admin end. Wall clock and seeds enter here.
+
+use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
+
+use tokio::{
+    runtime::Handle,
+    sync::{mpsc, watch},
+    task::JoinSet,
+};
+
+use crate::{
+    admin::{self, status::Source},
+    cluster::{
+        self, Running, Settings,
+        lease::Timing,
+        machine::Machine,
+        member::{Gate, Stage, random_u64},
+        net,
+        shared::Shared,
+    },
+    config::{self, Config},
+    pages,
+    router::{NodeRef, Realm, RealmConfig, Slot},
+    session::{
+        auth::{Anonymous, Principal, RealmAuth, Secret},
+        cluster::Cluster,
+        limits::SessionLimits,
+        realm::{RealmHandle, Realms},
+        sessions::Service,
+    },
+    transport::{
+        listener::{self, BoundListener, ListenerConfig},
+        tls::TlsFiles,
+        websocket::Origins,
+    },
+    wamp::{self, Uri, codec, error_uri},
+};
+
+/// A node that could not start; nothing of it runs.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A public port.
+    #[error("listener {index}: {source}{}", chain(source))]
+    Listener { index: usize, source: listener::Error },
+    /// The admin port.
+    #[error("admin.address {address}: {source}: end the process that has this port, or configure another one")]
+    Admin { address: SocketAddr, source: std::io::Error },
+    /// The cluster part.
+    #[error("{source}{}", chain(source))]
+    Cluster {
+        /// Why.
+        #[from]
+        source: cluster::StartError,
+    },
+}
+
+/// The causes behind an error, each after a colon.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = String::new();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}
+
+impl StartError {
+    /// The exit code of a process that could not start for this reason.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            StartError::Listener { source: listener::Error::Bind { .. }, .. } | StartError::Admin { .. } => 4,
+            StartError::Listener { source: listener::Error::Tls { .. }, .. } => 5,
+            StartError::Cluster { source: cluster::StartError::Net(net::Error::Listen { .. }) } => 4,
+            StartError::Cluster { source: cluster::StartError::Net(_) } => 5,
+            StartError::Cluster { source: cluster::StartError::Identity(_) | cluster::StartError::Consensus(_) } => 6,
+            StartError::Cluster { .. } => 1,
+        }
+    }
+}
+
+/// A node that runs until it is stopped.
+pub struct RunningNode {
+    listeners: Vec<SocketAddr>,
+    admin: Option<SocketAddr>,
+    stage: watch::Receiver<Stage>,
+    cluster: Running,
+    stop_accepting: watch::Sender<bool>,
+    tasks: JoinSet<()>,
+}
+
+impl RunningNode {
+    /// Where clients reach it, in the order of the configuration.
+    pub fn listeners(&self) -> &[SocketAddr] {
+        &self.listeners
+    }
+
+    /// Where operators reach it.
+    pub fn admin_address(&self) -> Option<SocketAddr> {
+        self.admin
+    }
+
+    /// Resolves once clients are served.
+    pub async fn wait_ready(&self) {
+        let mut stage = self.stage.clone();
+        if stage.wait_for(|stage| matches!(stage, Stage::Member(_))).await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+
+    /// Resolves when the node cannot go on by itself, with the reason. Call [`Self::stop`] then.
+    pub async fn failed(&mut self) -> String {
+        match self.cluster.ended().await {
+            Ok(()) => "the cluster part ended".to_owned(),
+            Err(error) => error.to_string(),
+        }
+    }
+
+    /// Says goodbye to clients and cluster, then ends every part.
+    pub async fn stop(mut self) {
+        self.stop_accepting.send_replace(true);
+        self.cluster.leave().await;
+        self.tasks.shutdown().await;
+    }
+}
+
+/// Starts a node.
+///
+/// # Errors
+/// See [`StartError`].
+///
+/// # Panics
+/// Outside a tokio runtime.
+pub async fn start(config: Config) -> Result<RunningNode, StartError> {
+    let shared = Arc::new(Shared::default());
+    let mut handles = BTreeMap::new();
+    let mut joinable = Vec::new();
+    for realm in &config.realms {
+        let handle = realm_handle(&shared, &Uri::from(realm.name.as_str()), Some(realm), &config.limits);
+        handles.insert(handle.name().clone(), handle.clone());
+        joinable.push((handle, realm_auth(realm, &config.principals)));
+    }
+    shared.wire(handles.clone());
+    let service = Service::new(Arc::new(Realms::new(joinable)), session_limits(&config.limits));
+
+    let mut listeners = Vec::new();
+    for (index, listener) in config.listeners.iter().enumerate() {
+        let bound = listener::bind(listener_config(listener, &config.limits), Arc::clone(&service)).await;
+        listeners.push(bound.map_err(|source| StartError::Listener { index, source })?);
+    }
+
+    let (dormant, limits) = (Arc::clone(&shared), config.limits.clone());
+    let machine = Machine::new(handles, Box::new(move |name| realm_handle(&dormant, name, None, &limits)));
+    let (gate, gates) = mpsc::channel(4);
+    let cluster = cluster::start(settings(&config)?, shared, machine, gate, Handle::current()).await?;
+
+    let mut tasks = JoinSet::new();
+    let mut admin = None;
+    if let Some(address) = config.admin.address.0 {
+        let source = Source { name: config.node.name.clone(), inspect: cluster.inspect.clone() };
+        let server = match admin::Server::bind(address, source).await {
+            Ok(server) => server,
+            Err(source) => {
+                cluster.leave().await;
+                return Err(StartError::Admin { address, source });
+            }
+        };
+        admin = server.local_addr().ok();
+        tasks.spawn(server.run());
+    }
+
+    let (stop_accepting, stopping) = watch::channel(false);
+    let addresses = listeners.iter().map(BoundListener::local_addr).collect();
+    for bound in listeners {
+        let mut stopping = stopping.clone();
+        tasks.spawn(bound.serve(async move {
+            // The sender lives as long as the node; its end means the same as true.
+            let _ = stopping.wait_for(|stop| *stop).await;
+        }));
+    }
+    let goodbye = Duration::from_secs(config.node.drain_secs);
+    tasks.spawn(keep_gate(gates, service, goodbye));
+    Ok(RunningNode { listeners: addresses, admin, stage: cluster.inspect.stage.clone(), cluster, stop_accepting, tasks })
+}
+
+/// Lets clients in and ends all sessions, as the cluster part says.
+async fn keep_gate(mut gates: mpsc::Receiver<Gate>, service: Arc<Service>, goodbye: Duration) {
+    while let Some(gate) = gates.recv().await {
+        let done = match gate {
+            Gate::Open(done) => {
+                service.sessions.set_ready(true);
+                done
+            }
+            Gate::Close(done) => {
+                service.sessions.set_ready(false);
+                let cut = service.sessions.close_all(&Uri::from(error_uri::SYSTEM_SHUTDOWN), goodbye).await;
+                if cut > 0 {
+                    tracing::warn!(cut, "sessions did not take their GOODBYE in time and were cut");
+                }
+                done
+            }
+        };
+        // Nobody waits any more if the control thread is gone.
+        let _ = done.send(());
+    }
+}
+
+/// A realm before its node has a life: it knows no lease and no slot yet. Without a configuration it is kept for the log's sake only.
+fn realm_handle(shared: &Arc<Shared>, name: &Uri, realm: Option<&config::Realm>, limits: &config::Limits) -> RealmHandle {
+    let mut core = RealmConfig::new(name.clone(), random_u64(), [0; 16]);
+    core.uri_check = match realm.map(|realm| realm.uri_check) {
+        Some(config::UriCheck::Strict) => wamp::UriCheck::Strict,
+        _ => wamp::UriCheck::Loose,
+    };
+    core.limits.open_calls_max = limits.calls_per_session_max;
+    core.limits.registrations_max = limits.registrations_per_session_max;
+    core.limits.subscriptions_max = limits.subscriptions_per_session_max;
+    let nobody = NodeRef { slot: Slot(0), epoch: 0 };
+    RealmHandle::new(name.clone(), Realm::new(core, nobody), Arc::clone(shared) as Arc<dyn Cluster>)
+}
+
+fn realm_auth(realm: &config::Realm, principals: &[config::Principal]) -> RealmAuth {
+    let anonymous = match realm.anonymous {
+        config::Anonymous::Off => Anonymous::Off,
+        config::Anonymous::Loopback => Anonymous::Loopback,
+        config::Anonymous::On => Anonymous::On,
+    };
+    let principals = principals.iter().filter(|principal| principal.realm == realm.name).map(|principal| {
+        let ticket = Some(Secret::new(principal.ticket.expose()));
+        (principal.authid.clone(), Principal { role: principal.role.clone(), ticket })
+    });
+    RealmAuth { anonymous, anonymous_role: realm.anonymous_role.clone(), principals: principals.collect() }
+}
+
+fn session_limits(limits: &config::Limits) -> SessionLimits {
+    SessionLimits {
+        message_bytes_max: limits.message_bytes_max,
+        handshake_timeout: limits.handshake(),
+        handshake_bytes_max: limits.handshake_bytes_max,
+        outbox_bytes_max: limits.outbox_bytes_max,
+        outbox_messages_max: limits.outbox_messages_max,
+        ping_after: limits.keepalive(),
+        dead_after: limits.dead_peer(),
+        codec: codec::Limits { depth_max: limits.depth_max, ..codec::Limits::default() },
+        ..SessionLimits::default()
+    }
+}
+
+fn listener_config(listener: &config::Listener, limits: &config::Limits) -> ListenerConfig {
+    ListenerConfig {
+        address: listener.address,
+        path: listener.path.clone(),
+        origins: Origins::from_list(&listener.origins),
+        rawsocket: listener.rawsocket,
+        tls: listener.tls.as_ref().map(|tls| TlsFiles { certificate: tls.certificate.clone(), key: tls.key.clone() }),
+        pages: pages::from_config(&listener.pages),
+        connections_max: limits.sessions_max,
+        ..ListenerConfig::default()
+    }
+}
+
+fn settings(config: &Config) -> Result<Settings, StartError> {
+    let cluster = &config.cluster;
+    let identity = net::Identity::new(cluster.id.clone(), config.node.name.clone()).map_err(cluster::StartError::Net)?;
+    let mut peers: Vec<(String, String)> =
+        cluster.peers.iter().map(|peer| (peer.name.clone(), peer.address.to_string())).collect();
+    let listen = (!cluster.is_single()).then(|| cluster.address.to_string());
+    if peers.is_empty() {
+        peers.push((config.node.name.clone(), cluster.address.to_string()));
+    }
+    let security = match &cluster.tls {
+        Some(tls) => {
+            let files = net::TlsFiles { ca: tls.ca.clone(), certificate: tls.certificate.clone(), key: tls.key.clone() };
+            let loaded = net::ClusterTls::load(&identity, &files).map_err(cluster::StartError::Net)?;
+            net::Security::Tls(loaded)
+        }
+        None => {
+            let addresses = peers.iter().map(|(_, address)| address.as_str()).chain(listen.as_deref());
+            net::Security::plain(addresses).map_err(cluster::StartError::Net)?
+        }
+    };
+    let timing = Timing {
+        heartbeat: cluster.timing.heartbeat(),
+        election_min: cluster.timing.election_min(),
+        election_max: cluster.timing.election_max(),
+        leader_lease: config::Timing::LEADER_LEASE,
+        renew: cluster.timing.renew(),
+        ttl: cluster.timing.lease_ttl(),
+        ..Timing::default()
+    };
+    Ok(Settings { identity, peers, listen, security, data_dir: cluster.data_dir.clone(), timing })
+}
