@@ -35,6 +35,7 @@ impl Source {
         let leadership = self.inspect.consensus.leadership().borrow().clone();
         let view = self.inspect.view.borrow().clone();
         let links = self.inspect.shared.links().map(|links| links.link_states()).unwrap_or_default();
+        let heard = self.inspect.heard.as_ref().map(|heard| heard.borrow().clone()).unwrap_or_default();
         let members = view.table.live().map(|(life, row)| {
             let link = links.iter().find(|link| link.member.node == life);
             json!({
@@ -42,6 +43,7 @@ impl Source {
                 "node": node(life),
                 "version": row.version,
                 "link": link.map(|link| format!("{:?}", link.phase).to_lowercase()),
+                "heard": heard.get(&row.name).map(|seen| seen.live),
                 "link_error": link.map(|link| link.last_error.as_str()).filter(|error| !error.is_empty()),
             })
         });

@@ -7,6 +7,7 @@
 //! Invariants: a table's version grows by one per change; its digest depends on its entries alone; a ticket is answered once,
 //! and not before every follower has applied the entry it waits for; a follower gets the changes in order, without a gap.
 
+mod replicas;
 #[cfg(test)]
 mod tests;
 
@@ -19,6 +20,8 @@ use std::{
 use siphasher::sip::SipHasher13;
 
 use crate::{router::NodeRef, wamp::Uri};
+
+pub use replicas::Replicas;
 
 /// A node begins (`wanted`) or ceases to want events of a topic.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,9 +38,20 @@ pub struct Change {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Message {
     /// A part of the whole table at `version`; everything known before its first part is void.
-    Snapshot { first: bool, last: bool, version: u64, digest: u64, changes: Vec<Change> },
+    Snapshot {
+        first: bool,
+        last: bool,
+        version: u64,
+        digest: u64,
+        changes: Vec<Change>,
+    },
     /// What leads from the table at `from_version` to the one at `version`.
-    Delta { from_version: u64, version: u64, digest: u64, changes: Vec<Change> },
+    Delta {
+        from_version: u64,
+        version: u64,
+        digest: u64,
+        changes: Vec<Change>,
+    },
 }
 
 /// The key of a cluster's digests: the same on each of its nodes.
@@ -73,7 +87,12 @@ pub struct Table {
 impl Table {
     /// An empty table at version 0.
     pub fn new(key: Key) -> Self {
-        Self { key, realms: HashMap::new(), version: 0, digest: 0 }
+        Self {
+            key,
+            realms: HashMap::new(),
+            version: 0,
+            digest: 0,
+        }
     }
 
     /// The number of changes so far.
@@ -89,7 +108,11 @@ impl Table {
     /// Every entry, realm by realm.
     pub fn entries(&self) -> Vec<Change> {
         let all = self.realms.iter().flat_map(|(realm, topics)| {
-            topics.keys().map(|topic| Change { realm: realm.clone(), topic: topic.clone(), wanted: true })
+            topics.keys().map(|topic| Change {
+                realm: realm.clone(),
+                topic: topic.clone(),
+                wanted: true,
+            })
         });
         all.collect()
     }
@@ -205,7 +228,14 @@ impl Own {
         }
         let since = match self.table.since(realm, topic) {
             Some(since) => since,
-            None => self.record(Change { realm: realm.clone(), topic: topic.clone(), wanted: true }, now),
+            None => self.record(
+                Change {
+                    realm: realm.clone(),
+                    topic: topic.clone(),
+                    wanted: true,
+                },
+                now,
+            ),
         };
         self.waiting.entry(since).or_default().push((realm.clone(), ticket));
         self.settle();
@@ -227,13 +257,22 @@ impl Own {
         while let Some((until, ..)) = self.lingering_order.front()
             && *until <= now
         {
-            let Some((until, realm, topic)) = self.lingering_order.pop_front() else { break };
+            let Some((until, realm, topic)) = self.lingering_order.pop_front() else {
+                break;
+            };
             let key = (realm, topic);
             // Wanted again meanwhile, or given up again later: then this entry of the order is not the valid one.
             if self.lingering.get(&key) == Some(&until) {
                 self.lingering.remove(&key);
                 let (realm, topic) = key;
-                self.record(Change { realm, topic, wanted: false }, now);
+                self.record(
+                    Change {
+                        realm,
+                        topic,
+                        wanted: false,
+                    },
+                    now,
+                );
             }
         }
         self.table.version != before
@@ -242,7 +281,12 @@ impl Own {
     /// A link to `node` is up: it gets the whole table, then the changes.
     pub fn follow(&mut self, node: NodeRef, now: Instant) {
         let (version, digest) = (self.table.version, self.table.digest);
-        let snapshot = Snapshot { rest: self.table.entries().into_iter(), first: true, version, digest };
+        let snapshot = Snapshot {
+            rest: self.table.entries().into_iter(),
+            first: true,
+            version,
+            digest,
+        };
         let follower = Follower {
             snapshot: Some(snapshot),
             cursor: version,
@@ -265,7 +309,9 @@ impl Own {
     /// What to send to `node` next; nothing while it knows everything or has [`WINDOW`] messages to acknowledge.
     pub fn next_message(&mut self, node: NodeRef) -> Result<Option<Message>, Broken> {
         let (version, log_len) = (self.table.version, self.log.len() as u64);
-        let Some(follower) = self.followers.get_mut(&node) else { return Ok(None) };
+        let Some(follower) = self.followers.get_mut(&node) else {
+            return Ok(None);
+        };
         if follower.sent - follower.acked >= WINDOW {
             return Ok(None);
         }
@@ -273,7 +319,13 @@ impl Own {
             let changes = chunk(&mut snapshot.rest);
             let last = snapshot.rest.len() == 0;
             let first = std::mem::take(&mut snapshot.first);
-            let message = Message::Snapshot { first, last, version: snapshot.version, digest: snapshot.digest, changes };
+            let message = Message::Snapshot {
+                first,
+                last,
+                version: snapshot.version,
+                digest: snapshot.digest,
+                changes,
+            };
             if last {
                 follower.snapshot = None;
                 follower.snapshot_sent = Some(follower.sent + 1);
@@ -282,7 +334,9 @@ impl Own {
         } else if follower.cursor < version {
             let from_version = follower.cursor;
             let before_log = version - log_len;
-            let Some(skip) = from_version.checked_sub(before_log) else { return Err(Broken::Lagging) };
+            let Some(skip) = from_version.checked_sub(before_log) else {
+                return Err(Broken::Lagging);
+            };
             let mut bytes = 0;
             let (mut changes, mut digest) = (Vec::new(), 0);
             for (change, after) in self.log.range(skip as usize..) {
@@ -293,7 +347,12 @@ impl Own {
                 digest = *after;
             }
             follower.cursor += changes.len() as u64;
-            Message::Delta { from_version, version: follower.cursor, digest, changes }
+            Message::Delta {
+                from_version,
+                version: follower.cursor,
+                digest,
+                changes,
+            }
         } else {
             return Ok(None);
         };
@@ -305,7 +364,9 @@ impl Own {
     /// `node` has applied `messages` messages and stands at `version`.
     pub fn acked(&mut self, node: NodeRef, messages: u64, version: u64, now: Instant) -> Result<(), Broken> {
         let current = self.table.version;
-        let Some(follower) = self.followers.get_mut(&node) else { return Ok(()) };
+        let Some(follower) = self.followers.get_mut(&node) else {
+            return Ok(());
+        };
         if messages > follower.sent || messages < follower.acked || version > follower.cursor {
             return Err(Broken::Acknowledged);
         }
@@ -319,13 +380,17 @@ impl Own {
 
     /// True once `node` has acknowledged the whole snapshot of its link.
     pub fn snapshot_acked(&self, node: NodeRef) -> bool {
-        self.followers.get(&node).is_some_and(|f| f.snapshot_sent.is_some_and(|sent| f.acked >= sent))
+        self.followers
+            .get(&node)
+            .is_some_and(|f| f.snapshot_sent.is_some_and(|sent| f.acked >= sent))
     }
 
     /// The followers that have been behind without progress for longer than `deadline`.
     pub fn overdue(&self, now: Instant, deadline: Duration) -> Vec<NodeRef> {
         let late = self.followers.iter().filter(|(_, follower)| {
-            follower.behind_since.is_some_and(|since| now.saturating_duration_since(since) > deadline)
+            follower
+                .behind_since
+                .is_some_and(|since| now.saturating_duration_since(since) > deadline)
         });
         late.map(|(node, _)| *node).collect()
     }
@@ -354,7 +419,12 @@ impl Own {
 
     /// Makes tickets ready that every follower has reached.
     fn settle(&mut self) {
-        let floor = self.followers.values().map(|follower| follower.acked_version).min().unwrap_or(u64::MAX);
+        let floor = self
+            .followers
+            .values()
+            .map(|follower| follower.acked_version)
+            .min()
+            .unwrap_or(u64::MAX);
         while let Some(first) = self.waiting.first_entry()
             && *first.key() <= floor
         {
@@ -364,114 +434,29 @@ impl Own {
 
     /// Forgets changes that every follower has been sent.
     fn trim(&mut self) {
-        let needed = self.followers.values().map(|follower| self.table.version - follower.cursor).max().unwrap_or(0);
+        let needed = self
+            .followers
+            .values()
+            .map(|follower| self.table.version - follower.cursor)
+            .max()
+            .unwrap_or(0);
         while self.log.len() as u64 > needed {
             self.log.pop_front();
         }
     }
 }
 
-/// What other nodes said about their interest.
-pub struct Replicas {
-    key: Key,
-    tables: HashMap<NodeRef, Replica>,
-}
-
-struct Replica {
-    table: Table,
-    /// False between the first and the last part of a snapshot.
-    whole: bool,
-}
-
-impl Replicas {
-    /// Nothing is known.
-    pub fn new(key: Key) -> Self {
-        Self { key, tables: HashMap::new() }
-    }
-
-    /// Applies what the owner said; returns what changed and the version to acknowledge (0 while a snapshot is not whole).
-    pub fn apply(&mut self, owner: NodeRef, message: Message) -> Result<(Vec<Change>, u64), Broken> {
-        let replica = self.tables.entry(owner).or_insert_with(|| Replica { table: Table::new(self.key), whole: false });
-        let table = &mut replica.table;
-        let (changes, version, digest) = match message {
-            Message::Snapshot { first, last, version, digest, changes } => {
-                if first {
-                    *table = Table::new(self.key);
-                } else if replica.whole {
-                    return Err(Broken::NoSnapshot);
-                }
-                replica.whole = last;
-                changes.iter().for_each(|change| {
-                    table.set(change, version);
-                });
-                if !last {
-                    return Ok((changes, 0));
-                }
-                (changes, version, digest)
-            }
-            Message::Delta { .. } if !replica.whole => return Err(Broken::NoSnapshot),
-            // A pull has brought these changes already.
-            Message::Delta { version, .. } if version <= table.version => return Ok((Vec::new(), table.version)),
-            Message::Delta { from_version, version, digest, changes } => {
-                if from_version > table.version {
-                    return Err(Broken::Gap { have: table.version, from: from_version });
-                }
-                changes.iter().for_each(|change| {
-                    table.set(change, version);
-                });
-                (changes, version, digest)
-            }
-        };
-        table.version = version;
-        if table.digest != digest {
-            return Err(Broken::Digest { version });
-        }
-        Ok((changes, version))
-    }
-
-    /// Replaces a table by one that was pulled; returns what that changes, nothing if it is older than what is known.
-    pub fn replace(&mut self, owner: NodeRef, version: u64, entries: &[Change]) -> Vec<Change> {
-        let replica = self.tables.entry(owner).or_insert_with(|| Replica { table: Table::new(self.key), whole: true });
-        if !replica.whole || version < replica.table.version {
-            return Vec::new();
-        }
-        let mut pulled = Table::new(self.key);
-        pulled.version = version;
-        for entry in entries {
-            pulled.set(entry, version);
-        }
-        let missing = |from: &Table, entry: &Change| from.since(&entry.realm, &entry.topic).is_none();
-        let gone = replica.table.entries().into_iter().filter(|entry| missing(&pulled, entry));
-        let mut changes: Vec<Change> = gone.map(|entry| Change { wanted: false, ..entry }).collect();
-        changes.extend(pulled.entries().into_iter().filter(|entry| missing(&replica.table, entry)));
-        replica.table = pulled;
-        changes
-    }
-
-    /// True if what is known of `owner` is older than, or at the same version differs from, what the gossip says.
-    pub fn disagrees(&self, owner: NodeRef, version: u64, digest: u64) -> bool {
-        match self.tables.get(&owner) {
-            None => version > 0,
-            Some(replica) if !replica.whole => false,
-            Some(Replica { table, .. }) => version > table.version || (version == table.version && digest != table.digest),
-        }
-    }
-
-    /// What is known of a node, if it is known as a whole.
-    pub fn get(&self, owner: NodeRef) -> Option<&Table> {
-        self.tables.get(&owner).filter(|replica| replica.whole).map(|replica| &replica.table)
-    }
-
-    /// Forgets the nodes that are no longer members.
-    pub fn retain(&mut self, members: impl Fn(NodeRef) -> bool) {
-        self.tables.retain(|node, _| members(*node));
-    }
-}
-
 /// Consecutive changes of one realm together, as the realm's core takes them.
 pub fn by_realm(changes: &[Change]) -> Vec<(Uri, Vec<(Uri, bool)>)> {
     let groups = changes.chunk_by(|a, b| a.realm == b.realm);
-    groups.map(|group| (group[0].realm.clone(), group.iter().map(|c| (c.topic.clone(), c.wanted)).collect())).collect()
+    groups
+        .map(|group| {
+            (
+                group[0].realm.clone(),
+                group.iter().map(|c| (c.topic.clone(), c.wanted)).collect(),
+            )
+        })
+        .collect()
 }
 
 /// Splits `entries` into parts that fit a message; at least one.
@@ -487,7 +472,12 @@ pub fn parts(entries: Vec<Change>) -> Vec<Vec<Change>> {
 /// Takes as many changes as fit a message.
 fn chunk(rest: &mut std::vec::IntoIter<Change>) -> Vec<Change> {
     let mut bytes = 0;
-    let count = rest.as_slice().iter().enumerate().take_while(|(taken, change)| fits(*taken, &mut bytes, change)).count();
+    let count = rest
+        .as_slice()
+        .iter()
+        .enumerate()
+        .take_while(|(taken, change)| fits(*taken, &mut bytes, change))
+        .count();
     rest.take(count).collect()
 }
 

@@ -38,6 +38,7 @@ use tokio::{
 
 use self::{
     consensus::{Consensus, ConsensusConfig},
+    gossip::Membership,
     leader::Leader,
     lease::{LeaseBook, Timing},
     machine::{ClusterView, Machine, RecentLog},
@@ -75,6 +76,9 @@ pub enum StartError {
     /// Consensus: its log or snapshots.
     #[error(transparent)]
     Consensus(#[from] consensus::StartError),
+    /// The gossip.
+    #[error(transparent)]
+    Gossip(#[from] gossip::Error),
     /// The operating system gave no thread or runtime.
     #[error("starting the control thread: {0}")]
     Thread(#[from] std::io::Error),
@@ -100,6 +104,8 @@ pub struct Inspect {
     pub durable: bool,
     /// Where other nodes reach this one.
     pub address: Option<SocketAddr>,
+    /// What the gossip says of every node; `None` for a node that is its own cluster.
+    pub heard: Option<watch::Receiver<gossip::ClusterVitals>>,
 }
 
 /// The running cluster part of a node.
@@ -232,13 +238,28 @@ async fn control(
     let mut expected: Vec<String> = settings.peers.iter().map(|(name, _)| name.clone()).collect();
     expected.sort();
 
-    let mut address = None;
+    let stage = watch::Sender::new(Stage::Joining);
+    let advertised = settings.peers.iter().find(|(peer, _)| *peer == name).map(|(_, at)| at.clone()).unwrap_or_default();
+    let (mut address, mut heard) = (None, None);
     if let Some((acceptor, control_connections, data_connections)) = acceptor {
         address = acceptor.local_addr().ok();
         let events = Arc::new(IntoRealms(Arc::clone(&shared)));
         let config = link::Config { seed: member::random_u64(), ..link::Config::default() };
         let links = link::Links::new(config, channels.clone(), events, handle.clone(), data.clone());
         shared.wire_links(links.clone());
+        let gossip = gossip::Gossip::start(
+            gossip::Config::new(start_millis()),
+            channels.clone(),
+            &handle,
+            gossip::Vitals {
+                cluster_address: advertised.clone(),
+                version: env!("CARGO_PKG_VERSION").to_owned(),
+                ..gossip::Vitals::default()
+            },
+        )
+        .await?;
+        links.follow_gossip(gossip.vitals());
+        heard = Some(gossip.vitals());
         let service = control::ControlService {
             cluster_id: cluster_id.clone(),
             name: name.clone(),
@@ -250,7 +271,8 @@ async fn control(
         let on_control = net::server()
             .add_service(InterceptedService::new(consensus.service(), authenticated))
             .add_service(ringfort_proto::cluster::v1::control_server::ControlServer::new(service))
-            .add_service(links.service(net::Kind::Control));
+            .add_service(links.service(net::Kind::Control))
+            .add_service(gossip.service());
         tasks.spawn(async move {
             if let Err(error) = on_control.serve_with_incoming(control_connections).await {
                 tracing::error!(%error, "control connections");
@@ -263,6 +285,7 @@ async fn control(
             }
         });
         tasks.spawn(acceptor.run());
+        tasks.spawn(tell_vitals(gossip, advertised, stage.subscribe(), leaving.clone(), consensus.clone(), links));
     }
 
     tasks.spawn(lease::fence_silent(book, consensus.clone(), leader.clone()));
@@ -281,7 +304,6 @@ async fn control(
         bootstrap::run(&starting, bootstrap_peers, &bootstrap_id, (&me, raft_id), &expected).await;
     });
 
-    let stage = watch::Sender::new(Stage::Joining);
     let inspect = Inspect {
         stage: stage.subscribe(),
         view: view.clone(),
@@ -290,6 +312,7 @@ async fn control(
         shared: Arc::clone(&shared),
         durable: settings.data_dir.is_some(),
         address,
+        heard,
     };
     let timing = settings.timing;
     let supervisor = Supervisor { raft_id, name, cluster_id, timing, leader, view, shared, gate, stage, leaving };
@@ -303,4 +326,43 @@ fn authenticated(mut request: tonic::Request<()>) -> Result<tonic::Request<()>, 
         request.extensions_mut().insert(consensus::AuthenticatedPeer(name));
     }
     Ok(request)
+}
+
+/// Tells the gossip how this node is, for as long as the node runs.
+async fn tell_vitals(
+    gossip: gossip::Gossip,
+    advertised: String,
+    stage: watch::Receiver<Stage>,
+    leaving: watch::Receiver<bool>,
+    consensus: Consensus,
+    links: link::Links,
+) {
+    let mut tick = tokio::time::interval(VITALS_EVERY);
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tick.tick().await;
+        let node = match *stage.borrow() {
+            Stage::Member(node) => Some(node),
+            Stage::Joining | Stage::Left => None,
+        };
+        gossip.publish(gossip::Vitals {
+            cluster_address: advertised.clone(),
+            public_addresses: Vec::new(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            node,
+            load: 0,
+            applied: *consensus.applied().borrow(),
+            interest: links.interest_summary(),
+            draining: *leaving.borrow(),
+        });
+    }
+}
+
+/// How often this node's vitals are looked at; unchanged ones are not told again.
+const VITALS_EVERY: std::time::Duration = std::time::Duration::from_millis(500);
+
+/// Milliseconds since 1970 at this start: grows from one start of a node to the next.
+fn start_millis() -> u64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }

@@ -3,10 +3,10 @@
 //! Owns: vitals and who is heard of. A hint only: membership, ownership and interest are decided elsewhere, and nothing is removed
 //! because a node is not heard of. Start reading at [`Membership`]; [`transport`] is how chitchat's messages travel.
 
-mod transport;
-mod vitals;
 #[cfg(test)]
 mod tests;
+mod transport;
+mod vitals;
 
 use std::{sync::Arc, time::Duration};
 
@@ -42,7 +42,11 @@ pub struct Config {
 impl Config {
     /// The defaults for the life that began at `generation`.
     pub fn new(generation: u64) -> Self {
-        Self { interval: Duration::from_millis(500), generation, grace_period: GRACE_PERIOD_MAX }
+        Self {
+            interval: Duration::from_millis(500),
+            generation,
+            grace_period: GRACE_PERIOD_MAX,
+        }
     }
 }
 
@@ -92,7 +96,11 @@ impl Gossip {
             // Stays at V0 until no node of an older version is left anywhere.
             protocol_version: ProtocolVersion::V0,
         };
-        let pairs = first.to_pairs().into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
+        let pairs = first
+            .to_pairs()
+            .into_iter()
+            .map(|(key, value)| (key.to_owned(), value))
+            .collect();
         let starting = control.spawn(async move { spawn_chitchat(settings, pairs, &transport).await });
         let handle = starting
             .await
@@ -100,7 +108,12 @@ impl Gossip {
             .map_err(|error| Error(format!("{error:#}")))?;
         let (seen, vitals) = watch::channel(ClusterVitals::new());
         let keeper = control.spawn(keep(handle, bridge.clone(), published, seen));
-        Ok(Self { bridge, vitals, publish, keeper })
+        Ok(Self {
+            bridge,
+            vitals,
+            publish,
+            keeper,
+        })
     }
 
     /// The service for the control server.
@@ -181,7 +194,10 @@ fn everyone(chitchat: &chitchat::Chitchat) -> ClusterVitals {
     let mut vitals = ClusterVitals::new();
     // In the order of names, then generations: a later one replaces an earlier one.
     for (id, state) in chitchat.node_states() {
-        let seen = Seen { vitals: Vitals::from_pairs(|key| state.get(key)), live: live.contains(id) };
+        let seen = Seen {
+            vitals: Vitals::from_pairs(|key| state.get(key)),
+            live: live.contains(id),
+        };
         vitals.insert(id.node_id.to_string(), seen);
     }
     vitals

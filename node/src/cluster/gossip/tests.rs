@@ -22,17 +22,35 @@ impl Node {
     async fn start(name: &str, cluster: &str, known: &[&Node]) -> Self {
         let identity = Identity::new(cluster, name).unwrap();
         let control = Handle::current();
-        let (acceptor, of_control, _of_data) =
-            Acceptor::bind("127.0.0.1:0", identity.clone(), Security::Plain, control.clone()).await.unwrap();
+        let (acceptor, of_control, _of_data) = Acceptor::bind("127.0.0.1:0", identity.clone(), Security::Plain, control.clone())
+            .await
+            .unwrap();
         let address = acceptor.local_addr().unwrap();
         let addresses = Addresses::fixed(known.iter().map(|node| (node.name.clone(), node.address.to_string())));
         let channels = PeerChannels::new(Dialer::new(identity, Security::Plain, addresses.clone()), control.clone());
-        let config = Config { interval: Duration::from_millis(30), ..Config::new(1) };
-        let first = Vitals { cluster_address: address.to_string(), version: "1".into(), ..Vitals::default() };
+        let config = Config {
+            interval: Duration::from_millis(30),
+            ..Config::new(1)
+        };
+        let first = Vitals {
+            cluster_address: address.to_string(),
+            version: "1".into(),
+            ..Vitals::default()
+        };
         let gossip = Gossip::start(config, channels.clone(), &control, first).await.unwrap();
         let server = net::server().add_service(gossip.service()).serve_with_incoming(of_control);
-        let tasks = vec![tokio::spawn(acceptor.run()).abort_handle(), tokio::spawn(server).abort_handle()];
-        Self { name: name.to_owned(), address, addresses, channels, gossip: Some(gossip), tasks }
+        let tasks = vec![
+            tokio::spawn(acceptor.run()).abort_handle(),
+            tokio::spawn(server).abort_handle(),
+        ];
+        Self {
+            name: name.to_owned(),
+            address,
+            addresses,
+            channels,
+            gossip: Some(gossip),
+            tasks,
+        }
     }
 
     fn says(&self, change: impl FnOnce(&mut Vitals)) {
@@ -44,11 +62,11 @@ impl Node {
 
     async fn until(&self, what: &str, done: impl FnMut(&ClusterVitals) -> bool) -> ClusterVitals {
         let mut vitals = self.gossip.as_ref().unwrap().vitals();
-        let found = match timeout(Duration::from_secs(15), vitals.wait_for(done)).await {
-            Ok(found) => found.unwrap().clone(),
-            Err(_) => panic!("{} never hears {what}", self.name),
-        };
-        found
+        let heard = timeout(Duration::from_secs(15), vitals.wait_for(done)).await;
+        heard
+            .unwrap_or_else(|_| panic!("{} never hears {what}", self.name))
+            .unwrap()
+            .clone()
     }
 
     fn dies(&mut self) {
@@ -69,10 +87,18 @@ async fn three_nodes_that_share_one_acquaintance_hear_of_each_other_and_of_every
     let two = Node::start("n2", "test", &[&one]).await;
     let mut three = Node::start("n3", "test", &[&one]).await;
     for node in [&one, &two, &three] {
-        let vitals = node.until("all three", |vitals| vitals.len() == 3 && vitals.values().all(|seen| seen.live)).await;
+        let vitals = node
+            .until("all three", |vitals| {
+                vitals.len() == 3 && vitals.values().all(|seen| seen.live)
+            })
+            .await;
         assert_eq!(vitals["n2"].vitals.cluster_address, two.address.to_string());
     }
-    assert_eq!(two.addresses.get("n3"), Some(three.address.to_string()), "addresses are learned");
+    assert_eq!(
+        two.addresses.get("n3"),
+        Some(three.address.to_string()),
+        "addresses are learned"
+    );
     assert!(two.channels.channel("n3").is_some());
 
     let life = NodeRef { slot: Slot(3), epoch: 9 };
@@ -126,7 +152,8 @@ async fn garbage_a_stranger_and_a_lost_peer_do_not_end_the_gossip() {
     stranger.send_to(b"garbage", inner).await.unwrap();
 
     two.says(|vitals| vitals.load = 77);
-    one.until("node 2", |vitals| vitals.get("n2").is_some_and(|seen| seen.vitals.load == 77)).await;
+    one.until("node 2", |vitals| vitals.get("n2").is_some_and(|seen| seen.vitals.load == 77))
+        .await;
 }
 
 #[test]

@@ -77,7 +77,13 @@ struct Relay {
 
 impl Bridge {
     pub(super) fn new(channels: PeerChannels, control: Handle, own: watch::Receiver<Vitals>) -> Self {
-        Self { channels, control, own, state: Mutex::default(), dropped: AtomicU64::new(0) }
+        Self {
+            channels,
+            control,
+            own,
+            state: Mutex::default(),
+            dropped: AtomicU64::new(0),
+        }
     }
 
     pub(super) fn channels(&self) -> &PeerChannels {
@@ -111,8 +117,14 @@ impl Bridge {
             return Some(relay.clone());
         }
         let inner = state.inner.filter(|_| state.by_name.len() < RELAYS_MAX)?;
-        let relay = Arc::new(self.open_relay(inner).inspect_err(|error| tracing::warn!(%error, "no socket for gossip")).ok()?);
-        let carrying = self.control.spawn(carry(Arc::downgrade(self), relay.clone(), name.to_owned()));
+        let relay = Arc::new(
+            self.open_relay(inner)
+                .inspect_err(|error| tracing::warn!(%error, "no socket for gossip"))
+                .ok()?,
+        );
+        let carrying = self
+            .control
+            .spawn(carry(Arc::downgrade(self), relay.clone(), name.to_owned()));
         *relay.sender.lock() = Some(carrying.abort_handle());
         state.by_socket.insert(relay.address, address_of(name));
         state.by_name.insert(name.to_owned(), relay.clone());
@@ -125,7 +137,11 @@ impl Bridge {
         socket.set_nonblocking(true)?;
         let address = socket.local_addr()?;
         let _guard = self.control.enter();
-        Ok(Relay { socket: UdpSocket::from_std(socket)?, address, sender: Mutex::new(None) })
+        Ok(Relay {
+            socket: UdpSocket::from_std(socket)?,
+            address,
+            sender: Mutex::new(None),
+        })
     }
 
     fn drop_one(&self) {
@@ -167,7 +183,12 @@ impl Transport for BridgeTransport {
     async fn open(&self, listen_addr: SocketAddr) -> anyhow::Result<Box<dyn Socket>> {
         let inner = UdpTransport.open((Ipv4Addr::LOCALHOST, 0).into()).await?;
         self.0.state.lock().inner = Some(inner.local_addr()?);
-        Ok(Box::new(BridgeSocket { bridge: self.0.clone(), inner, address: listen_addr, names: HashMap::new() }))
+        Ok(Box::new(BridgeSocket {
+            bridge: self.0.clone(),
+            inner,
+            address: listen_addr,
+            names: HashMap::new(),
+        }))
     }
 }
 
@@ -256,7 +277,9 @@ impl gossip_server::Gossip for GossipService {
             // So that it can be answered, before the gossip itself tells where it is.
             bridge.channels.addresses().learn(&from, &address);
         }
-        let passed_on = bridge.relay(&from).is_some_and(|relay| relay.socket.try_send(&envelope).is_ok());
+        let passed_on = bridge
+            .relay(&from)
+            .is_some_and(|relay| relay.socket.try_send(&envelope).is_ok());
         if !passed_on {
             bridge.drop_one();
         }

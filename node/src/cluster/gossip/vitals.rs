@@ -40,7 +40,10 @@ pub type ClusterVitals = BTreeMap<String, Seen>;
 impl Vitals {
     /// As key-value pairs; each value is short.
     pub(super) fn to_pairs(&self) -> Vec<(&'static str, String)> {
-        let node = self.node.map(|node| format!("{}:{}", node.slot.0, node.epoch)).unwrap_or_default();
+        let node = self
+            .node
+            .map(|node| format!("{}:{}", node.slot.0, node.epoch))
+            .unwrap_or_default();
         vec![
             (CLUSTER_ADDRESS, cut(&self.cluster_address)),
             (PUBLIC_ADDRESSES, cut(&self.public_addresses.join(","))),
@@ -59,7 +62,10 @@ impl Vitals {
         let node = get(NODE).and_then(|value| {
             let (slot, epoch) = value.split_once(':')?;
             let slot = slot.parse().ok().filter(|slot| (1..=4095).contains(slot))?;
-            Some(NodeRef { slot: Slot(slot), epoch: epoch.parse().ok()? })
+            Some(NodeRef {
+                slot: Slot(slot),
+                epoch: epoch.parse().ok()?,
+            })
         });
         let interest = get(INTEREST).and_then(|value| {
             let (version, digest) = value.split_once(':')?;
@@ -68,7 +74,11 @@ impl Vitals {
         let addresses = get(PUBLIC_ADDRESSES).unwrap_or_default();
         Self {
             cluster_address: text(CLUSTER_ADDRESS),
-            public_addresses: addresses.split(',').filter(|address| !address.is_empty()).map(str::to_owned).collect(),
+            public_addresses: addresses
+                .split(',')
+                .filter(|address| !address.is_empty())
+                .map(str::to_owned)
+                .collect(),
             version: text(VERSION),
             node,
             load: get(LOAD).and_then(|value| value.parse().ok()).unwrap_or_default(),
@@ -108,7 +118,10 @@ mod tests {
             cluster_address: "10.0.0.1:7400".into(),
             public_addresses: vec!["ws://a:8080/ws".into(), "tcp://a:8080".into()],
             version: "0.1.0".into(),
-            node: Some(NodeRef { slot: Slot(4095), epoch: 7 }),
+            node: Some(NodeRef {
+                slot: Slot(4095),
+                epoch: 7,
+            }),
             load: 500,
             applied: u64::MAX,
             interest: (3, 0xf00d),

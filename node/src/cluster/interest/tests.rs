@@ -2,7 +2,10 @@ use super::*;
 use crate::router::Slot;
 
 fn node(slot: u16) -> NodeRef {
-    NodeRef { slot: Slot(slot), epoch: 1 }
+    NodeRef {
+        slot: Slot(slot),
+        epoch: 1,
+    }
 }
 
 struct Origin {
@@ -13,7 +16,11 @@ struct Origin {
 
 impl Origin {
     fn new() -> Self {
-        Self { own: Own::new(Key::of("test"), Duration::from_secs(2)), now: Instant::now(), next_ticket: 0 }
+        Self {
+            own: Own::new(Key::of("test"), Duration::from_secs(2)),
+            now: Instant::now(),
+            next_ticket: 0,
+        }
     }
 
     fn wants(&mut self, topic: &str) -> u64 {
@@ -139,7 +146,11 @@ fn snapshots_and_deltas_of_any_size_arrive_whole() {
     }
     origin.own.follow(node(2), origin.now);
     let first = origin.messages_for(node(2));
-    assert_eq!(first.len() as u64, WINDOW, "no more than the window before an acknowledgement");
+    assert_eq!(
+        first.len() as u64,
+        WINDOW,
+        "no more than the window before an acknowledgement"
+    );
     for i in 20_000..25_000 {
         origin.wants(&format!("com.topic.{i}"));
     }
@@ -154,7 +165,10 @@ fn snapshots_and_deltas_of_any_size_arrive_whole() {
     assert!(origin.own.snapshot_acked(node(2)));
     let table = replica.get(node(1)).unwrap();
     assert_eq!(table.entries().len(), 25_000);
-    assert_eq!((table.version(), table.digest()), (origin.own.table().version(), origin.own.table().digest()));
+    assert_eq!(
+        (table.version(), table.digest()),
+        (origin.own.table().version(), origin.own.table().digest())
+    );
     assert_eq!(origin.own.log.len(), 0, "what everybody was sent is forgotten");
 }
 
@@ -176,7 +190,11 @@ fn only_a_follower_without_progress_is_overdue() {
 #[test]
 fn a_gap_a_wrong_digest_and_a_false_acknowledgement_are_noticed() {
     let mut replica = Replicas::new(Key::of("test"));
-    let change = Change { realm: "realm1".into(), topic: "a".into(), wanted: true };
+    let change = Change {
+        realm: "realm1".into(),
+        topic: "a".into(),
+        wanted: true,
+    };
     let delta = |from_version, digest| Message::Delta {
         from_version,
         version: from_version + 1,
@@ -184,7 +202,13 @@ fn a_gap_a_wrong_digest_and_a_false_acknowledgement_are_noticed() {
         changes: vec![change.clone()],
     };
     assert_eq!(replica.apply(node(1), delta(0, 0)), Err(Broken::NoSnapshot));
-    let empty = Message::Snapshot { first: true, last: true, version: 3, digest: 0, changes: vec![] };
+    let empty = Message::Snapshot {
+        first: true,
+        last: true,
+        version: 3,
+        digest: 0,
+        changes: vec![],
+    };
     assert_eq!(replica.apply(node(1), empty), Ok((vec![], 3)));
     assert_eq!(replica.apply(node(1), delta(4, 0)), Err(Broken::Gap { have: 3, from: 4 }));
     assert_eq!(replica.apply(node(1), delta(3, 99)), Err(Broken::Digest { version: 4 }));

@@ -37,7 +37,11 @@ impl Links {
     /// The service for connections of one kind; the one for [`Kind::Control`] belongs on the control runtime's server, the one for
     /// [`Kind::Data`] on the main runtime's.
     pub fn service(&self, kind: Kind) -> LinkServer<LinkService> {
-        LinkServer::new(LinkService { shared: self.0.clone(), kind }).max_decoding_message_size(super::MESSAGE_BYTES_MAX)
+        LinkServer::new(LinkService {
+            shared: self.0.clone(),
+            kind,
+        })
+        .max_decoding_message_size(super::MESSAGE_BYTES_MAX)
     }
 }
 
@@ -54,12 +58,16 @@ impl link_server::Link for LinkService {
         let first = timeout(self.shared.config.handshake_within, incoming.message())
             .await
             .map_err(|_| Status::deadline_exceeded("no hello"))??;
-        let hello = first.and_then(|batch| batch.hello).ok_or_else(|| Status::invalid_argument("the first batch holds no hello"))?;
+        let hello = first
+            .and_then(|batch| batch.hello)
+            .ok_or_else(|| Status::invalid_argument("the first batch holds no hello"))?;
         let opened = match self.kind {
             Kind::Control => self.open_control(&hello, &peer, incoming).await,
             Kind::Data => self.open_lane(&hello, &peer, incoming),
         };
-        opened.map(Response::new).map_err(|refusal| self.refuse(&hello, &peer, refusal))
+        opened
+            .map(Response::new)
+            .map_err(|refusal| self.refuse(&hello, &peer, refusal))
     }
 
     async fn pull_interest(
@@ -78,9 +86,16 @@ impl LinkService {
         let members = shared.members.lock();
         let me = members.me.ok_or_else(|| Refusal("this node has no slot yet".to_owned()))?;
         let known = (identity.cluster_id(), me, identity.name());
-        let Speaker { me: you, my_name: your_name, .. } = hello::check_dialer(hello, peer, known, self.kind, shared.config.lanes)?;
+        let Speaker {
+            me: you,
+            my_name: your_name,
+            ..
+        } = hello::check_dialer(hello, peer, known, self.kind, shared.config.lanes)?;
         if members.peers.get(&you).is_none_or(|peer| peer.name != your_name) {
-            return Err(Refusal(format!("{} is not in the node table here", hello::said(you, &your_name))));
+            return Err(Refusal(format!(
+                "{} is not in the node table here",
+                hello::said(you, &your_name)
+            )));
         }
         Ok(Ends {
             cluster_id: identity.cluster_id().to_owned(),
@@ -124,7 +139,10 @@ impl LinkService {
         let ends = self.ends(hello, peer)?;
         let no_control = || Refusal("no control stream of this attempt is open".to_owned());
         let claims = self.shared.claims.lock();
-        let claim = claims.get(&ends.you).filter(|claim| claim.link.attempt == ends.attempt).ok_or_else(no_control)?;
+        let claim = claims
+            .get(&ends.you)
+            .filter(|claim| claim.link.attempt == ends.attempt)
+            .ok_or_else(no_control)?;
         let (link, lanes) = (claim.link.clone(), claim.lanes.clone().ok_or_else(no_control)?);
         drop(claims);
         let lane = link.lanes.get(hello.lane as usize).ok_or_else(no_control)?.clone();
@@ -134,7 +152,11 @@ impl LinkService {
 
     /// Tells the peer, and this node's log when the reason is a new one.
     fn refuse(&self, hello: &pb::LinkHello, peer: &PeerIdentity, refusal: Refusal) -> Status {
-        let said = hello.me.as_ref().map(|node| node.name.chars().take(64).collect()).unwrap_or_default();
+        let said = hello
+            .me
+            .as_ref()
+            .map(|node| node.name.chars().take(64).collect())
+            .unwrap_or_default();
         let name: String = peer.name.clone().unwrap_or(said);
         let mut refusals = self.shared.refusals.lock();
         if refusals.len() >= REFUSALS_KEPT {
@@ -177,12 +199,11 @@ async fn accept(
             }
             _ = link.until_ended() => None,
         };
-        match arrived {
-            Some((number, stream)) => match lanes.get_mut(number as usize) {
+        if let Some((number, stream)) = arrived {
+            match lanes.get_mut(number as usize) {
                 Some(lane @ None) => *lane = Some(stream),
                 _ => link.end("a lane was opened twice"),
-            },
-            None => {}
+            }
         }
         if let Some(reason) = link.ended() {
             shared.note_error(link.node, &reason);

@@ -14,7 +14,12 @@ pub struct Backoff {
 impl Backoff {
     /// Delays from `first` to `max`; `seed` decides the jitter.
     pub fn new(first: Duration, max: Duration, seed: u64) -> Self {
-        Self { first, max, step: 0, random: Random::new(seed) }
+        Self {
+            first,
+            max,
+            step: 0,
+            random: Random::new(seed),
+        }
     }
 
     /// How long to wait before the next attempt.

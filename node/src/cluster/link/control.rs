@@ -91,7 +91,13 @@ pub(super) struct ControlStream {
 impl ControlStream {
     /// The stream begins with `hello`.
     pub(super) fn new(link: &Arc<Link>, own: Arc<Mutex<Own>>, hello: pb::LinkHello) -> Self {
-        Self { control: link.control.clone(), link: Arc::downgrade(link), own, hello: Some(hello), next_seq: 1 }
+        Self {
+            control: link.control.clone(),
+            link: Arc::downgrade(link),
+            own,
+            hello: Some(hello),
+            next_seq: 1,
+        }
     }
 
     fn interest(&self) -> Option<pb::LinkFrame> {
@@ -112,7 +118,10 @@ impl Stream for ControlStream {
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<pb::LinkBatch>> {
         use pb::link_frame::Kind;
         if let Some(hello) = self.hello.take() {
-            return Poll::Ready(Some(pb::LinkBatch { hello: Some(hello), ..Default::default() }));
+            return Poll::Ready(Some(pb::LinkBatch {
+                hello: Some(hello),
+                ..Default::default()
+            }));
         }
         let mut kinds = Vec::new();
         {
@@ -135,13 +144,24 @@ impl Stream for ControlStream {
             // Before the look at the interest: whoever changes it afterwards finds the waker.
             state.waker = Some(cx.waker().clone());
         }
-        let mut frames: Vec<_> = kinds.into_iter().map(|kind| pb::LinkFrame { realm: Bytes::new(), kind: Some(kind) }).collect();
+        let mut frames: Vec<_> = kinds
+            .into_iter()
+            .map(|kind| pb::LinkFrame {
+                realm: Bytes::new(),
+                kind: Some(kind),
+            })
+            .collect();
         frames.extend(self.interest());
         if frames.is_empty() {
             return Poll::Pending;
         }
         let first_seq = self.next_seq;
         self.next_seq += frames.len() as u64;
-        Poll::Ready(Some(pb::LinkBatch { first_seq, ack: self.control.received.load(Relaxed), frames, hello: None }))
+        Poll::Ready(Some(pb::LinkBatch {
+            first_seq,
+            ack: self.control.received.load(Relaxed),
+            frames,
+            hello: None,
+        }))
     }
 }

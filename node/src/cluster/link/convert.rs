@@ -33,7 +33,14 @@ pub enum Malformed {
 pub(super) fn frame_out(realm: Bytes, frame: &PeerFrame) -> pb::LinkFrame {
     use pb::link_frame::Kind;
     let kind = match frame {
-        PeerFrame::Invoke { call, registration, callee, index, details, payload } => Kind::Invoke(pb::LinkInvoke {
+        PeerFrame::Invoke {
+            call,
+            registration,
+            callee,
+            index,
+            details,
+            payload,
+        } => Kind::Invoke(pb::LinkInvoke {
             call: call.0,
             registration: registration.get(),
             callee: callee.get(),
@@ -41,10 +48,17 @@ pub(super) fn frame_out(realm: Bytes, frame: &PeerFrame) -> pb::LinkFrame {
             details: details_out(details),
             payload: payload_out(payload),
         }),
-        PeerFrame::Result { call, details, payload } => {
-            Kind::Result(pb::LinkResult { call: call.0, details: details_out(details), payload: payload_out(payload) })
-        }
-        PeerFrame::Error { call, details, error, payload } => Kind::Error(pb::LinkError {
+        PeerFrame::Result { call, details, payload } => Kind::Result(pb::LinkResult {
+            call: call.0,
+            details: details_out(details),
+            payload: payload_out(payload),
+        }),
+        PeerFrame::Error {
+            call,
+            details,
+            error,
+            payload,
+        } => Kind::Error(pb::LinkError {
             call: call.0,
             details: details_out(details),
             error: text_out(error),
@@ -52,7 +66,14 @@ pub(super) fn frame_out(realm: Bytes, frame: &PeerFrame) -> pb::LinkFrame {
         }),
         PeerFrame::Nack { call } => Kind::Nack(pb::LinkNack { call: call.0 }),
         PeerFrame::Forget { call } => Kind::Forget(pb::LinkForget { call: call.0 }),
-        PeerFrame::Event { publication, topic, publisher, exclude_me, details, payload } => Kind::Event(pb::LinkEvent {
+        PeerFrame::Event {
+            publication,
+            topic,
+            publisher,
+            exclude_me,
+            details,
+            payload,
+        } => Kind::Event(pb::LinkEvent {
             publication: publication.get(),
             topic: text_out(topic),
             publisher: publisher.get(),
@@ -98,7 +119,9 @@ pub(super) fn frame_in(frame: pb::LinkFrame, realms: &mut Realms) -> Result<Inco
             payload: payload_in(error.payload)?,
         },
         Some(Kind::Nack(nack)) => PeerFrame::Nack { call: CallId(nack.call) },
-        Some(Kind::Forget(forget)) => PeerFrame::Forget { call: CallId(forget.call) },
+        Some(Kind::Forget(forget)) => PeerFrame::Forget {
+            call: CallId(forget.call),
+        },
         Some(Kind::Event(event)) => PeerFrame::Event {
             publication: PublicationId::new(event.publication).ok_or(Malformed::Id("publication"))?,
             topic: text_in(&event.topic, "topic")?,
@@ -145,39 +168,89 @@ pub(super) fn frame_from_bytes(bytes: Bytes) -> Result<pb::LinkFrame, Malformed>
 
 /// A node life as it travels.
 pub(super) fn node_out(node: NodeRef, name: &str) -> pb::LinkNode {
-    pb::LinkNode { slot: node.slot.0.into(), epoch: node.epoch, name: name.to_owned() }
+    pb::LinkNode {
+        slot: node.slot.0.into(),
+        epoch: node.epoch,
+        name: name.to_owned(),
+    }
 }
 
 /// The node life a peer names.
 pub(super) fn node_in(node: &pb::LinkNode) -> Option<NodeRef> {
     let slot = u16::try_from(node.slot).ok().filter(|slot| (1..=4095).contains(slot))?;
-    Some(NodeRef { slot: Slot(slot), epoch: node.epoch })
+    Some(NodeRef {
+        slot: Slot(slot),
+        epoch: node.epoch,
+    })
 }
 
 /// A part of the interest, as the control stream carries it.
 pub(super) fn interest_out(message: interest::Message) -> pb::LinkFrame {
     use pb::link_frame::Kind;
     let kind = match message {
-        interest::Message::Snapshot { first, last, version, digest, changes } => {
-            Kind::InterestSnapshot(pb::InterestSnapshot { first, last, version, digest, realms: changes_out(&changes) })
-        }
-        interest::Message::Delta { from_version, version, digest, changes } => {
-            Kind::InterestDelta(pb::InterestDelta { from_version, version, digest, realms: changes_out(&changes) })
-        }
+        interest::Message::Snapshot {
+            first,
+            last,
+            version,
+            digest,
+            changes,
+        } => Kind::InterestSnapshot(pb::InterestSnapshot {
+            first,
+            last,
+            version,
+            digest,
+            realms: changes_out(&changes),
+        }),
+        interest::Message::Delta {
+            from_version,
+            version,
+            digest,
+            changes,
+        } => Kind::InterestDelta(pb::InterestDelta {
+            from_version,
+            version,
+            digest,
+            realms: changes_out(&changes),
+        }),
     };
-    pb::LinkFrame { realm: Bytes::new(), kind: Some(kind) }
+    pb::LinkFrame {
+        realm: Bytes::new(),
+        kind: Some(kind),
+    }
 }
 
 /// A snapshot part as the interest table takes it.
 pub(super) fn snapshot_in(snapshot: pb::InterestSnapshot) -> Result<interest::Message, Malformed> {
-    let pb::InterestSnapshot { first, last, version, digest, realms } = snapshot;
-    Ok(interest::Message::Snapshot { first, last, version, digest, changes: changes_in(&realms)? })
+    let pb::InterestSnapshot {
+        first,
+        last,
+        version,
+        digest,
+        realms,
+    } = snapshot;
+    Ok(interest::Message::Snapshot {
+        first,
+        last,
+        version,
+        digest,
+        changes: changes_in(&realms)?,
+    })
 }
 
 /// A delta as the interest table takes it.
 pub(super) fn delta_in(delta: pb::InterestDelta) -> Result<interest::Message, Malformed> {
-    let pb::InterestDelta { from_version, version, digest, realms } = delta;
-    Ok(interest::Message::Delta { from_version, version, digest, changes: changes_in(&realms)? })
+    let pb::InterestDelta {
+        from_version,
+        version,
+        digest,
+        realms,
+    } = delta;
+    Ok(interest::Message::Delta {
+        from_version,
+        version,
+        digest,
+        changes: changes_in(&realms)?,
+    })
 }
 
 /// Changes in their order, consecutive ones of a realm together.
@@ -187,7 +260,10 @@ pub(super) fn changes_out(changes: &[Change]) -> Vec<pb::InterestRealm> {
         realm: text_out(&group[0].realm),
         changes: group
             .iter()
-            .map(|change| pb::InterestChange { topic: text_out(&change.topic), wanted: change.wanted })
+            .map(|change| pb::InterestChange {
+                topic: text_out(&change.topic),
+                wanted: change.wanted,
+            })
             .collect(),
     });
     realms.collect()
@@ -199,7 +275,11 @@ pub(super) fn changes_in(realms: &[pb::InterestRealm]) -> Result<Vec<Change>, Ma
     for group in realms {
         let realm = text_in(&group.realm, "realm")?;
         for change in &group.changes {
-            changes.push(Change { realm: realm.clone(), topic: text_in(&change.topic, "topic")?, wanted: change.wanted });
+            changes.push(Change {
+                realm: realm.clone(),
+                topic: text_in(&change.topic, "topic")?,
+                wanted: change.wanted,
+            });
         }
     }
     Ok(changes)
@@ -237,11 +317,22 @@ fn payload_out(payload: &Payload) -> Option<pb::LinkPayload> {
         Serializer::MsgPack => 2,
         Serializer::Cbor => 3,
     };
-    Some(pb::LinkPayload { serializer, elements: payload.elements().into(), bytes: payload.bytes().clone() })
+    Some(pb::LinkPayload {
+        serializer,
+        elements: payload.elements().into(),
+        bytes: payload.bytes().clone(),
+    })
 }
 
 fn payload_in(payload: Option<pb::LinkPayload>) -> Result<Payload, Malformed> {
-    let Some(pb::LinkPayload { serializer, elements, bytes }) = payload else { return Ok(Payload::EMPTY) };
+    let Some(pb::LinkPayload {
+        serializer,
+        elements,
+        bytes,
+    }) = payload
+    else {
+        return Ok(Payload::EMPTY);
+    };
     let known = match serializer {
         1 => Some(Serializer::Json),
         2 => Some(Serializer::MsgPack),
@@ -251,7 +342,11 @@ fn payload_in(payload: Option<pb::LinkPayload>) -> Result<Payload, Malformed> {
     match (known, elements, bytes.is_empty()) {
         (_, 0, true) => Ok(Payload::EMPTY),
         (Some(serializer), 1 | 2, false) => Ok(Payload::from_proven(serializer, elements as u8, bytes)),
-        _ => Err(Malformed::Payload { serializer, elements, bytes: bytes.len() }),
+        _ => Err(Malformed::Payload {
+            serializer,
+            elements,
+            bytes: bytes.len(),
+        }),
     }
 }
 
@@ -276,8 +371,17 @@ mod tests {
                 details: details.clone(),
                 payload: payload.clone(),
             },
-            PeerFrame::Result { call, details: Dict::new(), payload: Payload::EMPTY },
-            PeerFrame::Error { call, details, error: "wamp.error.x".into(), payload: payload.clone() },
+            PeerFrame::Result {
+                call,
+                details: Dict::new(),
+                payload: Payload::EMPTY,
+            },
+            PeerFrame::Error {
+                call,
+                details,
+                error: "wamp.error.x".into(),
+                payload: payload.clone(),
+            },
             PeerFrame::Nack { call },
             PeerFrame::Forget { call },
             PeerFrame::Event {
@@ -309,7 +413,11 @@ mod tests {
     #[test]
     fn a_payload_is_not_copied_when_it_arrives() {
         let payload = Payload::from_proven(Serializer::Json, 1, Bytes::from(vec![b'7'; 1000]));
-        let frame = PeerFrame::Result { call: CallId(1), details: Dict::new(), payload };
+        let frame = PeerFrame::Result {
+            call: CallId(1),
+            details: Dict::new(),
+            payload,
+        };
         let bytes = frame_bytes(&frame_out(Bytes::new(), &frame));
         let Ok(Incoming::Frame(_, PeerFrame::Result { payload, .. })) = back(frame_from_bytes(bytes.clone()).unwrap()) else {
             panic!("not a result")
@@ -320,31 +428,77 @@ mod tests {
     #[test]
     fn ids_texts_and_payload_tags_of_a_peer_are_checked() {
         use pb::link_frame::Kind;
-        let check = |kind, realm: &'static [u8]| back(pb::LinkFrame { realm: Bytes::from_static(realm), kind: Some(kind) }).err();
-        let event = pb::LinkEvent { publication: 1, publisher: 1, topic: "t".into(), ..Default::default() };
-        let payload = |serializer, elements, bytes: &'static [u8]| {
-            Some(pb::LinkPayload { serializer, elements, bytes: Bytes::from_static(bytes) })
+        let check = |kind, realm: &'static [u8]| {
+            back(pb::LinkFrame {
+                realm: Bytes::from_static(realm),
+                kind: Some(kind),
+            })
+            .err()
         };
-        let result = |payload| Kind::Result(pb::LinkResult { call: 1, details: Bytes::new(), payload });
+        let event = pb::LinkEvent {
+            publication: 1,
+            publisher: 1,
+            topic: "t".into(),
+            ..Default::default()
+        };
+        let payload = |serializer, elements, bytes: &'static [u8]| {
+            Some(pb::LinkPayload {
+                serializer,
+                elements,
+                bytes: Bytes::from_static(bytes),
+            })
+        };
+        let result = |payload| {
+            Kind::Result(pb::LinkResult {
+                call: 1,
+                details: Bytes::new(),
+                payload,
+            })
+        };
 
         assert_eq!(check(Kind::Event(event.clone()), b"r"), None);
         assert_eq!(check(Kind::Event(event.clone()), b"\xff"), Some(Malformed::Text("realm")));
-        let wrong = pb::LinkEvent { publication: 0, ..event.clone() };
+        let wrong = pb::LinkEvent {
+            publication: 0,
+            ..event.clone()
+        };
         assert_eq!(check(Kind::Event(wrong), b"r"), Some(Malformed::Id("publication")));
-        let wrong = pb::LinkEvent { publisher: (1 << 53) + 1, ..event.clone() };
+        let wrong = pb::LinkEvent {
+            publisher: (1 << 53) + 1,
+            ..event.clone()
+        };
         assert_eq!(check(Kind::Event(wrong), b"r"), Some(Malformed::Id("publisher")));
-        let wrong = pb::LinkEvent { topic: Bytes::from_static(b"\xc3"), ..event.clone() };
+        let wrong = pb::LinkEvent {
+            topic: Bytes::from_static(b"\xc3"),
+            ..event.clone()
+        };
         assert_eq!(check(Kind::Event(wrong), b"r"), Some(Malformed::Text("topic")));
-        let wrong = pb::LinkEvent { details: Bytes::from_static(b"\x05"), ..event };
+        let wrong = pb::LinkEvent {
+            details: Bytes::from_static(b"\x05"),
+            ..event
+        };
         assert_eq!(check(Kind::Event(wrong), b"r"), Some(Malformed::Details));
         for (serializer, elements, bytes) in [(0, 1, &b"[]"[..]), (4, 1, b"[]"), (1, 3, b"[]"), (1, 0, b"[]"), (1, 1, b"")] {
             let found = check(result(payload(serializer, elements, bytes)), b"r");
-            assert_eq!(found, Some(Malformed::Payload { serializer, elements, bytes: bytes.len() }));
+            assert_eq!(
+                found,
+                Some(Malformed::Payload {
+                    serializer,
+                    elements,
+                    bytes: bytes.len()
+                })
+            );
         }
     }
 
     #[test]
     fn an_unknown_kind_is_no_error() {
-        assert!(matches!(back(pb::LinkFrame { realm: Bytes::new(), kind: None }), Ok(Incoming::Unknown)));
+        assert!(matches!(
+            back(pb::LinkFrame {
+                realm: Bytes::new(),
+                kind: None
+            }),
+            Ok(Incoming::Unknown)
+        ));
     }
 }

@@ -54,7 +54,11 @@ fn put_value(value: &Value, out: &mut Vec<u8>, depth: usize) {
         Value::Bool(true) => out.push(TRUE),
         Value::Integer(integer) => {
             // `!i` is -1 - i, which cannot overflow.
-            let (tag, magnitude) = if *integer < 0 { (NEGATIVE, !*integer) } else { (POSITIVE, *integer) };
+            let (tag, magnitude) = if *integer < 0 {
+                (NEGATIVE, !*integer)
+            } else {
+                (POSITIVE, *integer)
+            };
             out.push(tag);
             put_varint(magnitude.unsigned_abs(), out);
         }
@@ -175,7 +179,9 @@ mod tests {
             Just(Value::Null),
             any::<bool>().prop_map(Value::Bool),
             (-(1i128 << 64)..(1i128 << 64)).prop_map(Value::Integer),
-            any::<f64>().prop_filter("NaN is not equal to itself", |f| !f.is_nan()).prop_map(Value::Float),
+            any::<f64>()
+                .prop_filter("NaN is not equal to itself", |f| !f.is_nan())
+                .prop_map(Value::Float),
             ".{0,12}".prop_map(Value::Text),
             proptest::collection::vec(any::<u8>(), 0..12).prop_map(Value::Binary),
         ];

@@ -95,12 +95,21 @@ struct Opened {
 
 async fn open(shared: &Arc<Shared>, link: &Arc<Link>, ends: &Ends) -> Result<Opened, String> {
     let dialer = shared.peers.dialer();
-    let connect = async |kind, runtime| dialer.connect(&link.name, kind, runtime).await.map_err(|error| explain(&error));
+    let connect = async |kind, runtime| {
+        dialer
+            .connect(&link.name, kind, runtime)
+            .await
+            .map_err(|error| explain(&error))
+    };
 
     let channel = connect(Kind::Control, &shared.control).await?;
     let mut channels = vec![channel.clone()];
     let stream = ControlStream::new(link, shared.own.clone(), ends.hello(Kind::Control, 0));
-    let mut control = client(channel).open(stream).await.map_err(|status| describe(&status))?.into_inner();
+    let mut control = client(channel)
+        .open(stream)
+        .await
+        .map_err(|status| describe(&status))?
+        .into_inner();
     answer(&mut control, ends, Kind::Control, 0).await?;
 
     let mut lanes = Vec::new();
@@ -108,17 +117,27 @@ async fn open(shared: &Arc<Shared>, link: &Arc<Link>, ends: &Ends) -> Result<Ope
         let channel = connect(Kind::Data, &shared.data).await?;
         channels.push(channel.clone());
         let stream = LaneStream::new(lane.clone(), ends.hello(Kind::Data, number));
-        let mut incoming = client(channel).open(stream).await.map_err(|status| describe(&status))?.into_inner();
+        let mut incoming = client(channel)
+            .open(stream)
+            .await
+            .map_err(|status| describe(&status))?
+            .into_inner();
         answer(&mut incoming, ends, Kind::Data, number).await?;
         lanes.push(incoming);
     }
-    Ok(Opened { control, lanes, channels })
+    Ok(Opened {
+        control,
+        lanes,
+        channels,
+    })
 }
 
 /// Reads and checks the other end's hello.
 async fn answer(stream: &mut Streaming<pb::LinkBatch>, ends: &Ends, kind: Kind, lane: u32) -> Result<(), String> {
     let batch = stream.message().await.map_err(|status| describe(&status))?;
-    let hello = batch.and_then(|batch| batch.hello).ok_or("the peer did not answer the hello")?;
+    let hello = batch
+        .and_then(|batch| batch.hello)
+        .ok_or("the peer did not answer the hello")?;
     ends.check(&hello, kind, lane).map_err(|refusal| refusal.to_string())
 }
 

@@ -17,13 +17,22 @@ pub(super) struct Outgoing {
 impl Outgoing {
     /// `id` is unused on this stream.
     pub(super) fn new(id: u64, frame: Bytes) -> Self {
-        Self { id, total: Some(frame.len() as u64), rest: frame }
+        Self {
+            id,
+            total: Some(frame.len() as u64),
+            rest: frame,
+        }
     }
 
     /// The next piece.
     pub(super) fn next_fragment(&mut self) -> pb::LinkFragment {
         let bytes = self.rest.split_to(self.rest.len().min(FRAGMENT_BYTES));
-        pb::LinkFragment { id: self.id, bytes, total: self.total.take().unwrap_or(0), last: self.rest.is_empty() }
+        pb::LinkFragment {
+            id: self.id,
+            bytes,
+            total: self.total.take().unwrap_or(0),
+            last: self.rest.is_empty(),
+        }
     }
 
     /// True after the last piece.
@@ -50,7 +59,9 @@ impl Reassembly {
         if !self.open.contains_key(&fragment.id) {
             self.begin(&fragment)?;
         }
-        let Some(partial) = self.open.get_mut(&fragment.id) else { return Err(Malformed::Fragment("no such frame")) };
+        let Some(partial) = self.open.get_mut(&fragment.id) else {
+            return Err(Malformed::Fragment("no such frame"));
+        };
         if fragment.bytes.is_empty() {
             return Err(Malformed::Fragment("an empty piece"));
         }
@@ -76,7 +87,13 @@ impl Reassembly {
         }
         self.bytes += total;
         // Grown as pieces arrive: an announcement alone costs nothing.
-        self.open.insert(first.id, Partial { bytes: BytesMut::new(), total });
+        self.open.insert(
+            first.id,
+            Partial {
+                bytes: BytesMut::new(),
+                total,
+            },
+        );
         Ok(())
     }
 }
@@ -111,7 +128,11 @@ mod tests {
             .iter()
             .map(|&length| (0..length).map(|i| (i % 251) as u8).collect())
             .collect();
-        let mut queues: Vec<_> = frames.iter().enumerate().map(|(id, frame)| pieces(id as u64, frame.clone()).into_iter()).collect();
+        let mut queues: Vec<_> = frames
+            .iter()
+            .enumerate()
+            .map(|(id, frame)| pieces(id as u64, frame.clone()).into_iter())
+            .collect();
         let (mut reassembly, mut found) = (Reassembly::default(), Vec::new());
         while found.len() < frames.len() {
             for queue in &mut queues {
@@ -126,18 +147,32 @@ mod tests {
 
     #[test]
     fn what_does_not_add_up_is_refused() {
-        let piece = |id, length, total, last| pb::LinkFragment { id, bytes: vec![0; length].into(), total, last };
+        let piece = |id, length, total, last| pb::LinkFragment {
+            id,
+            bytes: vec![0; length].into(),
+            total,
+            last,
+        };
         let first_error = |pieces: Vec<pb::LinkFragment>| {
             let mut reassembly = Reassembly::default();
             pieces.into_iter().find_map(|piece| reassembly.add(piece).err())
         };
         assert!(first_error(vec![piece(1, 5, 10, false), piece(1, 5, 0, true)]).is_none());
-        assert!(first_error(vec![piece(1, 5, 10, false), piece(1, 6, 0, true)]).is_some(), "too long");
+        assert!(
+            first_error(vec![piece(1, 5, 10, false), piece(1, 6, 0, true)]).is_some(),
+            "too long"
+        );
         assert!(first_error(vec![piece(1, 5, 10, true)]).is_some(), "too short");
         assert!(first_error(vec![piece(1, 5, 0, false)]).is_some(), "no length");
         assert!(first_error(vec![piece(1, 0, 5, false)]).is_some(), "empty");
-        assert!(first_error(vec![piece(1, 5, ENCODED_BYTES_MAX + 1, false)]).is_some(), "too large");
-        assert!(first_error((0..=OPEN_MAX as u64).map(|id| piece(id, 5, 10, false)).collect()).is_some(), "too many");
+        assert!(
+            first_error(vec![piece(1, 5, ENCODED_BYTES_MAX + 1, false)]).is_some(),
+            "too large"
+        );
+        assert!(
+            first_error((0..=OPEN_MAX as u64).map(|id| piece(id, 5, 10, false)).collect()).is_some(),
+            "too many"
+        );
         let large = (0..3).map(|id| piece(id, 5, FRAME_BYTES_MAX as u64, false)).collect();
         assert!(first_error(large).is_some(), "too much together");
     }

@@ -44,7 +44,11 @@ impl Ends {
     pub(super) fn check(&self, answer: &pb::LinkHello, kind: Kind, lane: u32) -> Result<(), Refusal> {
         let you = check_common(answer, &self.cluster_id, kind, self.lanes)?;
         if you.me != self.you || you.my_name != self.your_name {
-            return Err(Refusal(format!("{} answered in place of {}", you.said(), said(self.you, &self.your_name))));
+            return Err(Refusal(format!(
+                "{} answered in place of {}",
+                you.said(),
+                said(self.you, &self.your_name)
+            )));
         }
         check_addressee(&you, self.me, &self.my_name)?;
         if answer.attempt != self.attempt || answer.lane != lane {
@@ -84,11 +88,18 @@ pub(super) fn check_dialer(
     let speaker = check_common(hello, cluster_id, kind, lanes)?;
     if !peer.may_be(&speaker.my_name) {
         let proven = peer.name.as_deref().unwrap_or_default();
-        return Err(Refusal(format!("the certificate is for {proven}, the hello says {}", speaker.said())));
+        return Err(Refusal(format!(
+            "the certificate is for {proven}, the hello says {}",
+            speaker.said()
+        )));
     }
     check_addressee(&speaker, me, my_name)?;
     if speaker.me.slot >= me.slot {
-        return Err(Refusal(format!("{} may not dial slot {}: the lower slot dials", speaker.said(), me.slot.0)));
+        return Err(Refusal(format!(
+            "{} may not dial slot {}: the lower slot dials",
+            speaker.said(),
+            me.slot.0
+        )));
     }
     if hello.lane >= lanes {
         return Err(Refusal(format!("lane {} of {lanes}", hello.lane)));
@@ -98,21 +109,34 @@ pub(super) fn check_dialer(
 
 fn check_common(hello: &pb::LinkHello, cluster_id: &str, kind: Kind, lanes: u32) -> Result<Speaker, Refusal> {
     if hello.cluster_id != cluster_id {
-        return Err(Refusal(format!("cluster {:?} is not cluster {cluster_id:?}", short(&hello.cluster_id))));
+        return Err(Refusal(format!(
+            "cluster {:?} is not cluster {cluster_id:?}",
+            short(&hello.cluster_id)
+        )));
     }
     if hello.version_min > VERSION || hello.version_max < VERSION_MIN {
         let (min, max) = (hello.version_min, hello.version_max);
-        return Err(Refusal(format!("link versions {min} to {max} and {VERSION_MIN} to {VERSION} have none in common")));
+        return Err(Refusal(format!(
+            "link versions {min} to {max} and {VERSION_MIN} to {VERSION} have none in common"
+        )));
     }
     if hello.kind() != kind_out(kind) {
         return Err(Refusal(format!("a hello of kind {} on a {kind:?} connection", hello.kind)));
     }
     if hello.lanes != lanes {
-        return Err(Refusal(format!("{} lanes on one end, {lanes} on the other: set the same number on all nodes", hello.lanes)));
+        return Err(Refusal(format!(
+            "{} lanes on one end, {lanes} on the other: set the same number on all nodes",
+            hello.lanes
+        )));
     }
     let node = |node: &Option<pb::LinkNode>| node.as_ref().and_then(|n| Some((convert::node_in(n)?, short(&n.name))));
     match (node(&hello.me), node(&hello.you)) {
-        (Some((me, my_name)), Some((you, your_name))) => Ok(Speaker { me, my_name, you, your_name }),
+        (Some((me, my_name)), Some((you, your_name))) => Ok(Speaker {
+            me,
+            my_name,
+            you,
+            your_name,
+        }),
         _ => Err(Refusal("a hello without valid nodes".to_owned())),
     }
 }
@@ -121,7 +145,12 @@ fn check_addressee(speaker: &Speaker, me: NodeRef, my_name: &str) -> Result<(), 
     if speaker.you == me && speaker.your_name == my_name {
         return Ok(());
     }
-    Err(Refusal(format!("{} means {}, this is {}", speaker.said(), said(speaker.you, &speaker.your_name), said(me, my_name))))
+    Err(Refusal(format!(
+        "{} means {}, this is {}",
+        speaker.said(),
+        said(speaker.you, &speaker.your_name),
+        said(me, my_name)
+    )))
 }
 
 /// A node as errors name it.
@@ -165,37 +194,69 @@ mod tests {
     fn refused(change: impl FnOnce(&mut pb::LinkHello), peer: Option<&str>) -> Option<String> {
         let mut hello = ends().hello(Kind::Control, 0);
         change(&mut hello);
-        let peer = PeerIdentity { name: peer.map(str::to_owned) };
-        check_dialer(&hello, &peer, ("c", node(2, 6), "n2"), Kind::Control, 1).err().map(|refusal| refusal.0)
+        let peer = PeerIdentity {
+            name: peer.map(str::to_owned),
+        };
+        check_dialer(&hello, &peer, ("c", node(2, 6), "n2"), Kind::Control, 1)
+            .err()
+            .map(|refusal| refusal.0)
     }
 
     #[test]
     fn a_hello_between_the_right_ends_passes() {
         assert_eq!(refused(|_| (), None), None);
         assert_eq!(refused(|_| (), Some("n1")), None);
-        assert_eq!(refused(|hello| hello.version_max = 7, None), None, "a newer peer that still speaks ours");
+        assert_eq!(
+            refused(|hello| hello.version_max = 7, None),
+            None,
+            "a newer peer that still speaks ours"
+        );
     }
 
     #[test]
     fn every_mismatch_is_refused_with_its_reason() {
         let says = |found: Option<String>, part: &str| assert!(found.as_deref().is_some_and(|f| f.contains(part)), "{found:?}");
         says(refused(|_| (), Some("n3")), "certificate is for n3");
-        says(refused(|hello| hello.cluster_id = "other".into(), None), "\"other\" is not cluster \"c\"");
-        says(refused(|hello| (hello.version_min, hello.version_max) = (2, 3), None), "versions 2 to 3");
+        says(
+            refused(|hello| hello.cluster_id = "other".into(), None),
+            "\"other\" is not cluster \"c\"",
+        );
+        says(
+            refused(|hello| (hello.version_min, hello.version_max) = (2, 3), None),
+            "versions 2 to 3",
+        );
         says(refused(|hello| hello.kind = 2, None), "kind 2 on a Control");
         says(refused(|hello| hello.lanes = 4, None), "4 lanes on one end");
         says(refused(|hello| hello.lane = 1, None), "lane 1 of 1");
         says(refused(|hello| hello.me = None, None), "without valid nodes");
-        says(refused(|hello| hello.you = Some(convert::node_out(node(2, 5), "n2")), None), "means n2 (slot 2 epoch 5)");
-        says(refused(|hello| hello.you = Some(convert::node_out(node(2, 6), "n4")), None), "means n4");
-        says(refused(|hello| hello.me = Some(convert::node_out(node(3, 1), "n3")), None), "the lower slot dials");
+        says(
+            refused(|hello| hello.you = Some(convert::node_out(node(2, 5), "n2")), None),
+            "means n2 (slot 2 epoch 5)",
+        );
+        says(
+            refused(|hello| hello.you = Some(convert::node_out(node(2, 6), "n4")), None),
+            "means n4",
+        );
+        says(
+            refused(|hello| hello.me = Some(convert::node_out(node(3, 1), "n3")), None),
+            "the lower slot dials",
+        );
     }
 
     #[test]
     fn the_answer_has_to_come_from_the_node_that_was_dialed() {
-        let there = Ends { me: node(2, 6), my_name: "n2".into(), you: node(1, 5), your_name: "n1".into(), ..ends() };
+        let there = Ends {
+            me: node(2, 6),
+            my_name: "n2".into(),
+            you: node(1, 5),
+            your_name: "n1".into(),
+            ..ends()
+        };
         assert_eq!(ends().check(&there.hello(Kind::Data, 0), Kind::Data, 0), Ok(()));
-        let newer = Ends { me: node(2, 7), ..there.clone() };
+        let newer = Ends {
+            me: node(2, 7),
+            ..there.clone()
+        };
         assert!(ends().check(&newer.hello(Kind::Data, 0), Kind::Data, 0).is_err());
         let other = Ends { attempt: 10, ..there };
         assert!(ends().check(&other.hello(Kind::Data, 0), Kind::Data, 0).is_err());

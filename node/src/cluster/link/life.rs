@@ -158,7 +158,9 @@ pub(super) async fn live(
 ) -> Arc<str> {
     let (apply, to_apply) = mpsc::channel(interest::WINDOW as usize + PULLED_MAX);
     let (told_up, up) = oneshot::channel();
-    let applying = shared.data.spawn(apply_interest(shared.clone(), link.clone(), to_apply, told_up));
+    let applying = shared
+        .data
+        .spawn(apply_interest(shared.clone(), link.clone(), to_apply, told_up));
     // An error means that the events panicked; there is no link then.
     if up.await.is_ok() {
         *link.apply.lock() = Some(apply);
@@ -173,7 +175,11 @@ pub(super) async fn live(
             .lanes
             .iter()
             .zip(lanes_in)
-            .map(|(lane, stream)| shared.data.spawn(read_lane(shared.clone(), link.clone(), lane.clone(), stream)))
+            .map(|(lane, stream)| {
+                shared
+                    .data
+                    .spawn(read_lane(shared.clone(), link.clone(), lane.clone(), stream))
+            })
             .collect();
         if let Some(Err(reason)) = early.map(|batch| on_control(&shared, &link, batch)) {
             link.end(&reason);
@@ -275,7 +281,11 @@ fn on_control(shared: &Shared, link: &Link, batch: pb::LinkBatch) -> Result<(), 
             Some(Kind::InterestDelta(delta)) => offer(link, convert::delta_in(delta))?,
             Some(Kind::InterestAck(ack)) => {
                 let now = std::time::Instant::now();
-                shared.own.lock().acked(link.node, ack.messages, ack.version, now).map_err(|broken| broken.to_string())?;
+                shared
+                    .own
+                    .lock()
+                    .acked(link.node, ack.messages, ack.version, now)
+                    .map_err(|broken| broken.to_string())?;
                 shared.acks.notify_one();
                 link.note_synced(shared);
                 // The window has opened.
@@ -296,17 +306,16 @@ fn on_control(shared: &Shared, link: &Link, batch: pb::LinkBatch) -> Result<(), 
 fn offer(link: &Link, message: Result<interest::Message, Malformed>) -> Result<(), String> {
     let message = message.map_err(|malformed| malformed.to_string())?;
     // The peer waits for acknowledgements after a window of messages, so a full queue is its fault.
-    if link.apply(Apply::Message(message)) { Ok(()) } else { Err("more interest than was acknowledged".to_owned()) }
+    if link.apply(Apply::Message(message)) {
+        Ok(())
+    } else {
+        Err("more interest than was acknowledged".to_owned())
+    }
 }
 
 /// Tells the events that the link is up, applies the peer's interest, and tells them that the link is down. The order of these is
 /// what this task is for. Runs on the main runtime, since realms are locked for it.
-async fn apply_interest(
-    shared: Arc<Shared>,
-    link: Arc<Link>,
-    mut messages: mpsc::Receiver<Apply>,
-    told_up: oneshot::Sender<()>,
-) {
+async fn apply_interest(shared: Arc<Shared>, link: Arc<Link>, mut messages: mpsc::Receiver<Apply>, told_up: oneshot::Sender<()>) {
     shared.events.up(link.node);
     let _ = told_up.send(());
     let mut applied = 0;
@@ -392,7 +401,9 @@ impl LaneReader {
     fn frame(&mut self, frame: pb::LinkFrame) -> Result<Option<Incoming>, Malformed> {
         match convert::frame_in(frame, &mut self.realms)? {
             Incoming::Fragment(fragment) => {
-                let Some(whole) = self.reassembly.add(fragment)? else { return Ok(None) };
+                let Some(whole) = self.reassembly.add(fragment)? else {
+                    return Ok(None);
+                };
                 match convert::frame_in(convert::frame_from_bytes(whole)?, &mut self.realms)? {
                     Incoming::Fragment(_) => Err(Malformed::Fragment("a fragment in fragments")),
                     incoming => Ok(Some(incoming)),

@@ -218,7 +218,11 @@ impl Links {
         let shared = Arc::new(Shared {
             peers,
             events,
-            members: Mutex::new(Members { me: None, peers: BTreeMap::new(), random: Random::new(config.seed) }),
+            members: Mutex::new(Members {
+                me: None,
+                peers: BTreeMap::new(),
+                random: Random::new(config.seed),
+            }),
             claims: Mutex::default(),
             table: RwLock::default(),
             touched: Mutex::default(),
@@ -256,7 +260,9 @@ impl Links {
             self.0.unroutable.fetch_add(1, Relaxed);
             return false;
         };
-        let Some(lane) = link.lanes.get(lane_of(source, link.lanes.len())) else { return false };
+        let Some(lane) = link.lanes.get(lane_of(source, link.lanes.len())) else {
+            return false;
+        };
         match lane.push(realm, source, frame) {
             Pushed::Queued { first } => {
                 if first {
@@ -302,7 +308,10 @@ impl Links {
         let states = members.peers.iter().map(|(node, peer)| {
             let link = claims.get(node).map(|claim| &claim.link);
             LinkState {
-                member: Member { node: *node, name: peer.name.clone() },
+                member: Member {
+                    node: *node,
+                    name: peer.name.clone(),
+                },
                 phase: link.map_or(Phase::Dialing, |link| link.phase()),
                 queued_bytes: link.map_or(0, |link| link.lanes.iter().map(|lane| lane.bytes()).sum()),
                 last_error: peer.last_error.clone(),
@@ -356,7 +365,10 @@ impl Links {
         self.0.changed();
         let sent = async {
             let mut look = interval(Duration::from_millis(10));
-            while links.iter().any(|link| link.ended().is_none() && !link.lanes.iter().all(|lane| lane.is_empty())) {
+            while links
+                .iter()
+                .any(|link| link.ended().is_none() && !link.lanes.iter().all(|lane| lane.is_empty()))
+            {
                 look.tick().await;
                 links.iter().flat_map(|link| &link.lanes).for_each(|lane| lane.wake());
             }
@@ -375,17 +387,24 @@ impl Shared {
         let mut kept = if state.me == me { before } else { BTreeMap::new() };
         state.me = me;
         for Member { node, name } in members {
-            let Some(me) = me.filter(|me| me.slot != node.slot) else { continue };
+            let Some(me) = me.filter(|me| me.slot != node.slot) else {
+                continue;
+            };
             let peer = match kept.remove(&node).filter(|peer| peer.name == name) {
                 Some(peer) => peer,
                 None => {
                     let dialing = (me.slot < node.slot).then(|| {
                         let (stop, stopped) = watch::channel(());
                         let seed = state.random.next_u64();
-                        self.control.spawn(dial::keep_linked(self.clone(), me, node, name.clone(), seed, stopped));
+                        self.control
+                            .spawn(dial::keep_linked(self.clone(), me, node, name.clone(), seed, stopped));
                         stop
                     });
-                    Peer { name, last_error: String::new(), _dialing: dialing }
+                    Peer {
+                        name,
+                        last_error: String::new(),
+                        _dialing: dialing,
+                    }
                 }
             };
             state.peers.insert(node, peer);
@@ -393,7 +412,14 @@ impl Shared {
         let current = |node: &NodeRef, name: &str| state.peers.get(node).is_some_and(|peer| peer.name == name);
         // A link made by an earlier life of this node carries that life's epoch in its hello, so it must go as well.
         let stale = |link: &&Arc<Link>| !current(&link.node, &link.name) || me.is_none_or(|me| link.made_by != me);
-        let gone: Vec<_> = self.claims.lock().values().map(|claim| &claim.link).filter(stale).cloned().collect();
+        let gone: Vec<_> = self
+            .claims
+            .lock()
+            .values()
+            .map(|claim| &claim.link)
+            .filter(stale)
+            .cloned()
+            .collect();
         drop(guard);
         for link in gone {
             link.end("it is no longer a member, or this node's own life changed");
@@ -407,7 +433,9 @@ impl Shared {
     /// Notes why an attempt at a link, or a link, ended. True if it was another reason last time.
     fn note_error(&self, node: NodeRef, error: &str) -> bool {
         let mut members = self.members.lock();
-        let Some(peer) = members.peers.get_mut(&node) else { return false };
+        let Some(peer) = members.peers.get_mut(&node) else {
+            return false;
+        };
         let new = peer.last_error != error;
         error.clone_into(&mut peer.last_error);
         new
@@ -422,7 +450,13 @@ impl Shared {
                 match claims.get(&link.node) {
                     Some(claim) => claim.link.clone(),
                     None => {
-                        claims.insert(link.node, Claim { link: link.clone(), lanes: lanes.take() });
+                        claims.insert(
+                            link.node,
+                            Claim {
+                                link: link.clone(),
+                                lanes: lanes.take(),
+                            },
+                        );
                         return;
                     }
                 }

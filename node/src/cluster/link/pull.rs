@@ -34,20 +34,33 @@ pub(super) fn serve(shared: &Shared, request: &pb::PullInterestRequest) -> Resul
     if request.cluster_id != shared.peers.dialer().identity().cluster_id() {
         return Err(Status::failed_precondition("another cluster"));
     }
-    let origin = request.origin.as_ref().and_then(convert::node_in).ok_or_else(|| Status::invalid_argument("no valid node"))?;
+    let origin = request
+        .origin
+        .as_ref()
+        .and_then(convert::node_in)
+        .ok_or_else(|| Status::invalid_argument("no valid node"))?;
     let me = shared.members.lock().me;
     let parts_of = |table: &Table| (table.version(), table.digest(), table.entries());
     let (version, digest, entries) = if me == Some(origin) {
         parts_of(shared.own.lock().table())
     } else {
         let replicas = shared.replicas.lock();
-        parts_of(replicas.get(origin).ok_or_else(|| Status::not_found("nothing is known of that node here"))?)
+        parts_of(
+            replicas
+                .get(origin)
+                .ok_or_else(|| Status::not_found("nothing is known of that node here"))?,
+        )
     };
     let parts = interest::parts(entries);
     let last = parts.len() - 1;
     let tables = parts.into_iter().enumerate().map(move |(number, part)| {
         let realms = convert::changes_out(&part);
-        Ok(pb::InterestTable { version, digest, realms, last: number == last })
+        Ok(pb::InterestTable {
+            version,
+            digest,
+            realms,
+            last: number == last,
+        })
     });
     Ok(stream::iter(tables).boxed())
 }
@@ -64,7 +77,11 @@ impl Links {
             while vitals.has_changed().is_ok() {
                 look.tick().await;
                 let Some(shared) = shared.upgrade() else { return };
-                let nodes = vitals.borrow().values().filter_map(|seen| Some((seen.vitals.node?, seen.vitals.interest))).collect();
+                let nodes = vitals
+                    .borrow()
+                    .values()
+                    .filter_map(|seen| Some((seen.vitals.node?, seen.vitals.interest)))
+                    .collect();
                 compare(&shared, nodes, &mut since).await;
             }
         });
@@ -94,7 +111,11 @@ async fn pull(shared: &Arc<Shared>, origin: NodeRef) {
     let (origin_name, others) = {
         let members = shared.members.lock();
         let Some(peer) = members.peers.get(&origin) else { return };
-        let others = members.peers.iter().filter(|(node, _)| **node != origin).map(|(_, peer)| peer.name.clone());
+        let others = members
+            .peers
+            .iter()
+            .filter(|(node, _)| **node != origin)
+            .map(|(_, peer)| peer.name.clone());
         (peer.name.clone(), others.take(ASKED_MAX).collect::<Vec<_>>())
     };
     for name in std::iter::once(origin_name.clone()).chain(others) {
@@ -102,7 +123,12 @@ async fn pull(shared: &Arc<Shared>, origin: NodeRef) {
             Ok(Ok((version, entries))) => {
                 tracing::info!(origin = %said(origin, &origin_name), from = %name, version, "pulled a diverged interest table");
                 let link = shared.table.read().get(&origin).cloned();
-                let over_link = link.is_some_and(|link| link.apply(Apply::Table { version, entries: entries.clone() }));
+                let over_link = link.is_some_and(|link| {
+                    link.apply(Apply::Table {
+                        version,
+                        entries: entries.clone(),
+                    })
+                });
                 if !over_link {
                     // Without a link no event goes there; the table is kept for others to pull.
                     shared.replicas.lock().replace(origin, version, &entries);
@@ -119,9 +145,16 @@ async fn pull(shared: &Arc<Shared>, origin: NodeRef) {
 async fn pull_from(shared: &Shared, from: &str, origin: NodeRef, origin_name: &str) -> Result<(u64, Vec<Change>), String> {
     let channel = shared.peers.channel(from).ok_or("no address")?;
     let cluster_id = shared.peers.dialer().identity().cluster_id().to_owned();
-    let request = pb::PullInterestRequest { cluster_id, origin: Some(convert::node_out(origin, origin_name)) };
+    let request = pb::PullInterestRequest {
+        cluster_id,
+        origin: Some(convert::node_out(origin, origin_name)),
+    };
     let mut client = LinkClient::new(channel).max_decoding_message_size(super::MESSAGE_BYTES_MAX);
-    let mut parts = client.pull_interest(request).await.map_err(|status| explain(&status))?.into_inner();
+    let mut parts = client
+        .pull_interest(request)
+        .await
+        .map_err(|status| explain(&status))?
+        .into_inner();
     let mut entries = Vec::new();
     while let Some(part) = parts.message().await.map_err(|status| explain(&status))? {
         entries.extend(convert::changes_in(&part.realms).map_err(|malformed| malformed.to_string())?);

@@ -22,7 +22,7 @@ use crate::{
 };
 
 #[derive(Clone, Debug, PartialEq)]
-enum Seen_ {
+enum Noted {
     Up(NodeRef),
     Down(NodeRef),
     Frame(NodeRef, PeerFrame),
@@ -33,8 +33,9 @@ enum Seen_ {
 /// Notes everything; `gate` holds up the application of interest.
 #[derive(Default)]
 struct Recorder {
-    seen: Mutex<Vec<Seen_>>,
-    gate: Mutex<()>,
+    seen: Mutex<Vec<Noted>>,
+    gate: Mutex<bool>,
+    opened: parking_lot::Condvar,
     /// Counted instead of kept: (source, number) of small events, in order per source.
     last: Mutex<HashMap<u64, u64>>,
     counted: AtomicUsize,
@@ -42,20 +43,26 @@ struct Recorder {
 }
 
 impl Recorder {
-    fn note(&self, what: Seen_) {
+    fn note(&self, what: Noted) {
         self.seen.lock().push(what);
         self.changed.notify_waiters();
     }
 
-    fn seen(&self) -> Vec<Seen_> {
+    /// From now on interest is not applied, until it is again.
+    fn close_gate(&self, closed: bool) {
+        *self.gate.lock() = closed;
+        self.opened.notify_all();
+    }
+
+    fn seen(&self) -> Vec<Noted> {
         self.seen.lock().clone()
     }
 
-    fn count(&self, what: &Seen_) -> usize {
+    fn count(&self, what: &Noted) -> usize {
         self.seen.lock().iter().filter(|seen| *seen == what).count()
     }
 
-    async fn until(&self, what: &str, mut done: impl FnMut(&[Seen_]) -> bool) {
+    async fn until(&self, what: &str, mut done: impl FnMut(&[Noted]) -> bool) {
         let wait = async {
             loop {
                 let changed = self.changed.notified();
@@ -68,45 +75,52 @@ impl Recorder {
             }
         };
         if timeout(Duration::from_secs(10), wait).await.is_err() {
-            panic!("never seen: {what}; seen: {:?}", self.seen().iter().take(50).collect::<Vec<_>>());
+            panic!(
+                "never seen: {what}; seen: {:?}",
+                self.seen().iter().take(50).collect::<Vec<_>>()
+            );
         }
     }
 }
 
 impl LinkEvents for Recorder {
     fn up(&self, node: NodeRef) {
-        self.note(Seen_::Up(node));
+        self.note(Noted::Up(node));
     }
 
     fn down(&self, node: NodeRef) {
-        self.note(Seen_::Down(node));
+        self.note(Noted::Down(node));
     }
 
     fn frames(&self, from: NodeRef, frames: Vec<(Uri, PeerFrame)>) {
         for (realm, frame) in frames {
             assert_eq!(&*realm, "realm1");
             match frame {
-                PeerFrame::Event { publication, publisher, .. } => {
+                PeerFrame::Event {
+                    publication, publisher, ..
+                } => {
                     let mut last = self.last.lock();
                     let before = last.insert(publisher.get(), publication.get()).unwrap_or(0);
                     assert_eq!(publication.get(), before + 1, "the events of source {publisher}");
                     self.counted.fetch_add(1, Relaxed);
                     self.changed.notify_waiters();
                 }
-                frame => self.note(Seen_::Frame(from, frame)),
+                frame => self.note(Noted::Frame(from, frame)),
             }
         }
     }
 
     fn interest(&self, from: NodeRef, _realm: &Uri, changes: Vec<(Uri, bool)>) {
-        drop(self.gate.lock());
+        let mut closed = self.gate.lock();
+        self.opened.wait_while(&mut closed, |closed| *closed);
+        drop(closed);
         for (topic, wanted) in changes {
-            self.note(Seen_::Interest(from, topic.to_string(), wanted));
+            self.note(Noted::Interest(from, topic.to_string(), wanted));
         }
     }
 
     fn interest_acked(&self, _realm: &Uri, ticket: u64) {
-        self.note(Seen_::Acked(ticket));
+        self.note(Noted::Acked(ticket));
     }
 }
 
@@ -127,7 +141,12 @@ impl Drop for Node {
 }
 
 fn quick() -> Config {
-    Config { backoff: (Duration::from_millis(10), Duration::from_millis(100)), seed: 7, linger: Duration::ZERO, ..Config::default() }
+    Config {
+        backoff: (Duration::from_millis(10), Duration::from_millis(100)),
+        seed: 7,
+        linger: Duration::ZERO,
+        ..Config::default()
+    }
 }
 
 fn life(slot: u16, epoch: u32) -> NodeRef {
@@ -135,7 +154,10 @@ fn life(slot: u16, epoch: u32) -> NodeRef {
 }
 
 fn member(slot: u16, epoch: u32) -> Member {
-    Member { node: life(slot, epoch), name: format!("n{slot}") }
+    Member {
+        node: life(slot, epoch),
+        name: format!("n{slot}"),
+    }
 }
 
 impl Node {
@@ -165,12 +187,20 @@ impl Node {
             control.spawn(serve(Kind::Control, of_control)).abort_handle(),
             data.spawn(serve(Kind::Data, of_data)).abort_handle(),
         ];
-        Self { me: life(slot, 1), links, seen, address, addresses, tasks }
+        Self {
+            me: life(slot, 1),
+            links,
+            seen,
+            address,
+            addresses,
+            tasks,
+        }
     }
 
     fn knows(&self, others: &[&Node]) {
         for other in others {
-            self.addresses.learn(&format!("n{}", other.me.slot.0), &other.address.to_string());
+            self.addresses
+                .learn(&format!("n{}", other.me.slot.0), &other.address.to_string());
         }
         let members = others.iter().map(|other| member(other.me.slot.0, other.me.epoch)).collect();
         self.links.set_members(self.me, members);
@@ -191,7 +221,11 @@ impl Node {
     }
 
     fn last_error(&self) -> String {
-        self.links.link_states().first().map(|state| state.last_error.clone()).unwrap_or_default()
+        self.links
+            .link_states()
+            .first()
+            .map(|state| state.last_error.clone())
+            .unwrap_or_default()
     }
 }
 
@@ -207,7 +241,12 @@ async fn synced(nodes: &[&Node]) {
     for node in nodes {
         let others: Vec<_> = nodes.iter().map(|other| other.me).filter(|other| *other != node.me).collect();
         let wait = node.links.wait_synced(&others);
-        assert!(timeout(Duration::from_secs(10), wait).await.is_ok(), "{:?}: {:?}", node.me, node.links.link_states());
+        assert!(
+            timeout(Duration::from_secs(10), wait).await.is_ok(),
+            "{:?}: {:?}",
+            node.me,
+            node.links.link_states()
+        );
     }
 }
 
@@ -244,7 +283,11 @@ fn result(number: u64, length: usize) -> PeerFrame {
         0 => Payload::EMPTY,
         _ => Payload::from_proven(Serializer::Json, 1, (0..length).map(|i| b'0' + (i % 10) as u8).collect()),
     };
-    PeerFrame::Result { call: CallId(number), details: Dict::new().with("n", number), payload }
+    PeerFrame::Result {
+        call: CallId(number),
+        details: Dict::new().with("n", number),
+        payload,
+    }
 }
 
 /// Forwards connections to a node; can hold them up or cut them.
@@ -283,12 +326,21 @@ impl Proxy {
                 kept.lock().push(carry.abort_handle());
             }
         });
-        Self { address, paused, connections, task: task.abort_handle() }
+        Self {
+            address,
+            paused,
+            connections,
+            task: task.abort_handle(),
+        }
     }
 
     fn cut(&self, which: std::ops::Range<usize>) {
         let connections = self.connections.lock();
-        connections.iter().skip(which.start).take(which.len()).for_each(AbortHandle::abort);
+        connections
+            .iter()
+            .skip(which.start)
+            .take(which.len())
+            .for_each(AbortHandle::abort);
     }
 }
 
@@ -313,14 +365,26 @@ async fn two_nodes_carry_frames_and_interest_both_ways() {
     assert!(two.sends(&one, 6, result(2, 0)));
     one.links.flush();
     two.links.flush();
-    two.seen.until("the frame of node 1", |seen| seen.contains(&Seen_::Frame(one.me, result(1, 10)))).await;
-    one.seen.until("the frame of node 2", |seen| seen.contains(&Seen_::Frame(two.me, result(2, 0)))).await;
+    two.seen
+        .until("the frame of node 1", |seen| {
+            seen.contains(&Noted::Frame(one.me, result(1, 10)))
+        })
+        .await;
+    one.seen
+        .until("the frame of node 2", |seen| {
+            seen.contains(&Noted::Frame(two.me, result(2, 0)))
+        })
+        .await;
 
     one.wants("com.a", 41);
-    one.seen.until("the ticket", |seen| seen.contains(&Seen_::Acked(41))).await;
-    assert_eq!(two.seen.count(&Seen_::Interest(one.me, "com.a".into(), true)), 1);
+    one.seen.until("the ticket", |seen| seen.contains(&Noted::Acked(41))).await;
+    assert_eq!(two.seen.count(&Noted::Interest(one.me, "com.a".into(), true)), 1);
     one.gives_up("com.a");
-    two.seen.until("its end", |seen| seen.contains(&Seen_::Interest(one.me, "com.a".into(), false))).await;
+    two.seen
+        .until("its end", |seen| {
+            seen.contains(&Noted::Interest(one.me, "com.a".into(), false))
+        })
+        .await;
     assert_eq!(one.links.link_states()[0].phase, Phase::Up);
 }
 
@@ -348,13 +412,21 @@ async fn a_hundred_thousand_frames_arrive_in_order_per_source_while_large_ones_p
             links.flush();
         })
     };
-    let threads = [send(&one, two.me, 1..3), send(&one, two.me, 3..5), send(&two, one.me, 5..7), send(&two, one.me, 7..9)];
+    let threads = [
+        send(&one, two.me, 1..3),
+        send(&one, two.me, 3..5),
+        send(&two, one.me, 5..7),
+        send(&two, one.me, 7..9),
+    ];
     let expected = (SOURCES / 2 * EACH) as usize;
     for node in [&two, &one] {
         until("all frames", || node.seen.counted.load(Relaxed) >= expected).await;
         assert_eq!(node.seen.counted.load(Relaxed), expected);
         assert_eq!(node.seen.last.lock().values().copied().collect::<Vec<_>>(), [EACH; 4]);
-        assert_eq!(node.seen.count(&Seen_::Down(one.me)) + node.seen.count(&Seen_::Down(two.me)), 0);
+        assert_eq!(
+            node.seen.count(&Noted::Down(one.me)) + node.seen.count(&Noted::Down(two.me)),
+            0
+        );
     }
     threads.into_iter().for_each(|thread| thread.join().unwrap());
     let state = &one.links.link_states()[0];
@@ -370,7 +442,11 @@ async fn several_lanes_keep_the_order_of_each_source() {
     synced(&[&one, &two]).await;
     for number in 1..=500 {
         for source in 1..=16 {
-            assert!(one.sends(&two, source, event(source, number, if number % 50 == 0 { 100_000 } else { 0 })));
+            assert!(one.sends(
+                &two,
+                source,
+                event(source, number, if number % 50 == 0 { 100_000 } else { 0 })
+            ));
         }
         one.links.flush();
     }
@@ -386,45 +462,70 @@ async fn a_large_frame_arrives_whole() {
     assert!(one.sends(&two, 1, large.clone()));
     assert!(one.sends(&two, 2, result(2, 1)));
     one.links.flush();
-    two.seen.until("both", |seen| seen.iter().filter(|seen| matches!(seen, Seen_::Frame(..))).count() == 2).await;
-    let frames: Vec<_> = two.seen.seen().into_iter().filter(|seen| matches!(seen, Seen_::Frame(..))).collect();
-    assert!(frames == [Seen_::Frame(one.me, result(2, 1)), Seen_::Frame(one.me, large)], "the small one passes, the large one is whole");
+    two.seen
+        .until("both", |seen| {
+            seen.iter().filter(|seen| matches!(seen, Noted::Frame(..))).count() == 2
+        })
+        .await;
+    let frames: Vec<_> = two
+        .seen
+        .seen()
+        .into_iter()
+        .filter(|seen| matches!(seen, Noted::Frame(..)))
+        .collect();
+    assert!(
+        frames == [Noted::Frame(one.me, result(2, 1)), Noted::Frame(one.me, large)],
+        "the small one passes, the large one is whole"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn interest_is_acknowledged_only_after_every_peer_has_applied_it() {
-    let nodes = [Node::start(1, quick()).await, Node::start(2, quick()).await, Node::start(3, quick()).await];
+    let nodes = [
+        Node::start(1, quick()).await,
+        Node::start(2, quick()).await,
+        Node::start(3, quick()).await,
+    ];
     let [one, two, three] = &nodes;
     one.knows(&[two, three]);
     two.knows(&[one, three]);
     three.knows(&[one, two]);
     synced(&[one, two, three]).await;
-    let gate = three.seen.gate.lock();
+    three.seen.close_gate(true);
     two.wants("com.a", 1);
-    one.seen.until("node 1 applies it", |seen| seen.contains(&Seen_::Interest(two.me, "com.a".into(), true))).await;
+    one.seen
+        .until("node 1 applies it", |seen| {
+            seen.contains(&Noted::Interest(two.me, "com.a".into(), true))
+        })
+        .await;
     tokio::time::sleep(Duration::from_millis(150)).await;
-    assert_eq!(two.seen.count(&Seen_::Acked(1)), 0, "node 3 has not applied it");
-    drop(gate);
-    two.seen.until("the ticket", |seen| seen.contains(&Seen_::Acked(1))).await;
-    assert_eq!(three.seen.count(&Seen_::Interest(two.me, "com.a".into(), true)), 1);
+    assert_eq!(two.seen.count(&Noted::Acked(1)), 0, "node 3 has not applied it");
+    three.seen.close_gate(false);
+    two.seen.until("the ticket", |seen| seen.contains(&Noted::Acked(1))).await;
+    assert_eq!(three.seen.count(&Noted::Interest(two.me, "com.a".into(), true)), 1);
     two.wants("com.b", 2);
-    two.seen.until("the next ticket", |seen| seen.contains(&Seen_::Acked(2))).await;
-    assert_eq!(two.seen.count(&Seen_::Acked(1)), 1);
+    two.seen
+        .until("the next ticket", |seen| seen.contains(&Noted::Acked(2)))
+        .await;
+    assert_eq!(two.seen.count(&Noted::Acked(1)), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_peer_that_misses_the_deadline_has_its_link_reset_and_is_not_waited_for() {
-    let config = || Config { ack_deadline: Duration::from_millis(300), ..quick() };
+    let config = || Config {
+        ack_deadline: Duration::from_millis(300),
+        ..quick()
+    };
     let (one, two) = (Node::start(1, config()).await, Node::start(2, config()).await);
     one.knows(&[&two]);
     two.knows(&[&one]);
     synced(&[&one, &two]).await;
-    let gate = two.seen.gate.lock();
+    two.seen.close_gate(true);
     one.wants("com.a", 1);
-    one.seen.until("the reset", |seen| seen.contains(&Seen_::Down(two.me))).await;
+    one.seen.until("the reset", |seen| seen.contains(&Noted::Down(two.me))).await;
     until("the reason", || one.last_error().contains("not acknowledged")).await;
-    one.seen.until("the ticket", |seen| seen.contains(&Seen_::Acked(1))).await;
-    drop(gate);
+    one.seen.until("the ticket", |seen| seen.contains(&Noted::Acked(1))).await;
+    two.seen.close_gate(false);
     synced(&[&one, &two]).await;
 }
 
@@ -433,9 +534,9 @@ async fn without_links_interest_is_acknowledged_from_another_task() {
     let one = Node::start(1, quick()).await;
     one.links.set_members(one.me, vec![]);
     one.links.interest(&"realm1".into(), &"com.a".into(), true, 9);
-    assert_eq!(one.seen.count(&Seen_::Acked(9)), 0, "not inside the call");
+    assert_eq!(one.seen.count(&Noted::Acked(9)), 0, "not inside the call");
     one.links.flush();
-    one.seen.until("the ticket", |seen| seen.contains(&Seen_::Acked(9))).await;
+    one.seen.until("the ticket", |seen| seen.contains(&Noted::Acked(9))).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -443,7 +544,8 @@ async fn a_new_node_gets_the_whole_interest_after_up_and_before_it_counts_as_syn
     let one = Node::start(1, quick()).await;
     one.links.set_members(one.me, vec![]);
     for i in 0..5_000 {
-        one.links.interest(&"realm1".into(), &format!("com.topic.{i}").as_str().into(), true, i);
+        one.links
+            .interest(&"realm1".into(), &format!("com.topic.{i}").as_str().into(), true, i);
     }
     one.links.flush();
     let two = Node::start(2, quick()).await;
@@ -451,7 +553,7 @@ async fn a_new_node_gets_the_whole_interest_after_up_and_before_it_counts_as_syn
     two.knows(&[&one]);
     synced(&[&one, &two]).await;
     let seen = two.seen.seen();
-    assert_eq!(seen[0], Seen_::Up(one.me));
+    assert_eq!(seen[0], Noted::Up(one.me));
     assert_eq!(seen.len(), 5_001);
 }
 
@@ -467,13 +569,28 @@ async fn the_end_of_one_connection_ends_the_link_once_and_it_comes_back() {
         synced(&[&one, &two]).await;
         let since = std::time::Instant::now();
         proxy.cut(which);
-        one.seen.until("down at node 1", |seen| seen.contains(&Seen_::Down(two.me))).await;
-        two.seen.until("down at node 2", |seen| seen.contains(&Seen_::Down(one.me))).await;
+        one.seen
+            .until("down at node 1", |seen| seen.contains(&Noted::Down(two.me)))
+            .await;
+        two.seen
+            .until("down at node 2", |seen| seen.contains(&Noted::Down(one.me)))
+            .await;
         assert!(since.elapsed() < Duration::from_millis(500), "{:?}", since.elapsed());
         for (node, other) in [(&one, &two), (&two, &one)] {
-            node.seen.until("up again", |seen| seen.iter().filter(|s| **s == Seen_::Up(other.me)).count() == 2).await;
-            assert_eq!(node.seen.count(&Seen_::Down(other.me)), 1);
-            assert_eq!(node.seen.seen().iter().filter(|s| !matches!(s, Seen_::Up(_) | Seen_::Down(_))).count(), 0);
+            node.seen
+                .until("up again", |seen| {
+                    seen.iter().filter(|s| **s == Noted::Up(other.me)).count() == 2
+                })
+                .await;
+            assert_eq!(node.seen.count(&Noted::Down(other.me)), 1);
+            assert_eq!(
+                node.seen
+                    .seen()
+                    .iter()
+                    .filter(|s| !matches!(s, Noted::Up(_) | Noted::Down(_)))
+                    .count(),
+                0
+            );
         }
     }
 }
@@ -488,14 +605,14 @@ async fn a_silent_peer_is_given_up_after_three_seconds() {
     synced(&[&one, &two]).await;
     // Longer than the limit: pings keep a link without traffic alive.
     tokio::time::sleep(Duration::from_millis(3_300)).await;
-    assert_eq!(one.seen.seen(), [Seen_::Up(two.me)]);
+    assert_eq!(one.seen.seen(), [Noted::Up(two.me)]);
     let since = std::time::Instant::now();
     proxy.paused.send_replace(true);
     for (node, other) in [(&one, &two), (&two, &one)] {
-        node.seen.until("down", |seen| seen.contains(&Seen_::Down(other.me))).await;
+        node.seen.until("down", |seen| seen.contains(&Noted::Down(other.me))).await;
         let took = since.elapsed().as_millis();
         assert!((1_900..4_000).contains(&took), "{took} ms");
-        assert_eq!(node.seen.count(&Seen_::Down(other.me)), 1);
+        assert_eq!(node.seen.count(&Noted::Down(other.me)), 1);
     }
     assert!(!one.sends(&two, 1, result(1, 1)), "nothing is queued for a lost node");
     proxy.paused.send_replace(false);
@@ -508,10 +625,17 @@ async fn a_node_of_another_epoch_or_cluster_or_with_other_lanes_is_refused_until
     one.addresses.learn("n2", &two.address.to_string());
     two.knows(&[&one]);
     one.links.set_members(one.me, vec![member(2, 5)]);
-    until("the refusal", || one.last_error().contains("means n2 (slot 2 epoch 5), this is n2 (slot 2 epoch 1)")).await;
+    until("the refusal", || {
+        one.last_error()
+            .contains("means n2 (slot 2 epoch 5), this is n2 (slot 2 epoch 1)")
+    })
+    .await;
     two.links.set_members(two.me, vec![]);
     one.links.set_members(one.me, vec![member(2, 1)]);
-    until("the refusal", || one.last_error().contains("n1 (slot 1 epoch 1) is not in the node table here")).await;
+    until("the refusal", || {
+        one.last_error().contains("n1 (slot 1 epoch 1) is not in the node table here")
+    })
+    .await;
     assert_eq!((one.seen.seen(), two.seen.seen()), (vec![], vec![]));
     two.knows(&[&one]);
     synced(&[&one, &two]).await;
@@ -519,11 +643,17 @@ async fn a_node_of_another_epoch_or_cluster_or_with_other_lanes_is_refused_until
     let other = Identity::new("other", "n1").unwrap();
     let foreign = Node::start_as(1, quick(), other, Security::Plain, Handle::current(), Handle::current()).await;
     foreign.knows(&[&two]);
-    until("the refusal", || foreign.last_error().contains("cluster \"other\" is not cluster \"test\"")).await;
+    until("the refusal", || {
+        foreign.last_error().contains("cluster \"other\" is not cluster \"test\"")
+    })
+    .await;
     let lanes = Node::start(1, Config { lanes: 2, ..quick() }).await;
     lanes.knows(&[&two]);
-    until("the refusal", || lanes.last_error().contains("2 lanes on one end, 1 on the other")).await;
-    assert_eq!(two.seen.seen(), [Seen_::Up(one.me)], "the link that was up is not disturbed");
+    until("the refusal", || {
+        lanes.last_error().contains("2 lanes on one end, 1 on the other")
+    })
+    .await;
+    assert_eq!(two.seen.seen(), [Noted::Up(one.me)], "the link that was up is not disturbed");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -533,11 +663,16 @@ async fn a_new_life_of_a_node_takes_the_place_of_the_old_one() {
     two.links.set_members(two.me, vec![member(1, 1)]);
     one.links.set_members(one.me, vec![member(2, 2)]);
     synced(&[&one, &two]).await;
-    assert_eq!(one.seen.seen(), [Seen_::Up(life(2, 1)), Seen_::Down(life(2, 1)), Seen_::Up(life(2, 2))]);
+    assert_eq!(
+        one.seen.seen(),
+        [Noted::Up(life(2, 1)), Noted::Down(life(2, 1)), Noted::Up(life(2, 2))]
+    );
     assert!(!one.links.forward(&"realm1".into(), life(2, 1), session(1), result(1, 1)));
     assert_eq!(one.links.unroutable(), 1);
     two.links.stop();
-    one.seen.until("the end", |seen| seen.last() == Some(&Seen_::Down(life(2, 2)))).await;
+    one.seen
+        .until("the end", |seen| seen.last() == Some(&Noted::Down(life(2, 2))))
+        .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -551,46 +686,72 @@ async fn a_dialer_that_comes_again_takes_the_place_of_its_own_dead_link() {
     let second = Node::start(1, quick()).await;
     second.knows(&[&two]);
     synced(&[&second, &two]).await;
-    two.seen.until("two links", |seen| seen.iter().filter(|s| matches!(s, Seen_::Up(_))).count() > 1).await;
+    two.seen
+        .until("two links", |seen| {
+            seen.iter().filter(|s| matches!(s, Noted::Up(_))).count() > 1
+        })
+        .await;
     first.links.stop();
     let seen = two.seen.seen();
-    let shape: Vec<_> = seen.iter().map(|s| matches!(s, Seen_::Up(_))).collect();
-    assert!(shape.iter().enumerate().all(|(i, up)| *up == (i % 2 == 0)), "up and down take turns: {seen:?}");
+    let shape: Vec<_> = seen.iter().map(|s| matches!(s, Noted::Up(_))).collect();
+    assert!(
+        shape.iter().enumerate().all(|(i, up)| *up == (i % 2 == 0)),
+        "up and down take turns: {seen:?}"
+    );
     assert!(shape.len() >= 3);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn interest_that_differs_from_the_gossip_is_pulled_from_its_owner() {
-    let config = || Config { disagreement_max: Duration::from_millis(200), ..quick() };
+    let config = || Config {
+        disagreement_max: Duration::from_millis(200),
+        ..quick()
+    };
     let (one, two) = (Node::start(1, config()).await, Node::start(2, config()).await);
     one.knows(&[&two]);
     two.knows(&[&one]);
     synced(&[&one, &two]).await;
     one.wants("com.a", 1);
     one.wants("com.b", 2);
-    one.seen.until("the tickets", |seen| seen.contains(&Seen_::Acked(2))).await;
+    one.seen.until("the tickets", |seen| seen.contains(&Noted::Acked(2))).await;
 
     // A bug or a flipped bit: node 2 has another table at the same version.
     let (version, _) = one.links.interest_summary();
-    let wrong = [("com.b", true), ("com.c", true)]
-        .map(|(topic, wanted)| Change { realm: "realm1".into(), topic: topic.into(), wanted });
+    let wrong = [("com.b", true), ("com.c", true)].map(|(topic, wanted)| Change {
+        realm: "realm1".into(),
+        topic: topic.into(),
+        wanted,
+    });
     two.links.0.replicas.lock().replace(one.me, version, &wrong);
-    let vitals = Vitals { node: Some(one.me), interest: one.links.interest_summary(), ..Vitals::default() };
+    let vitals = Vitals {
+        node: Some(one.me),
+        interest: one.links.interest_summary(),
+        ..Vitals::default()
+    };
     let gossip = watch::Sender::new(ClusterVitals::from([("n1".to_owned(), Seen { vitals, live: true })]));
     two.links.follow_gossip(gossip.subscribe());
-    let corrected = [("com.a", true), ("com.c", false)].map(|(topic, wanted)| Seen_::Interest(one.me, topic.into(), wanted));
+    let corrected = [("com.a", true), ("com.c", false)].map(|(topic, wanted)| Noted::Interest(one.me, topic.into(), wanted));
     two.seen
-        .until("the correction", |seen| corrected.iter().all(|change| seen.iter().skip(3).any(|seen| seen == change)))
+        .until("the correction", |seen| {
+            corrected.iter().all(|change| seen.iter().skip(3).any(|seen| seen == change))
+        })
         .await;
     one.wants("com.d", 3);
-    one.seen.until("deltas go on", |seen| seen.contains(&Seen_::Acked(3))).await;
-    assert_eq!(two.seen.count(&Seen_::Down(one.me)), 0);
+    one.seen.until("deltas go on", |seen| seen.contains(&Noted::Acked(3))).await;
+    assert_eq!(two.seen.count(&Noted::Down(one.me)), 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn interest_of_a_node_that_cannot_be_reached_is_pulled_from_a_third_one() {
-    let config = || Config { disagreement_max: Duration::from_millis(200), ..quick() };
-    let nodes = [Node::start(1, config()).await, Node::start(2, config()).await, Node::start(3, config()).await];
+    let config = || Config {
+        disagreement_max: Duration::from_millis(200),
+        ..quick()
+    };
+    let nodes = [
+        Node::start(1, config()).await,
+        Node::start(2, config()).await,
+        Node::start(3, config()).await,
+    ];
     let [one, two, three] = &nodes;
     one.knows(&[three]);
     three.knows(&[one, two]);
@@ -599,14 +760,29 @@ async fn interest_of_a_node_that_cannot_be_reached_is_pulled_from_a_third_one() 
     two.links.set_members(two.me, vec![member(1, 1), member(3, 1)]);
     synced(&[one, three]).await;
     one.wants("com.a", 1);
-    one.seen.until("the ticket", |seen| seen.contains(&Seen_::Acked(1))).await;
-    let vitals = Vitals { node: Some(one.me), interest: one.links.interest_summary(), ..Vitals::default() };
+    one.seen.until("the ticket", |seen| seen.contains(&Noted::Acked(1))).await;
+    let vitals = Vitals {
+        node: Some(one.me),
+        interest: one.links.interest_summary(),
+        ..Vitals::default()
+    };
     let gossip = watch::Sender::new(ClusterVitals::from([("n1".to_owned(), Seen { vitals, live: true })]));
     two.links.follow_gossip(gossip.subscribe());
-    let known = || two.links.0.replicas.lock().get(one.me).map(|table| (table.version(), table.digest()));
+    let known = || {
+        two.links
+            .0
+            .replicas
+            .lock()
+            .get(one.me)
+            .map(|table| (table.version(), table.digest()))
+    };
     until("the table", || known() == Some(one.links.interest_summary())).await;
-    assert!(!two.seen.seen().contains(&Seen_::Up(one.me)));
-    assert_eq!(two.seen.count(&Seen_::Interest(one.me, "com.a".into(), true)), 0, "no core hears of a node without a link");
+    assert!(!two.seen.seen().contains(&Noted::Up(one.me)));
+    assert_eq!(
+        two.seen.count(&Noted::Interest(one.me, "com.a".into(), true)),
+        0,
+        "no core hears of a node without a link"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -637,11 +813,21 @@ async fn a_peer_that_breaks_the_protocol_loses_its_link() {
             let mut incoming = request.into_inner();
             let hello = incoming.message().await?.unwrap().hello.unwrap();
             let (me, you) = (hello.you.clone(), hello.me.clone());
-            let lies = if hello.kind() == pb::StreamKind::Data { self.0.borrow().clone() } else { Vec::new() };
-            let mut said = vec![Ok(pb::LinkBatch { hello: Some(pb::LinkHello { me, you, ..hello }), ..Default::default() })];
+            let lies = if hello.kind() == pb::StreamKind::Data {
+                self.0.borrow().clone()
+            } else {
+                Vec::new()
+            };
+            let mut said = vec![Ok(pb::LinkBatch {
+                hello: Some(pb::LinkHello { me, you, ..hello }),
+                ..Default::default()
+            })];
             said.extend(lies.into_iter().map(Ok));
             let hold = async_stream_of(incoming);
-            Ok(tonic::Response::new(Box::pin(futures_util::StreamExt::chain(futures_util::stream::iter(said), hold))))
+            Ok(tonic::Response::new(Box::pin(futures_util::StreamExt::chain(
+                futures_util::stream::iter(said),
+                hold,
+            ))))
         }
 
         async fn pull_interest(
@@ -675,37 +861,72 @@ async fn a_peer_that_breaks_the_protocol_loses_its_link() {
     let one = Node::start(1, quick()).await;
     one.addresses.learn("n2", &address.to_string());
 
-    let frame = |kind| pb::LinkFrame { realm: Bytes::from_static(b"realm1"), kind: Some(kind) };
+    let frame = |kind| pb::LinkFrame {
+        realm: Bytes::from_static(b"realm1"),
+        kind: Some(kind),
+    };
     let nack = || frame(pb::link_frame::Kind::Nack(pb::LinkNack { call: 1 }));
-    let batch = |first_seq, frames| pb::LinkBatch { first_seq, frames, ..Default::default() };
+    let batch = |first_seq, frames| pb::LinkBatch {
+        first_seq,
+        frames,
+        ..Default::default()
+    };
     let bad_id = frame(pb::link_frame::Kind::Invoke(pb::LinkInvoke::default()));
-    let unknown = pb::LinkFrame { realm: Bytes::new(), kind: None };
+    let unknown = pb::LinkFrame {
+        realm: Bytes::new(),
+        kind: None,
+    };
     for (said, reason) in [
         (vec![batch(2, vec![nack()])], "frame 2 follows frame 0"),
-        (vec![batch(1, vec![nack()]), batch(1, vec![nack()])], "frame 1 follows frame 1"),
+        (
+            vec![batch(1, vec![nack()]), batch(1, vec![nack()])],
+            "frame 1 follows frame 1",
+        ),
         (vec![batch(1, vec![bad_id])], "registration is not an id"),
-        (vec![batch(1, vec![unknown]), batch(2, vec![nack()]), batch(4, vec![])], "not acknowledged"),
+        (
+            vec![batch(1, vec![unknown]), batch(2, vec![nack()]), batch(4, vec![])],
+            "not acknowledged",
+        ),
     ] {
         lies.send_replace(said);
         one.links.set_members(one.me, vec![member(2, 1)]);
         until(reason, || one.last_error().contains(reason)).await;
         one.links.stop();
     }
-    let heard = one.seen.count(&Seen_::Frame(life(2, 1), PeerFrame::Nack { call: CallId(1) }));
-    assert!(heard >= 2, "frames before the fault, and those after an unknown one, are delivered");
+    let heard = one.seen.count(&Noted::Frame(life(2, 1), PeerFrame::Nack { call: CallId(1) }));
+    assert!(
+        heard >= 2,
+        "frames before the fault, and those after an unknown one, are delivered"
+    );
     server.abort();
 }
 
 #[test]
 fn links_work_over_tls_with_control_and_data_on_their_own_runtimes() {
     let authority = net::tests::Authority::new();
-    let control = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-    let data = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let control = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .unwrap();
+    let data = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .unwrap();
     data.block_on(async {
         let start = async |slot: u16| {
             let identity = Identity::new("test", format!("n{slot}")).unwrap();
             let security = Security::Tls(authority.tls(&identity));
-            Node::start_as(slot, quick(), identity, security, control.handle().clone(), data.handle().clone()).await
+            Node::start_as(
+                slot,
+                quick(),
+                identity,
+                security,
+                control.handle().clone(),
+                data.handle().clone(),
+            )
+            .await
         };
         let (one, two) = (start(1).await, start(2).await);
         one.knows(&[&two]);
@@ -713,9 +934,11 @@ fn links_work_over_tls_with_control_and_data_on_their_own_runtimes() {
         synced(&[&one, &two]).await;
         assert!(one.sends(&two, 1, result(1, 300_000)));
         one.links.flush();
-        two.seen.until("the frame", |seen| seen.contains(&Seen_::Frame(one.me, result(1, 300_000)))).await;
+        two.seen
+            .until("the frame", |seen| seen.contains(&Noted::Frame(one.me, result(1, 300_000))))
+            .await;
         two.wants("com.a", 1);
-        two.seen.until("the ticket", |seen| seen.contains(&Seen_::Acked(1))).await;
+        two.seen.until("the ticket", |seen| seen.contains(&Noted::Acked(1))).await;
 
         // A node with a good certificate for one name cannot take the slot of another.
         let liar = Identity::new("test", "n3").unwrap();
@@ -733,7 +956,10 @@ fn links_work_over_tls_with_control_and_data_on_their_own_runtimes() {
             lanes: 1,
             attempt: 1,
         };
-        let said = pb::LinkBatch { hello: Some(ends.hello(Kind::Control, 0)), ..Default::default() };
+        let said = pb::LinkBatch {
+            hello: Some(ends.hello(Kind::Control, 0)),
+            ..Default::default()
+        };
         let refused = client.open(tokio_stream::once(said)).await.unwrap_err();
         assert!(refused.message().contains("certificate is for n3"), "{refused}");
     });

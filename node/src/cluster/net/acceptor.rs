@@ -52,13 +52,22 @@ impl Acceptor {
         security: Security,
         data: Handle,
     ) -> Result<(Self, Incoming, Incoming), Error> {
-        let listener = TcpListener::bind(address)
-            .await
-            .map_err(|source| Error::Listen { address: address.to_owned(), source })?;
+        let listener = TcpListener::bind(address).await.map_err(|source| Error::Listen {
+            address: address.to_owned(),
+            source,
+        })?;
         let (to_control, control) = mpsc::channel(HANDED_OVER_MAX);
         let (to_data, lanes) = mpsc::channel(HANDED_OVER_MAX);
         let refused = Arc::default();
-        let acceptor = Self { listener, identity, security, data, to_control, to_data, refused };
+        let acceptor = Self {
+            listener,
+            identity,
+            security,
+            data,
+            to_control,
+            to_data,
+            refused,
+        };
         Ok((acceptor, ReceiverStream::new(control), ReceiverStream::new(lanes)))
     }
 
@@ -115,10 +124,15 @@ impl Acceptor {
 
     async fn identify(&self, stream: TcpStream, from: SocketAddr) -> Result<(Kind, ClusterIo), Error> {
         let peer = || from.to_string();
-        stream.set_nodelay(true).map_err(|source| Error::Io { peer: peer(), source })?;
+        stream
+            .set_nodelay(true)
+            .map_err(|source| Error::Io { peer: peer(), source })?;
         let socket = Socket::new(stream);
         let mut io = match &self.security {
-            Security::Plain => ClusterIo { stream: Stream::Plain(socket), peer: PeerIdentity { name: None } },
+            Security::Plain => ClusterIo {
+                stream: Stream::Plain(socket),
+                peer: PeerIdentity { name: None },
+            },
             Security::Tls(tls) => {
                 let stream = TlsAcceptor::from(tls.server.clone())
                     .accept(socket)
@@ -127,14 +141,26 @@ impl Acceptor {
                 let chain = stream.get_ref().1.peer_certificates();
                 let Some(name) = tls::peer_name(&self.identity, chain) else {
                     let expected = format!("a node of cluster {}", self.identity.cluster_id());
-                    return Err(Error::WrongPeer { peer: peer(), found: tls::shown(chain), expected });
+                    return Err(Error::WrongPeer {
+                        peer: peer(),
+                        found: tls::shown(chain),
+                        expected,
+                    });
                 };
-                ClusterIo { stream: Stream::Server(Box::new(stream)), peer: PeerIdentity { name: Some(name) } }
+                ClusterIo {
+                    stream: Stream::Server(Box::new(stream)),
+                    peer: PeerIdentity { name: Some(name) },
+                }
             }
         };
         let mut magic = [0; 4];
-        io.read_exact(&mut magic).await.map_err(|source| Error::Io { peer: peer(), source })?;
-        let kind = Kind::from_magic(magic).ok_or_else(|| Error::Magic { peer: peer(), found: magic })?;
+        io.read_exact(&mut magic)
+            .await
+            .map_err(|source| Error::Io { peer: peer(), source })?;
+        let kind = Kind::from_magic(magic).ok_or_else(|| Error::Magic {
+            peer: peer(),
+            found: magic,
+        })?;
         if kind == Kind::Data {
             io.rehome(&self.data).map_err(|source| Error::Io { peer: peer(), source })?;
         }

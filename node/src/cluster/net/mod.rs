@@ -10,9 +10,9 @@
 pub mod acceptor;
 pub mod io;
 pub mod peers;
-pub mod tls;
 #[cfg(test)]
 pub(crate) mod tests;
+pub mod tls;
 
 use std::{future::Future, net::SocketAddr, pin::Pin, time::Duration};
 
@@ -42,7 +42,10 @@ impl Identity {
         for (what, text) in [("cluster id", &cluster_id), ("node name", &name)] {
             let plain = text.bytes().all(|b| b.is_ascii_alphanumeric() || b".-_".contains(&b));
             if text.is_empty() || text.len() > 64 || !plain {
-                return Err(Error::Name { what, text: text.chars().take(80).collect() });
+                return Err(Error::Name {
+                    what,
+                    text: text.chars().take(80).collect(),
+                });
             }
         }
         Ok(Self { cluster_id, name })
@@ -85,7 +88,9 @@ impl Security {
                 Err(_) => address.rsplit_once(':').is_some_and(|(host, _)| host == "localhost"),
             };
             if !loopback {
-                return Err(Error::PlainBeyondLoopback { address: address.to_owned() });
+                return Err(Error::PlainBeyondLoopback {
+                    address: address.to_owned(),
+                });
             }
         }
         Ok(Self::Plain)
@@ -164,7 +169,9 @@ pub enum Error {
     #[error("the {what} {text:?} is not usable: give it 1 to 64 ASCII letters, digits, '.', '_' or '-'")]
     Name { what: &'static str, text: String },
     /// The operator's: no TLS although other machines are involved.
-    #[error("cluster address {address} is not a loopback address: configure [cluster.tls] (`ringfort ca` makes the files), or use loopback addresses only")]
+    #[error(
+        "cluster address {address} is not a loopback address: configure [cluster.tls] (`ringfort ca` makes the files), or use loopback addresses only"
+    )]
     PlainBeyondLoopback { address: String },
     /// The operator's: a certificate or key that cannot be used.
     #[error("{file}: {wrong}; {remedy}")]
@@ -174,7 +181,11 @@ pub enum Error {
     NoAddress { node: String },
     /// The other end did not answer as a TCP peer. Retrying helps if it is merely down.
     #[error("cannot reach node {node} at {address}")]
-    Unreachable { node: String, address: String, source: std::io::Error },
+    Unreachable {
+        node: String,
+        address: String,
+        source: std::io::Error,
+    },
     /// The TLS handshake failed: a foreign authority, an expired certificate, or no TLS at all on one side.
     #[error("TLS with {peer} failed: {source}")]
     Handshake { peer: String, source: std::io::Error },

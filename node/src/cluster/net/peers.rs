@@ -30,7 +30,15 @@ struct Address {
 impl Addresses {
     /// The addresses from the configuration, which nothing overrides.
     pub fn fixed<N: Into<String>, A: Into<String>>(peers: impl IntoIterator<Item = (N, A)>) -> Self {
-        let entries = peers.into_iter().map(|(name, at)| (name.into(), Address { at: at.into(), fixed: true }));
+        let entries = peers.into_iter().map(|(name, at)| {
+            (
+                name.into(),
+                Address {
+                    at: at.into(),
+                    fixed: true,
+                },
+            )
+        });
         Self(Arc::new(RwLock::new(entries.collect())))
     }
 
@@ -44,7 +52,13 @@ impl Addresses {
             Some(known) => at.clone_into(&mut known.at),
             None if full => return false,
             None => {
-                table.insert(name.to_owned(), Address { at: at.to_owned(), fixed: false });
+                table.insert(
+                    name.to_owned(),
+                    Address {
+                        at: at.to_owned(),
+                        fixed: false,
+                    },
+                );
             }
         }
         true
@@ -83,7 +97,11 @@ pub struct Dialer {
 impl Dialer {
     /// Dials as `identity` the nodes that `addresses` knows.
     pub fn new(identity: Identity, security: Security, addresses: Addresses) -> Self {
-        Self { identity, security, addresses }
+        Self {
+            identity,
+            security,
+            addresses,
+        }
     }
 
     /// Who dials.
@@ -101,7 +119,10 @@ impl Dialer {
     /// # Errors
     /// No address, nobody there, or somebody else. Nothing has been said to the other end beyond TLS.
     pub async fn dial(&self, node: &str, kind: Kind) -> Result<ClusterIo, Error> {
-        let address = self.addresses.get(node).ok_or_else(|| Error::NoAddress { node: node.to_owned() })?;
+        let address = self
+            .addresses
+            .get(node)
+            .ok_or_else(|| Error::NoAddress { node: node.to_owned() })?;
         if let Security::Plain = self.security {
             // Addresses are also learned from others, long after the configured ones were checked.
             Security::plain([&*address])?;
@@ -120,11 +141,18 @@ impl Dialer {
             address: address.to_owned(),
             source,
         })?;
-        stream.set_nodelay(true).map_err(|source| Error::Io { peer: peer(), source })?;
+        stream
+            .set_nodelay(true)
+            .map_err(|source| Error::Io { peer: peer(), source })?;
         let socket = Socket::new(stream);
-        let identity = PeerIdentity { name: Some(node.to_owned()) };
+        let identity = PeerIdentity {
+            name: Some(node.to_owned()),
+        };
         let mut io = match &self.security {
-            Security::Plain => ClusterIo { stream: Stream::Plain(socket), peer: identity },
+            Security::Plain => ClusterIo {
+                stream: Stream::Plain(socket),
+                peer: identity,
+            },
             Security::Tls(tls) => {
                 // Certificates carry URIs, so the name in the ClientHello is the same for every node and means nothing.
                 let name = ServerName::try_from("node.ringfort.invalid").expect("a constant host name");
@@ -135,9 +163,16 @@ impl Dialer {
                 let chain = stream.get_ref().1.peer_certificates();
                 if tls::peer_name(&self.identity, chain).as_deref() != Some(node) {
                     let expected = format!("ringfort://{}/{node}", self.identity.cluster_id());
-                    return Err(Error::WrongPeer { peer: peer(), found: tls::shown(chain), expected });
+                    return Err(Error::WrongPeer {
+                        peer: peer(),
+                        found: tls::shown(chain),
+                        expected,
+                    });
                 }
-                ClusterIo { stream: Stream::Client(Box::new(stream)), peer: identity }
+                ClusterIo {
+                    stream: Stream::Client(Box::new(stream)),
+                    peer: identity,
+                }
             }
         };
         let written = async {
@@ -156,7 +191,10 @@ impl Dialer {
         let (endpoint, connector) = (endpoint(runtime), self.connector(node, kind));
         let connecting = runtime.spawn(async move { endpoint.connect_with_connector(connector).await });
         match connecting.await {
-            Ok(outcome) => outcome.map_err(|source| Error::Connect { node: node.to_owned(), source }),
+            Ok(outcome) => outcome.map_err(|source| Error::Connect {
+                node: node.to_owned(),
+                source,
+            }),
             Err(_) => Err(Error::Stopped { node: node.to_owned() }),
         }
     }
@@ -199,7 +237,11 @@ struct Shared {
 impl PeerChannels {
     /// Channels whose connections live on the runtime `control`.
     pub fn new(dialer: Dialer, control: Handle) -> Self {
-        Self(Arc::new(Shared { dialer, control, channels: Mutex::default() }))
+        Self(Arc::new(Shared {
+            dialer,
+            control,
+            channels: Mutex::default(),
+        }))
     }
 
     /// The control channel to a node, which connects when it is used; `None` while nobody knows where the node is.

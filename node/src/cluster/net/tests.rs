@@ -22,7 +22,10 @@ impl Authority {
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
-        Self { issuer, folder: tempfile::tempdir().unwrap() }
+        Self {
+            issuer,
+            folder: tempfile::tempdir().unwrap(),
+        }
     }
 
     /// The files of a certificate with these URIs.
@@ -63,11 +66,18 @@ struct Listening {
 }
 
 async fn listen(identity: Identity, security: Security) -> Listening {
-    let (acceptor, control, data) = Acceptor::bind("127.0.0.1:0", identity, security, Handle::current()).await.unwrap();
+    let (acceptor, control, data) = Acceptor::bind("127.0.0.1:0", identity, security, Handle::current())
+        .await
+        .unwrap();
     let address = acceptor.local_addr().unwrap().to_string();
     let refused = acceptor.refused();
     tokio::spawn(acceptor.run());
-    Listening { address, control, data, refused }
+    Listening {
+        address,
+        control,
+        data,
+        refused,
+    }
 }
 
 impl Listening {
@@ -81,7 +91,11 @@ impl Listening {
     }
 
     fn dialer(&self, identity: Identity, security: Security) -> Dialer {
-        Dialer::new(identity, security, Addresses::fixed([("n1", self.address.clone()), ("n9", self.address.clone())]))
+        Dialer::new(
+            identity,
+            security,
+            Addresses::fixed([("n1", self.address.clone()), ("n9", self.address.clone())]),
+        )
     }
 }
 
@@ -111,7 +125,11 @@ async fn a_certificate_of_another_authority_is_refused_by_both_ends() {
     let node = listen(identity("n1"), Security::Tls(ours.tls(&identity("n1")))).await;
     let dialer = node.dialer(identity("n2"), Security::Tls(foreign.tls(&identity("n2"))));
     let error = dialer.dial("n1", Kind::Control).await.err().unwrap();
-    assert!(matches!(error, Error::Handshake { .. }) && explain(&error).contains("UnknownIssuer"), "{}", explain(&error));
+    assert!(
+        matches!(error, Error::Handshake { .. }) && explain(&error).contains("UnknownIssuer"),
+        "{}",
+        explain(&error)
+    );
     node.refuses(1).await;
 
     // A dialer that would accept the server: its own certificate is what is refused.
@@ -154,7 +172,10 @@ async fn a_node_that_is_not_the_one_that_was_dialed_is_refused() {
     let error = dialer.dial("n9", Kind::Data).await.err().unwrap();
     assert!(matches!(error, Error::WrongPeer { .. }), "{error}");
     let text = error.to_string();
-    assert!(text.contains("ringfort://c/n1") && text.contains("expected ringfort://c/n9"), "{text}");
+    assert!(
+        text.contains("ringfort://c/n1") && text.contains("expected ringfort://c/n9"),
+        "{text}"
+    );
 }
 
 #[tokio::test]
@@ -189,16 +210,26 @@ async fn whoever_says_nothing_is_dropped_after_five_seconds_on_either_side() {
         assert!(matches!(error, Error::TooSlow { .. }), "{error}");
     };
     let both = async { tokio::join!(dropped, given_up) };
-    tokio::time::timeout(IDENTIFY_WITHIN + Duration::from_secs(2), both).await.unwrap();
+    tokio::time::timeout(IDENTIFY_WITHIN + Duration::from_secs(2), both)
+        .await
+        .unwrap();
 }
 
 #[tokio::test]
 async fn an_address_is_learned_unless_it_is_configured() {
     let addresses = Addresses::fixed([("n1", "127.0.0.1:1")]);
     assert!(!addresses.learn("n1", "127.0.0.1:2"));
-    assert!(addresses.learn("n2", "127.0.0.1:2") && !addresses.learn("n2", "127.0.0.1:2") && addresses.learn("n2", "127.0.0.1:3"));
-    assert_eq!((addresses.get("n1").as_deref(), addresses.get("n2").as_deref()), (Some("127.0.0.1:1"), Some("127.0.0.1:3")));
-    let peers = PeerChannels::new(Dialer::new(identity("n3"), Security::Plain, addresses.clone()), Handle::current());
+    assert!(
+        addresses.learn("n2", "127.0.0.1:2") && !addresses.learn("n2", "127.0.0.1:2") && addresses.learn("n2", "127.0.0.1:3")
+    );
+    assert_eq!(
+        (addresses.get("n1").as_deref(), addresses.get("n2").as_deref()),
+        (Some("127.0.0.1:1"), Some("127.0.0.1:3"))
+    );
+    let peers = PeerChannels::new(
+        Dialer::new(identity("n3"), Security::Plain, addresses.clone()),
+        Handle::current(),
+    );
     assert!(peers.channel("n2").is_some());
     assert!(peers.channel("n4").is_none());
     peers.forget("n1");
@@ -209,7 +240,13 @@ async fn an_address_is_learned_unless_it_is_configured() {
 #[test]
 fn without_tls_every_address_has_to_be_a_loopback_address() {
     assert!(Security::plain(["127.0.0.1:7400", "[::1]:7400", "localhost:7400", "127.0.0.9:1"]).is_ok());
-    for address in ["0.0.0.0:7400", "10.0.0.1:7400", "n1.example:7400", "[::]:7400", "localhost.example:1"] {
+    for address in [
+        "0.0.0.0:7400",
+        "10.0.0.1:7400",
+        "n1.example:7400",
+        "[::]:7400",
+        "localhost.example:1",
+    ] {
         let error = Security::plain(["127.0.0.1:7400", address]).unwrap_err().to_string();
         assert!(error.contains(address) && error.contains("[cluster.tls]"), "{error}");
     }
@@ -218,7 +255,14 @@ fn without_tls_every_address_has_to_be_a_loopback_address() {
 #[test]
 fn a_name_that_cannot_stand_in_a_certificate_is_refused() {
     assert!(Identity::new("my-cluster_1.eu", "n1").is_ok());
-    for (cluster, name) in [("", "n1"), ("c", ""), ("c/x", "n1"), ("c", "n 1"), ("c", "é"), (&*"c".repeat(65), "n1")] {
+    for (cluster, name) in [
+        ("", "n1"),
+        ("c", ""),
+        ("c/x", "n1"),
+        ("c", "n 1"),
+        ("c", "é"),
+        (&*"c".repeat(65), "n1"),
+    ] {
         assert!(Identity::new(cluster, name).is_err(), "{cluster:?} {name:?}");
     }
 }
@@ -230,23 +274,65 @@ fn each_unusable_file_is_named_with_what_is_wrong_and_the_remedy() {
     let load = |files: &TlsFiles| ClusterTls::load(&identity("n1"), files).err().map(|error| error.to_string());
     let says = |files: &TlsFiles, file: &std::path::Path, part: &str| {
         let error = load(files).unwrap_or_default();
-        assert!(error.starts_with(&file.display().to_string()) && error.contains(part), "{error}");
+        assert!(
+            error.starts_with(&file.display().to_string()) && error.contains(part),
+            "{error}"
+        );
     };
     assert_eq!(load(&good), None);
 
     let missing = good.ca.with_file_name("missing.pem");
-    says(&TlsFiles { ca: missing.clone(), ..good.clone() }, &missing, "give a readable PEM file");
-    says(&TlsFiles { key: missing.clone(), ..good.clone() }, &missing, "no usable private key");
+    says(
+        &TlsFiles {
+            ca: missing.clone(),
+            ..good.clone()
+        },
+        &missing,
+        "give a readable PEM file",
+    );
+    says(
+        &TlsFiles {
+            key: missing.clone(),
+            ..good.clone()
+        },
+        &missing,
+        "no usable private key",
+    );
     let empty = good.ca.with_file_name("empty.pem");
     std::fs::write(&empty, "nothing").unwrap();
-    says(&TlsFiles { certificate: empty.clone(), ..good.clone() }, &empty, "no certificate in it");
+    says(
+        &TlsFiles {
+            certificate: empty.clone(),
+            ..good.clone()
+        },
+        &empty,
+        "no certificate in it",
+    );
     let other = authority.files(&["ringfort://c/n2"]);
-    says(&other, &other.certificate, "made for ringfort://c/n2, this node is ringfort://c/n1");
-    says(&TlsFiles { key: other.key.clone(), ..good.clone() }, &other.key, "not the key of");
+    says(
+        &other,
+        &other.certificate,
+        "made for ringfort://c/n2, this node is ringfort://c/n1",
+    );
+    says(
+        &TlsFiles {
+            key: other.key.clone(),
+            ..good.clone()
+        },
+        &other.key,
+        "not the key of",
+    );
     let none = authority.files(&["https://c/n1"]);
     says(&none, &none.certificate, "made for no ringfort:// URI");
     let two = authority.files(&["ringfort://c/n1", "ringfort://c/n2"]);
     says(&two, &two.certificate, "ringfort://c/n1 and ringfort://c/n2");
     let strange = foreign.files(&["ringfort://c/n1"]);
-    says(&TlsFiles { ca: good.ca.clone(), ..strange.clone() }, &strange.certificate, "not signed by the authority");
+    says(
+        &TlsFiles {
+            ca: good.ca.clone(),
+            ..strange.clone()
+        },
+        &strange.certificate,
+        "not signed by the authority",
+    );
 }

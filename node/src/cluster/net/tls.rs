@@ -60,13 +60,22 @@ impl ClusterTls {
     pub fn load(identity: &Identity, files: &TlsFiles) -> Result<Self, Error> {
         let authorities = certificates(&files.ca)?;
         let chain = certificates(&files.certificate)?;
-        let key = PrivateKeyDer::from_pem_file(&files.key)
-            .map_err(|error| bad(&files.key, format!("no usable private key ({error})"), "give the PEM file `ringfort ca` made"))?;
+        let key = PrivateKeyDer::from_pem_file(&files.key).map_err(|error| {
+            bad(
+                &files.key,
+                format!("no usable private key ({error})"),
+                "give the PEM file `ringfort ca` made",
+            )
+        })?;
         let mut roots = RootCertStore::empty();
         for authority in authorities {
-            roots
-                .add(authority)
-                .map_err(|error| bad(&files.ca, format!("not an authority's certificate ({error})"), "give the CA's PEM file"))?;
+            roots.add(authority).map_err(|error| {
+                bad(
+                    &files.ca,
+                    format!("not an authority's certificate ({error})"),
+                    "give the CA's PEM file",
+                )
+            })?;
         }
         let verifier = Arc::new(PeerVerifier::new(identity.cluster_id(), Arc::new(roots), &files.ca)?);
         let own = &chain[0];
@@ -84,14 +93,20 @@ impl ClusterTls {
         let found = node_uris(own);
         if found != [identity.uri()] {
             let wrong = format!("made for {}, this node is {}", said(&found), identity.uri());
-            return Err(bad(&files.certificate, wrong, "issue a certificate with that URI, or correct cluster.id and node.name"));
+            return Err(bad(
+                &files.certificate,
+                wrong,
+                "issue a certificate with that URI, or correct cluster.id and node.name",
+            ));
         }
 
         let provider = Arc::new(ring::default_provider());
         let pair = |error: rustls::Error| match error {
-            rustls::Error::InconsistentKeys(_) => {
-                bad(&files.key, format!("not the key of {}", files.certificate.display()), "give the key made with that certificate")
-            }
+            rustls::Error::InconsistentKeys(_) => bad(
+                &files.key,
+                format!("not the key of {}", files.certificate.display()),
+                "give the key made with that certificate",
+            ),
             other => bad(&files.certificate, other.to_string(), issue),
         };
         let versions = |error: rustls::Error| bad(&files.certificate, error.to_string(), issue);
@@ -114,7 +129,10 @@ impl ClusterTls {
         client.resumption = rustls::client::Resumption::disabled();
         server.session_storage = Arc::new(rustls::server::NoServerSessionStorage {});
         server.send_tls13_tickets = 0;
-        Ok(Self { server: Arc::new(server), client: Arc::new(client) })
+        Ok(Self {
+            server: Arc::new(server),
+            client: Arc::new(client),
+        })
     }
 }
 
@@ -122,7 +140,10 @@ impl ClusterTls {
 pub(super) fn peer_name(identity: &Identity, chain: Option<&[CertificateDer<'_>]>) -> Option<String> {
     let uris = node_uris(chain?.first()?);
     let [uri] = uris.as_slice() else { return None };
-    let name = uri.strip_prefix("ringfort://")?.strip_prefix(identity.cluster_id())?.strip_prefix('/')?;
+    let name = uri
+        .strip_prefix("ringfort://")?
+        .strip_prefix(identity.cluster_id())?
+        .strip_prefix('/')?;
     Identity::new(identity.cluster_id(), name).ok().map(|peer| peer.name)
 }
 
@@ -142,7 +163,12 @@ impl PeerVerifier {
         let clients = WebPkiClientVerifier::builder_with_provider(roots.clone(), Arc::new(provider))
             .build()
             .map_err(|error| bad(ca, error.to_string(), "give the CA's PEM file"))?;
-        Ok(Self { cluster_id: cluster_id.to_owned(), roots, clients, algorithms })
+        Ok(Self {
+            cluster_id: cluster_id.to_owned(),
+            roots,
+            clients,
+            algorithms,
+        })
     }
 
     fn anchored(&self, own: &CertificateDer<'_>, others: &[CertificateDer<'_>], now: UnixTime) -> Result<(), rustls::Error> {
@@ -163,7 +189,10 @@ impl PeerVerifier {
         let prefix = format!("ringfort://{}/", self.cluster_id);
         match node_uris(certificate).as_slice() {
             [uri] if uri.starts_with(&prefix) => Ok(()),
-            uris => Err(rustls::Error::General(format!("the peer's certificate is for {}, not for {prefix}*", said(uris)))),
+            uris => Err(rustls::Error::General(format!(
+                "the peer's certificate is for {}, not for {prefix}*",
+                said(uris)
+            ))),
         }
     }
 }
@@ -257,8 +286,12 @@ fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, Error> {
 
 /// The `ringfort://` URIs among a certificate's subject alternative names.
 fn node_uris(certificate: &CertificateDer<'_>) -> Vec<String> {
-    let Ok((_, parsed)) = x509_parser::parse_x509_certificate(certificate) else { return Vec::new() };
-    let Ok(Some(names)) = parsed.subject_alternative_name() else { return Vec::new() };
+    let Ok((_, parsed)) = x509_parser::parse_x509_certificate(certificate) else {
+        return Vec::new();
+    };
+    let Ok(Some(names)) = parsed.subject_alternative_name() else {
+        return Vec::new();
+    };
     let uris = names.value.general_names.iter().filter_map(|name| match name {
         GeneralName::URI(uri) if uri.starts_with("ringfort://") => Some((*uri).to_owned()),
         _ => None,
@@ -268,16 +301,26 @@ fn node_uris(certificate: &CertificateDer<'_>) -> Vec<String> {
 
 /// How the URIs of a certificate are named in an error.
 pub(super) fn said(uris: &[String]) -> String {
-    if uris.is_empty() { "no ringfort:// URI".to_owned() } else { uris.join(" and ") }
+    if uris.is_empty() {
+        "no ringfort:// URI".to_owned()
+    } else {
+        uris.join(" and ")
+    }
 }
 
 /// What a peer's certificate says, for an error.
 pub(super) fn shown(chain: Option<&[CertificateDer<'_>]>) -> String {
-    chain.and_then(<[_]>::first).map_or_else(|| "nobody".to_owned(), |certificate| said(&node_uris(certificate)))
+    chain
+        .and_then(<[_]>::first)
+        .map_or_else(|| "nobody".to_owned(), |certificate| said(&node_uris(certificate)))
 }
 
 fn bad(file: &Path, wrong: String, remedy: &str) -> Error {
-    Error::Certificate { file: file.display().to_string(), wrong, remedy: remedy.to_owned() }
+    Error::Certificate {
+        file: file.display().to_string(),
+        wrong,
+        remedy: remedy.to_owned(),
+    }
 }
 
 const ALPN: &[u8] = b"ringfort-cluster/1";
