@@ -101,7 +101,7 @@ fn said(result: Result<()>) -> bool {
 
 /// The tests with real processes, one suite a file, quick ones first.
 fn process_suites() -> Vec<String> {
-    const ORDER: [&str; 3] = ["layers", "demo", "bad_config"];
+    const ORDER: [&str; 2] = ["demo", "bad_config"];
     let files = std::fs::read_dir(root().join("cluster-tests/tests"))
         .into_iter()
         .flatten()
@@ -109,6 +109,7 @@ fn process_suites() -> Vec<String> {
     let mut names: Vec<String> = files
         .filter_map(|file| Some(file.file_name().to_str()?.strip_suffix(".rs")?.to_owned()))
         .collect();
+    names.retain(|name| name != "layers");
     names.sort_by_key(|name| {
         (
             ORDER.iter().position(|first| first == name).unwrap_or(ORDER.len()),
@@ -211,7 +212,7 @@ mod tests {
     #[test]
     fn every_process_suite_is_found() {
         let suites = process_suites();
-        assert_eq!(suites.first().map(String::as_str), Some("layers"));
+        assert_eq!(suites.first().map(String::as_str), Some("demo"));
         assert!(suites.iter().any(|suite| suite == "conformance"), "{suites:?}");
     }
 }

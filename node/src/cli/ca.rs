@@ -74,7 +74,10 @@ fn init(id: &str, directory: &Path, days: u32) -> Result<Vec<PathBuf>, Failure> 
     check_name("--cluster-id", id)?;
     let key = KeyPair::generate().map_err(failure)?;
     let certificate = authority(id, days)?.self_signed(&key).map_err(failure)?;
-    let files = [("ca.pem", Readers::Everybody, certificate.pem()), ("ca.key", Readers::OwnerOnly, key.serialize_pem())];
+    let files = [
+        ("ca.pem", Readers::Everybody, certificate.pem()),
+        ("ca.key", Readers::OwnerOnly, key.serialize_pem()),
+    ];
     files::write_new(directory, &files)
 }
 
@@ -82,12 +85,20 @@ fn init(id: &str, directory: &Path, days: u32) -> Result<Vec<PathBuf>, Failure> 
 fn node(directory: &Path, name: &str, hosts: &[String], days: u32) -> Result<Vec<PathBuf>, Failure> {
     check_name("--name", name)?;
     if name == "ca" {
-        return Err(failure("a node cannot be called ca: its files would be those of the authority"));
+        return Err(failure(
+            "a node cannot be called ca: its files would be those of the authority",
+        ));
     }
     let cluster_id = cluster_id(&directory.join("ca.pem"))?;
     let ca_key = directory.join("ca.key");
-    let unreadable = |error: &dyn std::fmt::Display| failure(format!("cannot read {}: {error}; make it with ringfort ca init", ca_key.display()));
-    let ca_key = KeyPair::from_pem(&std::fs::read_to_string(&ca_key).map_err(|error| unreadable(&error))?).map_err(|error| unreadable(&error))?;
+    let unreadable = |error: &dyn std::fmt::Display| {
+        failure(format!(
+            "cannot read {}: {error}; make it with ringfort ca init",
+            ca_key.display()
+        ))
+    };
+    let ca_key = KeyPair::from_pem(&std::fs::read_to_string(&ca_key).map_err(|error| unreadable(&error))?)
+        .map_err(|error| unreadable(&error))?;
     // Only the name and the key identifier of the authority enter what it signs, so the rest need not be read back.
     let authority = authority(&cluster_id, days)?;
     let issuer = Issuer::from_params(&authority, &ca_key);
@@ -95,13 +106,18 @@ fn node(directory: &Path, name: &str, hosts: &[String], days: u32) -> Result<Vec
     let key = KeyPair::generate().map_err(failure)?;
     let mut params = files::certificate(name, hosts, days)?;
     let identity = format!("ringfort://{cluster_id}/{name}");
-    params.subject_alt_names.push(SanType::URI(identity.try_into().map_err(failure)?));
+    params
+        .subject_alt_names
+        .push(SanType::URI(identity.try_into().map_err(failure)?));
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
     params.use_authority_key_identifier_extension = true;
     let certificate = params.signed_by(&key, &issuer).map_err(failure)?;
     let (pem, key_file) = (format!("{name}.pem"), format!("{name}.key"));
-    let files = [(pem.as_str(), Readers::Everybody, certificate.pem()), (key_file.as_str(), Readers::OwnerOnly, key.serialize_pem())];
+    let files = [
+        (pem.as_str(), Readers::Everybody, certificate.pem()),
+        (key_file.as_str(), Readers::OwnerOnly, key.serialize_pem()),
+    ];
     files::write_new(directory, &files)
 }
 
@@ -119,14 +135,22 @@ fn cluster_id(file: &Path) -> Result<String, Failure> {
     let der = CertificateDer::from_pem_file(file)
         .map_err(|error| failure(format!("cannot read {shown}: {error}; make it with ringfort ca init")))?;
     let (_, certificate) = X509Certificate::from_der(&der).map_err(|error| failure(format!("{shown}: {error}")))?;
-    let name = certificate.subject().iter_common_name().next().and_then(|name| name.as_str().ok());
+    let name = certificate
+        .subject()
+        .iter_common_name()
+        .next()
+        .and_then(|name| name.as_str().ok());
     let id = name.and_then(|name| name.strip_prefix(SUBJECT));
-    id.map(str::to_owned).ok_or_else(|| failure(format!("{shown} was not made by ringfort ca init")))
+    id.map(str::to_owned)
+        .ok_or_else(|| failure(format!("{shown} was not made by ringfort ca init")))
 }
 
 fn check_name(argument: &str, name: &str) -> Result<(), Failure> {
     if Node::is_name(name) {
         return Ok(());
     }
-    Err(Failure { code: 2, text: format!("{argument} {name}: use letters, digits, -, _ and ., at most 63") })
+    Err(Failure {
+        code: 2,
+        text: format!("{argument} {name}: use letters, digits, -, _ and ., at most 63"),
+    })
 }

@@ -73,7 +73,9 @@ impl Call {
     pub(super) fn run(self) -> Result<(), Failure> {
         small_runtime()?.block_on(Box::pin(async {
             let client = self.connection.open().await?;
-            let reply = client.call(&self.uri, &self.values.args, &self.values.kwargs.unwrap_or_default()).await?;
+            let reply = client
+                .call(&self.uri, &self.values.args, &self.values.kwargs.unwrap_or_default())
+                .await?;
             // The result is here; a router that is slow to say goodbye does not spoil it.
             drop(client.leave().await);
             print_line(&print(self.full, &reply.args, &reply.kwargs))
@@ -85,7 +87,9 @@ impl Publish {
     pub(super) fn run(self) -> Result<(), Failure> {
         small_runtime()?.block_on(Box::pin(async {
             let client = self.connection.open().await?;
-            client.publish(&self.uri, &self.values.args, &self.values.kwargs.unwrap_or_default()).await?;
+            client
+                .publish(&self.uri, &self.values.args, &self.values.kwargs.unwrap_or_default())
+                .await?;
             drop(client.leave().await);
             Ok(())
         }))
@@ -120,7 +124,11 @@ impl Subscribe {
 }
 
 fn print(full: bool, args: &[Value], kwargs: &Dict) -> String {
-    if full { json::full_payload(args, kwargs).to_string() } else { json::payload(args, kwargs).to_string() }
+    if full {
+        json::full_payload(args, kwargs).to_string()
+    } else {
+        json::payload(args, kwargs).to_string()
+    }
 }
 
 /// Resolves after `seconds`, never if there are none.

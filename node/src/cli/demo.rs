@@ -36,16 +36,25 @@ const REALM: &str = "realm1";
 
 impl Demo {
     pub(super) fn run(self) -> Result<(), Failure> {
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build();
         let runtime = runtime.map_err(|error| Failure::new(format!("cannot start: {error}")))?;
         runtime.block_on(Box::pin(self.show()))
     }
 
     async fn show(self) -> Result<(), Failure> {
         if self.log.parse::<tracing_subscriber::filter::Targets>().is_err() {
-            return Err(Failure { code: 2, text: format!("--log {}: write error, warn, info or debug", self.log) });
+            return Err(Failure {
+                code: 2,
+                text: format!("--log {}: write error, warn, info or debug", self.log),
+            });
         }
-        logging::start(&Log { level: self.log.clone(), format: LogFormat::Text });
+        logging::start(&Log {
+            level: self.log.clone(),
+            format: LogFormat::Text,
+        });
         let mut stop = Stop::new()?;
         let mut nodes = tokio::select! {
             nodes = Nodes::start(&self.log) => nodes?,
@@ -66,7 +75,10 @@ impl Demo {
         let shown = tokio::time::timeout(LAMP_PATIENCE, is_registered.recv()).await;
         if shown.is_err() {
             lamp.abort();
-            return Err(Failure::new(format!("the lamp could not register within {} s", LAMP_PATIENCE.as_secs())));
+            return Err(Failure::new(format!(
+                "the lamp could not register within {} s",
+                LAMP_PATIENCE.as_secs()
+            )));
         }
         if self.json {
             print_line(&description(nodes).to_string())?;
@@ -115,10 +127,16 @@ fn text(nodes: &Nodes) -> String {
         text.push_str(&format!("  lamp page  http://{}/  (node {})\n", node.address, node.name));
     }
     if let (Some(first), Some(last)) = (nodes.iter().next(), nodes.iter().last()) {
-        text.push_str(&format!("  lamp page  http://{}/  (node {}, where the lamp is)\n\n", first.address, first.name));
+        text.push_str(&format!(
+            "  lamp page  http://{}/  (node {}, where the lamp is)\n\n",
+            first.address, first.name
+        ));
         text.push_str("Open two of them side by side and switch the lamp. From a shell:\n\n");
         text.push_str(&format!("  ringfort call lamp.set true --url ws://{}/ws\n", last.address));
-        text.push_str(&format!("  ringfort subscribe lamp.changed --url ws://{}/ws\n\n", first.address));
+        text.push_str(&format!(
+            "  ringfort subscribe lamp.changed --url ws://{}/ws\n\n",
+            first.address
+        ));
         let pids: Vec<String> = nodes.iter().map(|node| format!("{} {}", node.name, node.pid)).collect();
         text.push_str(&format!("Process ids: {}. Ctrl-C ends it.", pids.join(", ")));
     }

@@ -46,15 +46,30 @@ impl Doctor {
         let mut findings = examine(&config);
         findings.sort_by_key(|finding| finding.weight);
         if self.json {
-            for Finding { weight, setting, what, remedy } in &findings {
+            for Finding {
+                weight,
+                setting,
+                what,
+                remedy,
+            } in &findings
+            {
                 let line = json!({ "weight": weight.to_string(), "setting": setting, "what": what, "remedy": remedy });
                 print_line(&line.to_string())?;
             }
             return Ok(());
         }
         let width = findings.iter().map(|finding| finding.setting.len()).max().unwrap_or(0);
-        for Finding { weight, setting, what, remedy } in &findings {
-            print_line(&format!("{weight:<4}  {setting:<width$}  {what}\n{:6}{:width$}  remedy: {remedy}", "", ""))?;
+        for Finding {
+            weight,
+            setting,
+            what,
+            remedy,
+        } in &findings
+        {
+            print_line(&format!(
+                "{weight:<4}  {setting:<width$}  {what}\n{:6}{:width$}  remedy: {remedy}",
+                "", ""
+            ))?;
         }
         let bad = findings.iter().filter(|finding| finding.weight == Weight::Bad).count();
         print_line(&format!("{source}: {} findings, {bad} of them bad", findings.len()))
@@ -74,7 +89,12 @@ impl fmt::Display for Weight {
 fn examine(config: &Config) -> Vec<Finding> {
     let mut findings = Vec::new();
     let mut find = |weight, setting: String, what: &str, remedy| {
-        findings.push(Finding { weight, setting, what: what.to_owned(), remedy });
+        findings.push(Finding {
+            weight,
+            setting,
+            what: what.to_owned(),
+            remedy,
+        });
     };
     let is_open = config.listeners.iter().any(|listener| !listener.address.ip().is_loopback());
     for (index, listener) in config.listeners.iter().enumerate() {
@@ -82,11 +102,21 @@ fn examine(config: &Config) -> Vec<Finding> {
         let reachable = !listener.address.ip().is_loopback();
         if reachable && listener.tls.is_none() {
             let what = format!("{} is reachable from other machines and not encrypted", listener.address);
-            find(Weight::Bad, setting("tls"), &what, "add [listener.tls], or listen on loopback behind a TLS proxy");
+            find(
+                Weight::Bad,
+                setting("tls"),
+                &what,
+                "add [listener.tls], or listen on loopback behind a TLS proxy",
+            );
         }
         if listener.origins.iter().any(|origin| origin == "*") {
             let weight = if reachable { Weight::Warn } else { Weight::Note };
-            find(weight, setting("origins"), "pages of any web site may connect", "list the origins of your own pages");
+            find(
+                weight,
+                setting("origins"),
+                "pages of any web site may connect",
+                "list the origins of your own pages",
+            );
         }
     }
     for (index, realm) in config.realms.iter().enumerate() {
@@ -94,7 +124,10 @@ fn examine(config: &Config) -> Vec<Finding> {
         let remedy = "add [[principal]] entries and write anonymous = \"off\"";
         match realm.anonymous {
             Anonymous::On if is_open => {
-                let what = format!("anybody who reaches a port may join {} and call, register and publish there", realm.name);
+                let what = format!(
+                    "anybody who reaches a port may join {} and call, register and publish there",
+                    realm.name
+                );
                 find(Weight::Bad, setting, &what, remedy);
             }
             Anonymous::On | Anonymous::Loopback => {
@@ -104,25 +137,46 @@ fn examine(config: &Config) -> Vec<Finding> {
             Anonymous::Off => {}
         }
     }
-    if !config.principals.is_empty() && config.listeners.iter().any(|l| !l.address.ip().is_loopback() && l.tls.is_none()) {
-        find(Weight::Bad, "principal".to_owned(), "tickets cross the network in clear", "add [listener.tls] to every open listener");
+    if !config.principals.is_empty()
+        && config
+            .listeners
+            .iter()
+            .any(|l| !l.address.ip().is_loopback() && l.tls.is_none())
+    {
+        find(
+            Weight::Bad,
+            "principal".to_owned(),
+            "tickets cross the network in clear",
+            "add [listener.tls] to every open listener",
+        );
     }
     let cluster = &config.cluster;
     if cluster.data_dir.is_none() {
         let what = "durable = false: what the cluster agreed on is forgotten when the process ends";
-        find(Weight::Warn, "cluster.data_dir".to_owned(), what, "name a directory on a disk of this node");
+        find(
+            Weight::Warn,
+            "cluster.data_dir".to_owned(),
+            what,
+            "name a directory on a disk of this node",
+        );
     }
     if !cluster.is_single() && cluster.tls.is_none() {
         let what = "nodes do not prove themselves to each other; any program of this machine may pose as one";
-        find(Weight::Warn, "cluster.tls".to_owned(), what, "make certificates with ringfort ca");
+        find(
+            Weight::Warn,
+            "cluster.tls".to_owned(),
+            what,
+            "make certificates with ringfort ca",
+        );
     }
     if cluster.is_single() {
         let what = "a single node: while it is down, nobody is served";
-        find(Weight::Note, "cluster.peers".to_owned(), what, "list three nodes on three machines");
-    }
-    if config.observability.address.0.is_some_and(|address| !address.ip().is_loopback()) {
-        let what = "metrics can be read from other machines, in clear";
-        find(Weight::Warn, "observability.address".to_owned(), what, "listen on loopback or in a network of your own");
+        find(
+            Weight::Note,
+            "cluster.peers".to_owned(),
+            what,
+            "list three nodes on three machines",
+        );
     }
     findings
 }
@@ -138,7 +192,11 @@ mod tests {
         config.listeners[0].address = "0.0.0.0:8080".parse().unwrap();
         config.realms[0].anonymous = Anonymous::On;
         let findings = examine(&config);
-        let bad: Vec<&str> = findings.iter().filter(|f| f.weight == Weight::Bad).map(|f| f.setting.as_str()).collect();
+        let bad: Vec<&str> = findings
+            .iter()
+            .filter(|f| f.weight == Weight::Bad)
+            .map(|f| f.setting.as_str())
+            .collect();
         assert_eq!(bad, ["listener[0].tls", "realm[0].anonymous"]);
         assert!(findings.iter().any(|finding| finding.what.contains("durable = false")));
         config.listeners[0].tls = Some(crate::config::ListenerTls::default());

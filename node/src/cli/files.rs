@@ -25,7 +25,10 @@ const CERTIFICATE: u8 = 5;
 
 /// A failure around certificates and keys.
 pub(super) fn failure(text: impl std::fmt::Display) -> Failure {
-    Failure { code: CERTIFICATE, text: text.to_string() }
+    Failure {
+        code: CERTIFICATE,
+        text: text.to_string(),
+    }
 }
 
 /// Writes `files` into `directory`, which is made if missing. Writes none if one of them is there already.
@@ -39,10 +42,15 @@ pub(super) fn write_new(directory: &Path, files: &[(&str, Readers, String)]) -> 
     }
     for (path, (_, readers, text)) in paths.iter().zip(files) {
         let mode = if *readers == Readers::OwnerOnly { 0o600 } else { 0o644 };
-        let written = OpenOptions::new().write(true).create_new(true).mode(mode).open(path).and_then(|mut file| {
-            file.write_all(text.as_bytes())?;
-            file.sync_all()
-        });
+        let written = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(mode)
+            .open(path)
+            .and_then(|mut file| {
+                file.write_all(text.as_bytes())?;
+                file.sync_all()
+            });
         written.map_err(|error| failure(format!("cannot write {}: {error}", path.display())))?;
     }
     Ok(paths)
@@ -55,7 +63,8 @@ pub(super) fn certificate(name: &str, hosts: &[String], days: u32) -> Result<Cer
         params.subject_alt_names.push(match host.parse::<IpAddr>() {
             Ok(address) => SanType::IpAddress(address),
             Err(_) => {
-                let label = |label: &str| !label.is_empty() && label.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_*".contains(&b));
+                let label =
+                    |label: &str| !label.is_empty() && label.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_*".contains(&b));
                 let wrong = || failure(format!("{host} is neither an IP address nor a DNS name"));
                 let host = host.as_str();
                 if !host.split('.').all(label) {

@@ -14,7 +14,7 @@ use super::{Failure, print_line, small_runtime};
 #[derive(Debug, Args)]
 pub(super) struct Healthcheck {
     /// What to ask, plain http.
-    #[arg(long, default_value = "http://127.0.0.1:7600/ready")]
+    #[arg(long, default_value = "http://127.0.0.1:7500/readyz")]
     url: String,
     /// Seconds to wait for the answer.
     #[arg(long, default_value_t = 3, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=300))]
@@ -41,7 +41,10 @@ async fn status(url: &str) -> Result<u16, Failure> {
     let failure = |why: &dyn std::fmt::Display| Failure::new(format!("{url}: {why}"));
     let uri: http::Uri = url.parse().map_err(|error| failure(&error))?;
     let (Some("http"), Some(host)) = (uri.scheme_str(), uri.host()) else {
-        return Err(Failure { code: 2, text: format!("{url}: a URL such as http://127.0.0.1:7600/ready is wanted") });
+        return Err(Failure {
+            code: 2,
+            text: format!("{url}: a URL such as http://127.0.0.1:7500/readyz is wanted"),
+        });
     };
     let port = uri.port_u16().unwrap_or(80);
     let path = uri.path_and_query().map_or("/", |path| path.as_str());

@@ -36,8 +36,12 @@ impl Keygen {
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
         let certificate = params.self_signed(&key).map_err(failure)?;
-        let files =
-            [("server.pem", Readers::Everybody, certificate.pem()), ("server.key", Readers::OwnerOnly, key.serialize_pem())];
-        files::write_new(&self.out, &files)?.iter().try_for_each(|path| print_line(&path.display().to_string()))
+        let files = [
+            ("server.pem", Readers::Everybody, certificate.pem()),
+            ("server.key", Readers::OwnerOnly, key.serialize_pem()),
+        ];
+        files::write_new(&self.out, &files)?
+            .iter()
+            .try_for_each(|path| print_line(&path.display().to_string()))
     }
 }

@@ -7,7 +7,10 @@ use crate::config::{Log, LogFormat};
 /// Starts logging as `log` says. Called once; a second call changes nothing.
 pub(super) fn start(log: &Log) {
     // `Config::load` has checked the level.
-    let filter: Targets = log.level.parse().unwrap_or_else(|_| Targets::new().with_default(tracing::Level::INFO));
+    let filter: Targets = log
+        .level
+        .parse()
+        .unwrap_or_else(|_| Targets::new().with_default(tracing::Level::INFO));
     let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(false);
     let layer = match log.format {
         LogFormat::Text => layer.boxed(),

@@ -95,7 +95,10 @@ impl Command {
 
 impl Failure {
     fn new(text: impl fmt::Display) -> Self {
-        Self { code: OTHER, text: text.to_string() }
+        Self {
+            code: OTHER,
+            text: text.to_string(),
+        }
     }
 }
 
@@ -107,7 +110,10 @@ impl fmt::Display for Failure {
 
 impl From<crate::config::Report> for Failure {
     fn from(report: crate::config::Report) -> Self {
-        Self { code: report.exit_code(), text: report.to_string().trim_end().to_owned() }
+        Self {
+            code: report.exit_code(),
+            text: report.to_string().trim_end().to_owned(),
+        }
     }
 }
 
@@ -133,7 +139,10 @@ fn print_line(line: &str) -> Result<(), Failure> {
     use std::io::Write;
     let mut out = std::io::stdout().lock();
     match writeln!(out, "{line}").and_then(|()| out.flush()) {
-        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Err(Failure { code: OTHER, text: "nobody reads the output".to_owned() }),
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Err(Failure {
+            code: OTHER,
+            text: "nobody reads the output".to_owned(),
+        }),
         Err(error) => Err(Failure::new(format!("cannot write to standard output: {error}"))),
         Ok(()) => Ok(()),
     }

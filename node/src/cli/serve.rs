@@ -32,7 +32,7 @@ impl Serve {
     pub(super) fn run(self) -> Result<(), Failure> {
         let config = Config::load(&Source::from_argument(self.config.as_deref()), environment())?;
         logging::start(&config.log);
-        tracing::info!(settings = %config.redacted(), "starting");
+        tracing::info!(settings = config.redacted(), "starting");
         let mut builder = tokio::runtime::Builder::new_multi_thread();
         if config.node.worker_threads > 0 {
             builder.worker_threads(config.node.worker_threads);
@@ -52,7 +52,10 @@ impl Serve {
                 None => std::future::pending().await,
             }
         };
-        let mut node = node::start(config).await.map_err(|error| Failure { code: error.exit_code(), text: error.to_string() })?;
+        let mut node = node::start(config).await.map_err(|error| Failure {
+            code: error.exit_code(),
+            text: error.to_string(),
+        })?;
         tokio::pin!(parent_gone);
         let told_to_stop = tokio::select! {
             () = node.wait_ready() => false,

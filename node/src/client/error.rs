@@ -47,5 +47,8 @@ fn with_message(message: &Option<String>) -> String {
 }
 
 fn with_args(args: &[Value]) -> String {
-    args.first().and_then(Value::as_text).map(|text| format!(": {text}")).unwrap_or_default()
+    args.first()
+        .and_then(Value::as_text)
+        .map(|text| format!(": {text}"))
+        .unwrap_or_default()
 }

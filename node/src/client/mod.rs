@@ -15,14 +15,16 @@ mod tls;
 mod transport;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::{sync::Arc, time::Duration};
 
 use tokio::sync::{mpsc, oneshot};
 
 use self::session::{Pending, Shared};
-use crate::wamp::{Dict, Message, Payload, PublicationId, RegistrationId, RequestId, Serializer, SessionId, SubscriptionId, Uri, Value};
+use crate::wamp::{
+    Dict, Message, Payload, PublicationId, RegistrationId, RequestId, Serializer, SessionId, SubscriptionId, Uri, Value,
+};
 
 pub use error::Error;
 pub use options::{Auth, Options, Scheme, Ticket, Trust, Url};
@@ -102,7 +104,10 @@ impl Client {
     pub async fn connect(options: Options) -> Result<Self, Error> {
         let deadline = options.timeout;
         let joined = Box::pin(session::join(options));
-        tokio::time::timeout(deadline, joined).await.unwrap_or(Err(Error::Timeout { what: "WELCOME", after: deadline }))
+        tokio::time::timeout(deadline, joined).await.unwrap_or(Err(Error::Timeout {
+            what: "WELCOME",
+            after: deadline,
+        }))
     }
 
     /// The session's id.
@@ -122,7 +127,12 @@ impl Client {
     pub async fn call(&self, procedure: &str, args: &[Value], kwargs: &Dict) -> Result<Reply, Error> {
         let payload = self.payload(args, kwargs);
         let procedure = Uri::from(procedure);
-        let call = |request| Message::Call { request, options: Dict::new(), procedure, payload };
+        let call = |request| Message::Call {
+            request,
+            options: Dict::new(),
+            procedure,
+            payload,
+        };
         self.request("RESULT", call, Pending::Call).await
     }
 
@@ -134,7 +144,17 @@ impl Client {
         let payload = self.payload(args, kwargs);
         let topic = Uri::from(topic);
         let options = Dict::new().with("acknowledge", true);
-        self.request("PUBLISHED", |request| Message::Publish { request, options, topic, payload }, Pending::Publish).await
+        self.request(
+            "PUBLISHED",
+            |request| Message::Publish {
+                request,
+                options,
+                topic,
+                payload,
+            },
+            Pending::Publish,
+        )
+        .await
     }
 
     /// Publishes without an acknowledgement; a refusal is heard by nobody.
@@ -144,7 +164,17 @@ impl Client {
     pub async fn publish_unacknowledged(&self, topic: &str, args: &[Value], kwargs: &Dict) -> Result<(), Error> {
         let payload = self.payload(args, kwargs);
         let topic = Uri::from(topic);
-        self.send(|request| Message::Publish { request, options: Dict::new(), topic, payload }, None).await.map(drop)
+        self.send(
+            |request| Message::Publish {
+                request,
+                options: Dict::new(),
+                topic,
+                payload,
+            },
+            None,
+        )
+        .await
+        .map(drop)
     }
 
     /// Subscribes to a topic. Every event that the router sends after SUBSCRIBED is in the subscription.
@@ -153,7 +183,16 @@ impl Client {
     /// [`Error::Refused`] when the router does not let it.
     pub async fn subscribe(&self, topic: &str) -> Result<Subscription, Error> {
         let topic = Uri::from(topic);
-        self.request("SUBSCRIBED", |request| Message::Subscribe { request, options: Dict::new(), topic }, Pending::Subscribe).await
+        self.request(
+            "SUBSCRIBED",
+            |request| Message::Subscribe {
+                request,
+                options: Dict::new(),
+                topic,
+            },
+            Pending::Subscribe,
+        )
+        .await
     }
 
     /// Ends a subscription; other subscriptions of this client to the same topic go on.
@@ -166,7 +205,12 @@ impl Client {
             return Ok(());
         }
         let subscription = subscription.id;
-        self.request("UNSUBSCRIBED", |request| Message::Unsubscribe { request, subscription }, Pending::Done).await
+        self.request(
+            "UNSUBSCRIBED",
+            |request| Message::Unsubscribe { request, subscription },
+            Pending::Done,
+        )
+        .await
     }
 
     /// Registers a procedure. Every invocation that the router sends after REGISTERED is in the registration.
@@ -175,7 +219,16 @@ impl Client {
     /// [`Error::Refused`] when the procedure is taken or the router does not let it.
     pub async fn register(&self, procedure: &str) -> Result<Registration, Error> {
         let procedure = Uri::from(procedure);
-        self.request("REGISTERED", |request| Message::Register { request, options: Dict::new(), procedure }, Pending::Register).await
+        self.request(
+            "REGISTERED",
+            |request| Message::Register {
+                request,
+                options: Dict::new(),
+                procedure,
+            },
+            Pending::Register,
+        )
+        .await
     }
 
     /// Ends a registration. Invocations that wait in it are answered with an ERROR.
@@ -184,7 +237,16 @@ impl Client {
     /// [`Error::Refused`] when the router no longer knows it.
     pub async fn unregister(&self, registration: Registration) -> Result<(), Error> {
         let id = registration.id;
-        let done = self.request("UNREGISTERED", |request| Message::Unregister { request, registration: id }, Pending::Done).await;
+        let done = self
+            .request(
+                "UNREGISTERED",
+                |request| Message::Unregister {
+                    request,
+                    registration: id,
+                },
+                Pending::Done,
+            )
+            .await;
         self.shared.forget_registration(id);
         drop(registration);
         done
@@ -195,15 +257,24 @@ impl Client {
     /// # Errors
     /// [`Error::Timeout`] when the router did not answer; the connection is closed all the same.
     pub async fn leave(&self) -> Result<(), Error> {
-        let goodbye = Message::Goodbye { details: Dict::new(), reason: Uri::from("wamp.close.close_realm") };
+        let goodbye = Message::Goodbye {
+            details: Dict::new(),
+            reason: Uri::from("wamp.close.close_realm"),
+        };
         let answered = self.shared.expect_goodbye();
         let frame = self.shared.encode(&goodbye)?;
-        self.outgoing.send(Outgoing::Message(frame)).await.map_err(|_| self.shared.closed_error())?;
+        self.outgoing
+            .send(Outgoing::Message(frame))
+            .await
+            .map_err(|_| self.shared.closed_error())?;
         let heard = tokio::time::timeout(self.timeout, answered).await;
         // The session may be gone already, which is what closing is for.
         drop(self.outgoing.send(Outgoing::Close).await);
         if tokio::time::timeout(self.timeout, self.closed()).await.is_err() || heard.is_err() {
-            return Err(Error::Timeout { what: "GOODBYE", after: self.timeout });
+            return Err(Error::Timeout {
+                what: "GOODBYE",
+                after: self.timeout,
+            });
         }
         Ok(())
     }
@@ -232,7 +303,10 @@ impl Client {
             Ok(Err(_)) => Err(self.shared.closed_error()),
             Err(_) => {
                 self.shared.forget_request(request);
-                Err(Error::Timeout { what, after: self.timeout })
+                Err(Error::Timeout {
+                    what,
+                    after: self.timeout,
+                })
             }
         }
     }
@@ -240,7 +314,8 @@ impl Client {
     /// Draws the next request id and enqueues the message in the same breath, so that ids are in order on the wire.
     async fn send(&self, message: impl FnOnce(RequestId) -> Message, pending: Option<Pending>) -> Result<RequestId, Error> {
         let permit = self.outgoing.reserve().await.map_err(|_| self.shared.closed_error())?;
-        self.shared.start(message, pending, |frame| permit.send(Outgoing::Message(frame)))
+        self.shared
+            .start(message, pending, |frame| permit.send(Outgoing::Message(frame)))
     }
 }
 
@@ -296,7 +371,11 @@ impl Invocation {
     /// Gives the result to the caller.
     pub async fn reply(mut self, reply: &Reply) {
         let payload = session::payload(self.serializer, &reply.args, &reply.kwargs);
-        let message = Message::Yield { request: self.request, options: Dict::new(), payload };
+        let message = Message::Yield {
+            request: self.request,
+            options: Dict::new(),
+            payload,
+        };
         self.answer(&message).await;
     }
 
@@ -309,7 +388,12 @@ impl Invocation {
     async fn answer(&mut self, message: &Message) {
         let Some(outgoing) = self.outgoing.take() else { return };
         let frame = session::encode(message, self.serializer).or_else(|error| {
-            let failed = error_message(self.request, self.serializer, "wamp.error.invalid_argument", &error.to_string());
+            let failed = error_message(
+                self.request,
+                self.serializer,
+                "wamp.error.invalid_argument",
+                &error.to_string(),
+            );
             session::encode(&failed, self.serializer)
         });
         if let Ok(frame) = frame {
@@ -322,7 +406,12 @@ impl Invocation {
 impl Drop for Invocation {
     fn drop(&mut self) {
         let Some(outgoing) = self.outgoing.take() else { return };
-        let message = error_message(self.request, self.serializer, "wamp.error.canceled", "the callee dropped the invocation");
+        let message = error_message(
+            self.request,
+            self.serializer,
+            "wamp.error.canceled",
+            "the callee dropped the invocation",
+        );
         if let Ok(frame) = session::encode(&message, self.serializer) {
             // With a full queue the caller is left to its own timeout.
             drop(outgoing.try_send(Outgoing::Message(frame)));
@@ -333,5 +422,11 @@ impl Drop for Invocation {
 fn error_message(request: RequestId, serializer: Serializer, error: &str, text: &str) -> Message {
     let payload = session::payload(serializer, &[Value::from(text)], &Dict::new());
     let request_type = crate::wamp::message::code::INVOCATION;
-    Message::Error { request_type, request, details: Dict::new(), error: Uri::from(error), payload }
+    Message::Error {
+        request_type,
+        request,
+        details: Dict::new(),
+        error: Uri::from(error),
+        payload,
+    }
 }

@@ -134,7 +134,11 @@ impl Url {
 
     /// Host and port as they are written in an address.
     pub fn authority(&self) -> String {
-        if self.host.contains(':') { format!("[{}]:{}", self.host, self.port) } else { format!("{}:{}", self.host, self.port) }
+        if self.host.contains(':') {
+            format!("[{}]:{}", self.host, self.port)
+        } else {
+            format!("{}:{}", self.host, self.port)
+        }
     }
 }
 
@@ -142,7 +146,10 @@ impl FromStr for Url {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self, Error> {
-        let error = |why| Error::Url { url: text.to_owned(), why };
+        let error = |why| Error::Url {
+            url: text.to_owned(),
+            why,
+        };
         let uri: http::Uri = text.parse().map_err(|_| error("not readable"))?;
         let scheme = match uri.scheme_str() {
             Some("ws") => Scheme::Ws,
@@ -151,7 +158,10 @@ impl FromStr for Url {
             Some("tcps" | "rss") => Scheme::Tcps,
             _ => return Err(error("it begins with ws://, wss://, tcp:// or tcps://")),
         };
-        let host = uri.host().filter(|host| !host.is_empty()).ok_or_else(|| error("the host is missing"))?;
+        let host = uri
+            .host()
+            .filter(|host| !host.is_empty())
+            .ok_or_else(|| error("the host is missing"))?;
         let port = match (uri.port_u16(), scheme) {
             (Some(port), _) => port,
             (None, Scheme::Ws) => 80,
@@ -162,7 +172,12 @@ impl FromStr for Url {
             return Err(error("credentials do not belong into a URL"));
         }
         let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
-        Ok(Self { scheme, host, port, text: text.to_owned() })
+        Ok(Self {
+            scheme,
+            host,
+            port,
+            text: text.to_owned(),
+        })
     }
 }
 

@@ -25,16 +25,25 @@ pub(super) async fn handshake<S>(stream: &mut S, serializer: Serializer, address
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let error = |why: String| Error::Handshake { address: address.to_owned(), why };
+    let error = |why: String| Error::Handshake {
+        address: address.to_owned(),
+        why,
+    };
     let serializer = match serializer {
         Serializer::Json => 1,
         Serializer::MsgPack => 2,
         Serializer::Cbor => 3,
     };
-    stream.write_all(&[MAGIC, LENGTH_CODE_MAX << 4 | serializer, 0, 0]).await.map_err(|cause| error(cause.to_string()))?;
+    stream
+        .write_all(&[MAGIC, LENGTH_CODE_MAX << 4 | serializer, 0, 0])
+        .await
+        .map_err(|cause| error(cause.to_string()))?;
     stream.flush().await.map_err(|cause| error(cause.to_string()))?;
     let mut reply = [0; 4];
-    stream.read_exact(&mut reply).await.map_err(|_| error("it closed the connection without a RawSocket handshake".to_owned()))?;
+    stream
+        .read_exact(&mut reply)
+        .await
+        .map_err(|_| error("it closed the connection without a RawSocket handshake".to_owned()))?;
     match reply {
         [MAGIC, code, 0, 0] if code & 0x0F == serializer => Ok(1 << (9 + (code >> 4))),
         [MAGIC, code, 0, 0] if code & 0x0F == 0 => Err(error(
@@ -59,7 +68,10 @@ pub(super) struct Frames<R> {
 
 impl<R: AsyncRead + Unpin> Frames<R> {
     pub(super) fn new(reader: R) -> Self {
-        Self { reader, buffer: BytesMut::new() }
+        Self {
+            reader,
+            buffer: BytesMut::new(),
+        }
     }
 
     /// The next frame; `None` when the router has closed the connection between two frames.
@@ -86,7 +98,11 @@ impl<R: AsyncRead + Unpin> Frames<R> {
                 }
                 self.buffer.reserve(4 + length - self.buffer.len());
             }
-            let count = self.reader.read_buf(&mut self.buffer).await.map_err(|error| Error::Closed { why: error.to_string() })?;
+            let count = self
+                .reader
+                .read_buf(&mut self.buffer)
+                .await
+                .map_err(|error| Error::Closed { why: error.to_string() })?;
             match (count, self.buffer.is_empty()) {
                 (0, true) => return Ok(None),
                 (0, false) => return Err(protocol("the connection ended within a frame")),

@@ -66,7 +66,9 @@ pub(super) async fn join(options: Options) -> Result<Client, Error> {
         goodbye: Notify::new(),
         closed: watch::Sender::new(None),
     });
-    let Connection { mut reader, mut writer, .. } = connection;
+    let Connection {
+        mut reader, mut writer, ..
+    } = connection;
     let (weak, task_shared) = (outgoing.downgrade(), shared.clone());
     tokio::spawn(async move {
         let why = tokio::select! {
@@ -75,14 +77,21 @@ pub(super) async fn join(options: Options) -> Result<Client, Error> {
         };
         // A peer that does not read must not keep the socket.
         drop(tokio::time::timeout(Duration::from_secs(1), writer.close()).await);
-        task_shared.end(why.err().unwrap_or(Error::Closed { why: "this client left".to_owned() }));
+        task_shared.end(why.err().unwrap_or(Error::Closed {
+            why: "this client left".to_owned(),
+        }));
     });
-    Ok(Client { outgoing, shared, timeout: options.timeout })
+    Ok(Client {
+        outgoing,
+        shared,
+        timeout: options.timeout,
+    })
 }
 
 /// HELLO, perhaps CHALLENGE and AUTHENTICATE, WELCOME.
 async fn greet(connection: &mut Connection, options: &Options) -> Result<(SessionId, Dict), Error> {
-    let features = |names: &[&str]| Dict::new().with("features", names.iter().fold(Dict::new(), |all, name| all.with(*name, true)));
+    let features =
+        |names: &[&str]| Dict::new().with("features", names.iter().fold(Dict::new(), |all, name| all.with(*name, true)));
     let roles = Dict::new()
         .with("caller", features(&[]))
         .with("callee", features(&[]))
@@ -99,7 +108,10 @@ async fn greet(connection: &mut Connection, options: &Options) -> Result<(Sessio
     if let Some(authid) = authid {
         details.set("authid", authid);
     }
-    let hello = Message::Hello { realm: Uri::from(options.realm.as_str()), details };
+    let hello = Message::Hello {
+        realm: Uri::from(options.realm.as_str()),
+        details,
+    };
     send(&mut connection.writer, &hello, options.serializer).await?;
     loop {
         let frame = match connection.reader.next().await? {
@@ -109,19 +121,32 @@ async fn greet(connection: &mut Connection, options: &Options) -> Result<(Sessio
                 connection.writer.flush().await?;
                 continue;
             }
-            None => return Err(Error::Closed { why: "the router closed the connection instead of a WELCOME".to_owned() }),
+            None => {
+                return Err(Error::Closed {
+                    why: "the router closed the connection instead of a WELCOME".to_owned(),
+                });
+            }
         };
         match (decode(options.serializer, frame)?, &options.auth) {
             (Message::Welcome { session, details }, _) => return Ok((session, details)),
             (Message::Abort { details, reason, .. }, _) => return Err(aborted(&details, &reason)),
             (Message::Challenge { method, .. }, Auth::Ticket { ticket, .. }) if method == "ticket" => {
-                let authenticate = Message::Authenticate { signature: ticket.expose().to_owned(), extra: Dict::new() };
+                let authenticate = Message::Authenticate {
+                    signature: ticket.expose().to_owned(),
+                    extra: Dict::new(),
+                };
                 send(&mut connection.writer, &authenticate, options.serializer).await?;
             }
             (Message::Challenge { method, .. }, _) => {
-                return Err(Error::Protocol { why: format!("it asks for {method}, which was not offered") });
+                return Err(Error::Protocol {
+                    why: format!("it asks for {method}, which was not offered"),
+                });
             }
-            _ => return Err(Error::Protocol { why: "it sent something else than WELCOME".to_owned() }),
+            _ => {
+                return Err(Error::Protocol {
+                    why: "it sent something else than WELCOME".to_owned(),
+                });
+            }
         }
     }
 }
@@ -160,7 +185,9 @@ impl Shared {
             drop(state);
             return Err(self.closed_error());
         }
-        let request = RequestId::new(state.last_request + 1).ok_or(Error::Closed { why: "request ids are used up".to_owned() })?;
+        let request = RequestId::new(state.last_request + 1).ok_or(Error::Closed {
+            why: "request ids are used up".to_owned(),
+        })?;
         // The id is taken only if the message goes out, so that ids stay without gaps.
         let frame = self.encode(&message(request))?;
         state.last_request = request.get();
@@ -175,7 +202,10 @@ impl Shared {
     pub(super) fn encode(&self, message: &Message) -> Result<Vec<u8>, Error> {
         let frame = encode(message, self.serializer)?;
         if frame.len() > self.message_bytes_max {
-            return Err(Error::TooLarge { bytes: frame.len(), limit: self.message_bytes_max });
+            return Err(Error::TooLarge {
+                bytes: frame.len(),
+                limit: self.message_bytes_max,
+            });
         }
         Ok(frame)
     }
@@ -192,7 +222,9 @@ impl Shared {
     /// Takes out the subscriptions that are closed; true if none is left and the router should know.
     pub(super) fn forget_subscription(&self, id: SubscriptionId) -> bool {
         let mut state = self.lock();
-        let Some(subscribers) = state.subscriptions.get_mut(&id) else { return false };
+        let Some(subscribers) = state.subscriptions.get_mut(&id) else {
+            return false;
+        };
         subscribers.retain(|subscriber| !subscriber.is_closed());
         let last = subscribers.is_empty();
         if last {
@@ -212,12 +244,16 @@ impl Shared {
 
     /// Why the session has ended.
     pub(super) fn closed_error(&self) -> Error {
-        self.closed.borrow().clone().unwrap_or(Error::Closed { why: "it is being closed".to_owned() })
+        self.closed.borrow().clone().unwrap_or(Error::Closed {
+            why: "it is being closed".to_owned(),
+        })
     }
 
     /// Handles what the router sends until the session ends.
     async fn read(&self, reader: &mut Reader, outgoing: &mpsc::WeakSender<Outgoing>) -> Result<(), Error> {
-        let closed = || Error::Closed { why: "the router closed the connection".to_owned() };
+        let closed = || Error::Closed {
+            why: "the router closed the connection".to_owned(),
+        };
         loop {
             match reader.next().await?.ok_or_else(closed)? {
                 Incoming::Message(frame) => self.on_message(decode(self.serializer, frame)?, outgoing).await?,
@@ -228,20 +264,42 @@ impl Shared {
 
     async fn on_message(&self, message: Message, outgoing: &mpsc::WeakSender<Outgoing>) -> Result<(), Error> {
         match message {
-            Message::Event { subscription, publication, details, payload } => {
+            Message::Event {
+                subscription,
+                publication,
+                details,
+                payload,
+            } => {
                 let (args, kwargs) = values(&payload)?;
                 let subscribers = self.lock().subscriptions.get(&subscription).cloned().unwrap_or_default();
-                let event = Event { publication, details, args, kwargs };
+                let event = Event {
+                    publication,
+                    details,
+                    args,
+                    kwargs,
+                };
                 for subscriber in subscribers {
                     // A subscription that nobody holds any more wants no events.
                     drop(subscriber.send(event.clone()).await);
                 }
             }
-            Message::Invocation { request, registration, details, payload } => {
+            Message::Invocation {
+                request,
+                registration,
+                details,
+                payload,
+            } => {
                 let (args, kwargs) = values(&payload)?;
                 let callee = self.lock().registrations.get(&registration).cloned();
                 let outgoing = outgoing.upgrade();
-                let invocation = Invocation { details, args, kwargs, request, serializer: self.serializer, outgoing };
+                let invocation = Invocation {
+                    details,
+                    args,
+                    kwargs,
+                    request,
+                    serializer: self.serializer,
+                    outgoing,
+                };
                 // Unheard, the invocation is dropped, which answers its caller.
                 if let Some(callee) = callee {
                     drop(callee.send(invocation).await);
@@ -250,10 +308,15 @@ impl Shared {
             Message::Goodbye { reason, .. } => {
                 self.goodbye.notify_waiters();
                 if &*reason != "wamp.close.goodbye_and_out" {
-                    let echo = Message::Goodbye { details: Dict::new(), reason: Uri::from("wamp.close.goodbye_and_out") };
+                    let echo = Message::Goodbye {
+                        details: Dict::new(),
+                        reason: Uri::from("wamp.close.goodbye_and_out"),
+                    };
                     reply(outgoing, Outgoing::Message(encode(&echo, self.serializer)?)).await;
                     reply(outgoing, Outgoing::Close).await;
-                    self.end(Error::Closed { why: format!("the router said goodbye: {reason}") });
+                    self.end(Error::Closed {
+                        why: format!("the router said goodbye: {reason}"),
+                    });
                 }
             }
             Message::Abort { details, reason, .. } => return Err(aborted(&details, &reason)),
@@ -265,24 +328,36 @@ impl Shared {
 
     /// Matches an answer to its request. An answer to a request that was given up is dropped.
     fn on_answer(&self, message: Message) -> Result<(), Error> {
-        let unexpected = || Error::Protocol { why: "it sent a message that no client gets".to_owned() };
+        let unexpected = || Error::Protocol {
+            why: "it sent a message that no client gets".to_owned(),
+        };
         let request = match &message {
             Message::Result { request, .. }
             | Message::Error { request, .. }
             | Message::Published { request, .. }
             | Message::Subscribed { request, .. }
             | Message::Registered { request, .. }
-            | Message::Unsubscribed { request: Some(request), .. }
-            | Message::Unregistered { request: Some(request), .. } => *request,
+            | Message::Unsubscribed {
+                request: Some(request), ..
+            }
+            | Message::Unregistered {
+                request: Some(request), ..
+            } => *request,
             _ => return Err(unexpected()),
         };
         let mut state = self.lock();
-        let Some(pending) = state.pending.remove(&request) else { return Ok(()) };
+        let Some(pending) = state.pending.remove(&request) else {
+            return Ok(());
+        };
         // A requester that has gone away wants no answer: failed sends are dropped.
         match (message, pending) {
             (Message::Error { error, payload, .. }, pending) => {
                 let (args, kwargs) = values(&payload)?;
-                pending.fail(Error::Refused { error: error.to_string(), args, kwargs });
+                pending.fail(Error::Refused {
+                    error: error.to_string(),
+                    args,
+                    kwargs,
+                });
             }
             (Message::Result { payload, .. }, Pending::Call(answer)) => {
                 let (args, kwargs) = values(&payload)?;
@@ -300,7 +375,11 @@ impl Shared {
                 drop(answer.send(Ok(Registration { id, invocations })));
             }
             (Message::Unsubscribed { .. } | Message::Unregistered { .. }, Pending::Done(answer)) => drop(answer.send(Ok(()))),
-            _ => return Err(Error::Protocol { why: "it answered a request with the answer to another".to_owned() }),
+            _ => {
+                return Err(Error::Protocol {
+                    why: "it answered a request with the answer to another".to_owned(),
+                });
+            }
         }
         Ok(())
     }
@@ -317,7 +396,12 @@ impl Shared {
         self.goodbye.notify_waiters();
         let mut state = self.lock();
         state.ended = true;
-        let State { pending, subscriptions, registrations, .. } = &mut *state;
+        let State {
+            pending,
+            subscriptions,
+            registrations,
+            ..
+        } = &mut *state;
         subscriptions.clear();
         registrations.clear();
         for (_, pending) in pending.drain() {
@@ -351,7 +435,10 @@ async fn reply(outgoing: &mpsc::WeakSender<Outgoing>, what: Outgoing) {
 }
 
 fn aborted(details: &Dict, reason: &Uri) -> Error {
-    Error::Aborted { reason: reason.to_string(), message: details.text("message").map(str::to_owned) }
+    Error::Aborted {
+        reason: reason.to_string(),
+        message: details.text("message").map(str::to_owned),
+    }
 }
 
 /// The values as the tail of a message; nothing for nothing.
@@ -371,5 +458,7 @@ fn decode(serializer: Serializer, frame: bytes::Bytes) -> Result<Message, Error>
 }
 
 fn values(payload: &Payload) -> Result<(Vec<Value>, Dict), Error> {
-    payload.to_values().map_err(|error| Error::Protocol { why: error.to_string() })
+    payload
+        .to_values()
+        .map_err(|error| Error::Protocol { why: error.to_string() })
 }

@@ -14,14 +14,24 @@ use tokio_rustls::{TlsConnector, client::TlsStream};
 use super::{Error, Trust, Url};
 
 /// Where systems keep the authorities they trust.
-const SYSTEM_BUNDLES: &[&str] = &["/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem"];
+const SYSTEM_BUNDLES: &[&str] = &[
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/cert.pem",
+];
 
 /// Encrypts `stream` and makes sure that it leads to the host of `url`.
 pub(super) async fn connect(stream: TcpStream, url: &Url, trust: &Trust) -> Result<TlsStream<TcpStream>, Error> {
-    let error = |why: String| Error::Tls { address: url.authority(), why };
+    let error = |why: String| Error::Tls {
+        address: url.authority(),
+        why,
+    };
     let config = config(trust).map_err(error)?;
     let name = ServerName::try_from(url.host.clone()).map_err(|_| error(format!("{} is no server name", url.host)))?;
-    TlsConnector::from(Arc::new(config)).connect(name, stream).await.map_err(|cause| error(cause.to_string()))
+    TlsConnector::from(Arc::new(config))
+        .connect(name, stream)
+        .await
+        .map_err(|cause| error(cause.to_string()))
 }
 
 fn config(trust: &Trust) -> Result<ClientConfig, String> {
@@ -29,7 +39,9 @@ fn config(trust: &Trust) -> Result<ClientConfig, String> {
     let builder = ClientConfig::builder_with_provider(provider.clone()).with_safe_default_protocol_versions();
     let builder = builder.map_err(|error| error.to_string())?;
     let config = match trust {
-        Trust::Anybody => builder.dangerous().with_custom_certificate_verifier(Arc::new(Anybody(provider))),
+        Trust::Anybody => builder
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(Anybody(provider))),
         Trust::File(file) => builder.with_root_certificates(roots(file.clone())?),
         Trust::System => {
             let bundle = SYSTEM_BUNDLES.iter().map(PathBuf::from).find(|file| file.exists());

@@ -40,8 +40,14 @@ pub(super) enum Reader {
 
 /// Frames to the router.
 pub(super) enum Writer {
-    WebSocket { sink: SplitSink<WebSocketStream<Wire>, WsMessage>, text: bool },
-    RawSocket { stream: WriteHalf<Wire>, buffer: Vec<u8> },
+    WebSocket {
+        sink: SplitSink<WebSocketStream<Wire>, WsMessage>,
+        text: bool,
+    },
+    RawSocket {
+        stream: WriteHalf<Wire>,
+        buffer: Vec<u8>,
+    },
 }
 
 /// A frame from the router.
@@ -61,8 +67,13 @@ pub(super) struct Connection {
 /// Connects to the router and agrees on the serializer.
 pub(super) async fn connect(options: &Options) -> Result<Connection, Error> {
     let url = &options.url;
-    let connect_error = |error: std::io::Error| Error::Connect { address: url.authority(), why: error.to_string() };
-    let stream = TcpStream::connect((url.host.as_str(), url.port)).await.map_err(connect_error)?;
+    let connect_error = |error: std::io::Error| Error::Connect {
+        address: url.authority(),
+        why: error.to_string(),
+    };
+    let stream = TcpStream::connect((url.host.as_str(), url.port))
+        .await
+        .map_err(connect_error)?;
     stream.set_nodelay(true).map_err(connect_error)?;
     let mut wire: Wire = if url.scheme.is_tls() {
         Box::new(tls::connect(stream, url, &options.trust).await?)
@@ -74,8 +85,15 @@ pub(super) async fn connect(options: &Options) -> Result<Connection, Error> {
     }
     let message_bytes_max = rawsocket::handshake(&mut wire, options.serializer, &url.authority()).await?;
     let (reader, writer) = tokio::io::split(wire);
-    let writer = Writer::RawSocket { stream: writer, buffer: Vec::new() };
-    Ok(Connection { reader: Reader::RawSocket(Frames::new(reader)), writer, message_bytes_max })
+    let writer = Writer::RawSocket {
+        stream: writer,
+        buffer: Vec::new(),
+    };
+    Ok(Connection {
+        reader: Reader::RawSocket(Frames::new(reader)),
+        writer,
+        message_bytes_max,
+    })
 }
 
 async fn websocket(wire: Wire, options: &Options) -> Result<Connection, Error> {
@@ -85,7 +103,10 @@ async fn websocket(wire: Wire, options: &Options) -> Result<Connection, Error> {
         Serializer::MsgPack => "wamp.2.msgpack",
         Serializer::Cbor => "wamp.2.cbor",
     };
-    let uri = options.url.as_str().parse().map_err(|_| Error::Url { url: options.url.to_string(), why: "not readable" })?;
+    let uri = options.url.as_str().parse().map_err(|_| Error::Url {
+        url: options.url.to_string(),
+        why: "not readable",
+    })?;
     let request = ClientRequestBuilder::new(uri).with_sub_protocol(protocol);
     let limit = Some(MESSAGE_BYTES_MAX);
     let config = WebSocketConfig::default().max_message_size(limit).max_frame_size(limit);
@@ -97,15 +118,31 @@ async fn websocket(wire: Wire, options: &Options) -> Result<Connection, Error> {
             }
             error => error.to_string(),
         };
-        Error::Handshake { address: address.clone(), why }
+        Error::Handshake {
+            address: address.clone(),
+            why,
+        }
     })?;
-    let chosen = response.headers().get("sec-websocket-protocol").and_then(|value| value.to_str().ok());
+    let chosen = response
+        .headers()
+        .get("sec-websocket-protocol")
+        .and_then(|value| value.to_str().ok());
     if chosen != Some(protocol) {
-        return Err(Error::Handshake { address, why: format!("it does not speak {protocol}") });
+        return Err(Error::Handshake {
+            address,
+            why: format!("it does not speak {protocol}"),
+        });
     }
     let (sink, stream) = stream.split();
-    let writer = Writer::WebSocket { sink, text: options.serializer == Serializer::Json };
-    Ok(Connection { reader: Reader::WebSocket(stream), writer, message_bytes_max: MESSAGE_BYTES_MAX })
+    let writer = Writer::WebSocket {
+        sink,
+        text: options.serializer == Serializer::Json,
+    };
+    Ok(Connection {
+        reader: Reader::WebSocket(stream),
+        writer,
+        message_bytes_max: MESSAGE_BYTES_MAX,
+    })
 }
 
 impl Reader {
@@ -142,13 +179,17 @@ impl Writer {
                 let message = match outgoing {
                     Outgoing::Message(frame) if *text => {
                         let text = Utf8Bytes::try_from(Bytes::from(frame));
-                        WsMessage::Text(text.map_err(|_| Error::Encode { why: "JSON that is no UTF-8".to_owned() })?)
+                        WsMessage::Text(text.map_err(|_| Error::Encode {
+                            why: "JSON that is no UTF-8".to_owned(),
+                        })?)
                     }
                     Outgoing::Message(frame) => WsMessage::Binary(frame.into()),
                     Outgoing::Pong(payload) => WsMessage::Pong(payload),
                     Outgoing::Close => WsMessage::Close(None),
                 };
-                sink.feed(message).await.map_err(|error| Error::Closed { why: error.to_string() })
+                sink.feed(message)
+                    .await
+                    .map_err(|error| Error::Closed { why: error.to_string() })
             }
             Writer::RawSocket { stream, buffer } => {
                 match outgoing {
@@ -156,7 +197,11 @@ impl Writer {
                     Outgoing::Pong(payload) => rawsocket::append(buffer, Kind::Pong, &payload),
                     Outgoing::Close => {}
                 }
-                if buffer.len() >= FLUSH_BYTES { write(stream, buffer).await } else { Ok(()) }
+                if buffer.len() >= FLUSH_BYTES {
+                    write(stream, buffer).await
+                } else {
+                    Ok(())
+                }
             }
         }
     }

@@ -115,17 +115,34 @@ impl ConsensusConfig {
     /// # Errors
     /// Names the setting and what it has to be.
     pub fn validate(&self) -> Result<(), ConfigError> {
-        let demand = |holds: bool, key: &'static str, demand: &'static str| if holds { Ok(()) } else { Err(ConfigError { key, demand }) };
+        let demand =
+            |holds: bool, key: &'static str, demand: &'static str| if holds { Ok(()) } else { Err(ConfigError { key, demand }) };
         demand(!self.cluster_id.is_empty(), "cluster_id", "be set")?;
         demand(!self.name.is_empty(), "name", "be set")?;
         demand(self.heartbeat >= Duration::from_millis(10), "heartbeat", "be at least 10 ms")?;
-        demand(self.election_min >= self.heartbeat * 2, "election_min", "be at least twice the heartbeat")?;
+        demand(
+            self.election_min >= self.heartbeat * 2,
+            "election_min",
+            "be at least twice the heartbeat",
+        )?;
         demand(self.election_max > self.election_min, "election_max", "be above election_min")?;
-        demand(self.quorum_loss_probe >= self.election_max * 2, "quorum_loss_probe", "be at least twice election_max")?;
-        demand(self.propose_timeout > self.election_max, "propose_timeout", "be above election_max")?;
+        demand(
+            self.quorum_loss_probe >= self.election_max * 2,
+            "quorum_loss_probe",
+            "be at least twice election_max",
+        )?;
+        demand(
+            self.propose_timeout > self.election_max,
+            "propose_timeout",
+            "be above election_max",
+        )?;
         demand(self.snapshot_entries > 0, "snapshot_entries", "be at least 1")?;
         demand(self.snapshot_bytes > 0, "snapshot_bytes", "be at least 1")?;
-        demand(self.snapshot_timeout > self.election_max, "snapshot_timeout", "be above election_max")?;
+        demand(
+            self.snapshot_timeout > self.election_max,
+            "snapshot_timeout",
+            "be above election_max",
+        )?;
         demand(self.segment_bytes >= 4096, "segment_bytes", "be at least 4096")
     }
 }
@@ -310,9 +327,15 @@ impl Consensus {
     ///
     /// # Errors
     /// See [`StartError`]: each has to be shown to the operator.
-    pub async fn start(config: ConsensusConfig, machine: Box<dyn StateMachine>, peers: Arc<dyn Peers>) -> Result<Self, StartError> {
+    pub async fn start(
+        config: ConsensusConfig,
+        machine: Box<dyn StateMachine>,
+        peers: Arc<dyn Peers>,
+    ) -> Result<Self, StartError> {
         config.validate()?;
-        Ok(Self { engine: Engine::start(Setup::open(config)?, machine, peers).await? })
+        Ok(Self {
+            engine: Engine::start(Setup::open(config)?, machine, peers).await?,
+        })
     }
 
     /// The service to be added to the control server.

@@ -158,6 +158,7 @@ pub struct Own {
     lingering: HashMap<(Uri, Uri), Instant>,
     lingering_order: VecDeque<(Instant, Uri, Uri)>,
     linger: Duration,
+    log_max: usize,
 }
 
 /// A realm and the number under which it waits.
@@ -210,6 +211,7 @@ impl Own {
             lingering: HashMap::new(),
             lingering_order: VecDeque::new(),
             linger,
+            log_max: LOG_MAX,
         }
     }
 
@@ -407,7 +409,7 @@ impl Own {
         self.table.version = version;
         if !self.followers.is_empty() {
             self.log.push_back((change, self.table.digest));
-            if self.log.len() > LOG_MAX {
+            if self.log.len() > self.log_max {
                 self.log.pop_front();
             }
         }

@@ -218,6 +218,7 @@ impl Machine {
         for (name, realm) in &self.realms {
             let registry = registries.remove(name).unwrap_or_default();
             realm.change_core(|core, _, effects| core.restore_registry(index, &registry, effects))?;
+            realm.input(Input::AppliedTo { index });
         }
         self.cluster_id = (!state.cluster_id.is_empty()).then_some(state.cluster_id);
         self.id_key = id_key;

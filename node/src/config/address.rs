@@ -24,7 +24,8 @@ pub struct HostPort {
 /// Reads a socket address with an error text that shows the form.
 pub(super) fn socket_address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SocketAddr, D::Error> {
     let text = String::deserialize(deserializer)?;
-    text.parse().map_err(|_| D::Error::custom(format!("not an IP address and port ({FORM})")))
+    text.parse()
+        .map_err(|_| D::Error::custom(format!("not an IP address and port ({FORM})")))
 }
 
 const FORM: &str = "such as 127.0.0.1:8080, 0.0.0.0:8443 or [::1]:8080";
@@ -51,7 +52,9 @@ impl<'de> Deserialize<'de> for Bind {
         if text == "off" {
             return Ok(Self(None));
         }
-        let address = text.parse().map_err(|_| D::Error::custom(format!("neither off nor an IP address and port ({FORM})")))?;
+        let address = text
+            .parse()
+            .map_err(|_| D::Error::custom(format!("neither off nor an IP address and port ({FORM})")))?;
         Ok(Self(Some(address)))
     }
 }
@@ -75,7 +78,10 @@ impl FromStr for HostPort {
     fn from_str(text: &str) -> Result<Self, String> {
         let error = || "not a host and port (such as 10.0.0.1:7400, [fd00::1]:7400 or n1.example.org:7400)".to_owned();
         if let Ok(address) = text.parse::<SocketAddr>() {
-            return Ok(Self { host: address.ip().to_string(), port: address.port() });
+            return Ok(Self {
+                host: address.ip().to_string(),
+                port: address.port(),
+            });
         }
         let (host, port) = text.rsplit_once(':').ok_or_else(error)?;
         let is_label = |label: &str| {
@@ -85,13 +91,20 @@ impl FromStr for HostPort {
             return Err(error());
         }
         let port = port.parse().map_err(|_| error())?;
-        Ok(Self { host: host.to_owned(), port })
+        Ok(Self {
+            host: host.to_owned(),
+            port,
+        })
     }
 }
 
 impl fmt::Display for HostPort {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.host.contains(':') { write!(f, "[{}]:{}", self.host, self.port) } else { write!(f, "{}:{}", self.host, self.port) }
+        if self.host.contains(':') {
+            write!(f, "[{}]:{}", self.host, self.port)
+        } else {
+            write!(f, "{}:{}", self.host, self.port)
+        }
     }
 }
 

@@ -15,6 +15,8 @@ pub struct Admin {
 
 impl Default for Admin {
     fn default() -> Self {
-        Self { address: Bind::loopback(7500) }
+        Self {
+            address: Bind::loopback(7500),
+        }
     }
 }

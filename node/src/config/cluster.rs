@@ -91,7 +91,13 @@ impl Default for Cluster {
 
 impl Default for Timing {
     fn default() -> Self {
-        Self { heartbeat_ms: 200, election_min_ms: 600, election_max_ms: 1000, lease_ttl_ms: 6000, renew_ms: 500 }
+        Self {
+            heartbeat_ms: 200,
+            election_min_ms: 600,
+            election_max_ms: 1000,
+            lease_ttl_ms: 6000,
+            renew_ms: 500,
+        }
     }
 }
 

@@ -8,11 +8,9 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Limits {
-    /// Sessions at a time; further connections are closed at once. Default 100000. Each takes a file descriptor: see `ulimit -n`.
+    /// Connections at a time on each listener; further ones are closed at once. Default 20000. Each takes a file descriptor:
+    /// `ulimit -n` must be larger, or accepting fails. Too small turns devices away.
     pub sessions_max: usize,
-    /// Connections at a time that have not finished their HELLO. Default 1000. Small values let a burst of slow clients keep
-    /// others out, large ones cost `handshake_bytes_max` each.
-    pub handshakes_max: usize,
     /// Seconds from the connection to WELCOME. Default 10. Phones on bad networks need a few.
     pub handshake_secs: u64,
     /// Bytes a connection may send before WELCOME: HTTP head, HELLO and AUTHENTICATE together. Default 16384.
@@ -42,8 +40,7 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            sessions_max: 100_000,
-            handshakes_max: 1_000,
+            sessions_max: 20_000,
             handshake_secs: 10,
             handshake_bytes_max: 16_384,
             message_bytes_max: 16 * 1024 * 1024,

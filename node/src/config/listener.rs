@@ -20,7 +20,7 @@ pub struct Listener {
     /// The HTTP path of the WebSocket endpoint. Default `/ws`. Other paths are answered as an ordinary web server would.
     pub path: String,
     /// Web origins whose pages may connect, such as `https://example.org`; `*` stands for any. Default none: only pages that
-    /// came from this very port. Clients that are no browsers send no origin and are not touched by this.
+    /// came from this very host and port, which may always connect. Clients that are no browsers send no origin and are not touched by this.
     pub origins: Vec<String>,
     /// Whether WAMP RawSocket is spoken on this port too. Default `true`.
     pub rawsocket: bool,

@@ -81,7 +81,10 @@ impl Config {
     /// # Errors
     /// Everything that is wrong, in one report. Nothing was started or written.
     pub fn load(source: &Source, environment: impl IntoIterator<Item = (String, String)>) -> Result<Self, Report> {
-        let report = |problems| Report { source_name: source.to_string(), problems };
+        let report = |problems| Report {
+            source_name: source.to_string(),
+            problems,
+        };
         let text = source.read().map_err(|error| {
             let remedy = "name a readable TOML file with --config, or leave it out for a single node on loopback";
             report(vec![Problem::new("", format!("cannot be read: {error}"), remedy)])
@@ -108,7 +111,13 @@ impl Config {
         if problems.is_empty() {
             return Ok(config);
         }
-        Err(problems.into_iter().map(|problem| { let origin = tree.origin_of(&problem.path); problem.at(origin) }).collect())
+        Err(problems
+            .into_iter()
+            .map(|problem| {
+                let origin = tree.origin_of(&problem.path);
+                problem.at(origin)
+            })
+            .collect())
     }
 }
 
@@ -121,7 +130,11 @@ fn override_from(tree: &mut Entry, environment: impl IntoIterator<Item = (String
         })
         .collect();
     // Sections before what is inside them, and the items of a list in their order, so that 10 follows 9.
-    variables.sort_by_cached_key(|(path, ..)| path.iter().map(|key| (key.parse::<usize>().ok(), key.clone())).collect::<Vec<_>>());
+    variables.sort_by_cached_key(|(path, ..)| {
+        path.iter()
+            .map(|key| (key.parse::<usize>().ok(), key.clone()))
+            .collect::<Vec<_>>()
+    });
     let mut problems = Vec::new();
     for (path, name, value) in variables {
         let what = match path.iter().any(String::is_empty) {

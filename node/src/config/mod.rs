@@ -81,7 +81,11 @@ impl Default for Config {
         Self {
             node: Node::default(),
             listeners: one_listener(),
-            realms: vec![Realm { name: "realm1".to_owned(), anonymous: Anonymous::Loopback, ..Realm::default() }],
+            realms: vec![Realm {
+                name: "realm1".to_owned(),
+                anonymous: Anonymous::Loopback,
+                ..Realm::default()
+            }],
             principals: Vec::new(),
             cluster: Cluster::default(),
             admin: Admin::default(),

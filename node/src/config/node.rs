@@ -19,13 +19,20 @@ pub struct Node {
 
 impl Default for Node {
     fn default() -> Self {
-        Self { name: "n1".to_owned(), worker_threads: 0, drain_secs: 5 }
+        Self {
+            name: "n1".to_owned(),
+            worker_threads: 0,
+            drain_secs: 5,
+        }
     }
 }
 
 impl Node {
     /// True if `name` may name a node.
     pub fn is_name(name: &str) -> bool {
-        (1..=63).contains(&name.len()) && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
+        (1..=63).contains(&name.len())
+            && name
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
     }
 }

@@ -1,4 +1,4 @@
-//! `[observability]`: the port for probes and metrics.
+//! `[observability]`: the port for probes and metrics, which is to come.
 
 use serde::{Deserialize, Serialize};
 
@@ -8,13 +8,13 @@ use super::Bind;
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Observability {
-    /// IP address and port of health and metrics, or `off`. Default `127.0.0.1:7600`. It shows numbers, never payload; still,
-    /// open it to other machines only inside a network of your own.
+    /// `off`, the default and the only value in this version: health is answered on the admin port (`/healthz`, `/readyz`), and
+    /// there are no metrics yet.
     pub address: Bind,
 }
 
 impl Default for Observability {
     fn default() -> Self {
-        Self { address: Bind::loopback(7600) }
+        Self { address: Bind(None) }
     }
 }

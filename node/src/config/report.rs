@@ -55,14 +55,25 @@ impl Fault {
 impl Report {
     /// The exit code for the whole: that of the first setting that is wrong, else that of the first problem.
     pub fn exit_code(&self) -> u8 {
-        let first = self.problems.iter().find(|p| p.fault == Fault::Setting).or(self.problems.first());
+        let first = self
+            .problems
+            .iter()
+            .find(|p| p.fault == Fault::Setting)
+            .or(self.problems.first());
         first.map_or(Fault::Setting, |problem| problem.fault).exit_code()
     }
 }
 
 impl Problem {
     pub(super) fn new(path: impl Into<String>, what: impl Into<String>, remedy: impl Into<String>) -> Self {
-        Self { fault: Fault::Setting, path: path.into(), value: None, what: what.into(), remedy: remedy.into(), origin: None }
+        Self {
+            fault: Fault::Setting,
+            path: path.into(),
+            value: None,
+            what: what.into(),
+            remedy: remedy.into(),
+            origin: None,
+        }
     }
 
     pub(super) fn value(mut self, value: impl fmt::Display) -> Self {
@@ -84,7 +95,12 @@ impl Problem {
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let count = self.problems.len();
-        writeln!(f, "{}: {count} problem{}", self.source_name, if count == 1 { "" } else { "s" })?;
+        writeln!(
+            f,
+            "{}: {count} problem{}",
+            self.source_name,
+            if count == 1 { "" } else { "s" }
+        )?;
         for problem in &self.problems {
             f.write_str("\n  ")?;
             match &problem.origin {

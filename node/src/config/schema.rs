@@ -38,7 +38,14 @@ pub(super) const SECTIONS: &[Section] = &[
     many::<Listener>("listener", &[one::<ListenerTls>("tls", &[])]),
     many::<Realm>("realm", &[]),
     many::<Principal>("principal", &[]),
-    one::<Cluster>("cluster", &[many::<Peer>("peers", &[]), one::<ClusterTls>("tls", &[]), one::<Timing>("timing", &[])]),
+    one::<Cluster>(
+        "cluster",
+        &[
+            many::<Peer>("peers", &[]),
+            one::<ClusterTls>("tls", &[]),
+            one::<Timing>("timing", &[]),
+        ],
+    ),
     one::<Admin>("admin", &[]),
     one::<Observability>("observability", &[]),
     one::<Limits>("limits", &[]),
@@ -49,11 +56,23 @@ pub(super) const SECTIONS: &[Section] = &[
 const SECRETS: &[&str] = &["ticket"];
 
 const fn one<T: DeserializeOwned + 'static>(key: &'static str, sections: &'static [Section]) -> Section {
-    Section { key, repeated: false, keys: keys_of::<T>, try_read: try_read::<T>, sections }
+    Section {
+        key,
+        repeated: false,
+        keys: keys_of::<T>,
+        try_read: try_read::<T>,
+        sections,
+    }
 }
 
 const fn many<T: DeserializeOwned + 'static>(key: &'static str, sections: &'static [Section]) -> Section {
-    Section { key, repeated: true, keys: keys_of::<T>, try_read: try_read::<T>, sections }
+    Section {
+        key,
+        repeated: true,
+        keys: keys_of::<T>,
+        try_read: try_read::<T>,
+        sections,
+    }
 }
 
 fn try_read<T: DeserializeOwned>(table: toml::Table) -> Result<(), toml::de::Error> {
@@ -63,7 +82,9 @@ fn try_read<T: DeserializeOwned>(table: toml::Table) -> Result<(), toml::de::Err
 /// Checks every key and value of the file; mends texts from the environment that read as something else.
 pub(super) fn check(root: &mut Entry) -> Vec<Problem> {
     let mut problems = Vec::new();
-    let Node::Table(entries) = &mut root.node else { return problems };
+    let Node::Table(entries) = &mut root.node else {
+        return problems;
+    };
     let keys: Vec<&str> = SECTIONS.iter().map(|section| section.key).collect();
     for (key, entry) in entries {
         match SECTIONS.iter().find(|section| section.key == key) {
@@ -86,7 +107,8 @@ impl Section {
                         self.check_table(&path, item, problems);
                     } else {
                         let remedy = format!("write a table: {{ {} = … }}", (self.keys)().first().unwrap_or(&"key"));
-                        problems.push(Problem::new(path, "wrong type: a table is expected", remedy).at(Some(item.origin.clone())));
+                        problems
+                            .push(Problem::new(path, "wrong type: a table is expected", remedy).at(Some(item.origin.clone())));
                     }
                 }
             }
@@ -95,8 +117,19 @@ impl Section {
                 problems.push(Problem::new(path, what, format!("write [[{path}]] instead of [{path}]")).at(origin));
             }
             (_, repeated) => {
-                let form = if repeated { format!("[[{path}]]") } else { format!("[{path}]") };
-                problems.push(Problem::new(path, "wrong type: a section is expected", format!("write {form}, then its keys")).at(origin));
+                let form = if repeated {
+                    format!("[[{path}]]")
+                } else {
+                    format!("[{path}]")
+                };
+                problems.push(
+                    Problem::new(
+                        path,
+                        "wrong type: a section is expected",
+                        format!("write {form}, then its keys"),
+                    )
+                    .at(origin),
+                );
             }
         }
     }
@@ -111,9 +144,17 @@ impl Section {
                 problems.push(unknown(&path, key, (self.keys)()).at(Some(entry.origin.clone())));
             } else if let Err(error) = self.check_value(key, entry) {
                 let secret = SECRETS.contains(&key.as_str());
-                let what = if secret { "wrong type: text is expected".to_owned() } else { plain(error.message()) };
+                let what = if secret {
+                    "wrong type: text is expected".to_owned()
+                } else {
+                    plain(error.message())
+                };
                 let problem = Problem::new(&path, what, format!("see {path} in docs/config.md")).at(Some(entry.origin.clone()));
-                problems.push(if secret { problem } else { problem.value(shorten(&entry.to_value().to_string())) });
+                problems.push(if secret {
+                    problem
+                } else {
+                    problem.value(shorten(&entry.to_value().to_string()))
+                });
             }
         }
     }
@@ -149,18 +190,27 @@ fn unknown(path: &str, key: &str, keys: &[&str]) -> Problem {
 /// The error text of the deserializer in an operator's words.
 fn plain(message: &str) -> String {
     let message = message.lines().next().unwrap_or_default();
-    let Some((found, expected)) = message.rsplit_once(", expected ") else { return message.to_owned() };
+    let Some((found, expected)) = message.rsplit_once(", expected ") else {
+        return message.to_owned();
+    };
     let expected = match expected {
-        "a string" | "path string" => "text in quotes",
+        "a string" | "path string" => "a string (text in quotes)",
         "a boolean" => "true or false",
         "a sequence" => "a list",
         "u16" | "u32" | "u64" | "usize" => "a whole number from 0",
         other => other,
     };
     if found.starts_with("unknown variant") {
-        return format!("not one of the values {}", expected.trim_start_matches("one of ").replace('`', ""));
+        return format!(
+            "not one of the values {}",
+            expected.trim_start_matches("one of ").replace('`', "")
+        );
     }
-    let kind = if found.starts_with("invalid type") { "wrong type" } else { "out of range" };
+    let kind = if found.starts_with("invalid type") {
+        "wrong type"
+    } else {
+        "out of range"
+    };
     format!("{kind}: {expected} is expected")
 }
 

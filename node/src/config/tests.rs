@@ -7,9 +7,16 @@ use super::*;
 
 /// The configuration from `text` with `variables` of the environment, or the report as an operator reads it.
 fn load(text: &str, variables: &[(&str, &str)]) -> Result<Config, String> {
-    let environment = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
-    Config::from_text(text, false, environment)
-        .map_err(|problems| Report { source_name: "n1.toml".to_owned(), problems }.to_string())
+    let environment = variables
+        .iter()
+        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+    Config::from_text(text, false, environment).map_err(|problems| {
+        Report {
+            source_name: "n1.toml".to_owned(),
+            problems,
+        }
+        .to_string()
+    })
 }
 
 /// Asserts that the report on `text` has all of `parts`.
@@ -28,7 +35,10 @@ fn the_built_in_settings_are_the_default() {
     let config = Config::load(&Source::BuiltIn, []).unwrap();
     assert_eq!(config.redacted(), Config::default().redacted());
     assert_eq!(config.listeners[0].address.to_string(), "127.0.0.1:8080");
-    assert_eq!((config.realms[0].name.as_str(), config.realms[0].anonymous), ("realm1", Anonymous::Loopback));
+    assert_eq!(
+        (config.realms[0].name.as_str(), config.realms[0].anonymous),
+        ("realm1", Anonymous::Loopback)
+    );
     assert!(config.cluster.is_single() && config.cluster.data_dir.is_none());
 }
 
@@ -61,7 +71,13 @@ fn a_whole_cluster_file_reads_as_written() {
     assert_eq!(config.listeners[0].pages, Pages::Lamp);
     assert_eq!(config.realms[0].uri_check, UriCheck::Strict);
     assert_eq!(config.principals[0].ticket.expose(), "long enough");
-    assert_eq!(config.cluster.peer("n3").unwrap().address, HostPort { host: "::1".to_owned(), port: 7403 });
+    assert_eq!(
+        config.cluster.peer("n3").unwrap().address,
+        HostPort {
+            host: "::1".to_owned(),
+            port: 7403
+        }
+    );
     assert!(config.cluster.is_loopback() && !config.cluster.is_single());
     assert_eq!(config.observability.address, Bind(None));
 }
@@ -69,49 +85,128 @@ fn a_whole_cluster_file_reads_as_written() {
 #[test]
 fn every_unknown_key_is_named_with_its_place_and_the_nearest_known_one() {
     let text = "[node]\nnmae = \"n1\"\n\n[[listener]]\n  adress = \"127.0.0.1:1\"\n[listeners]\n[[realm]]\nname = \"r\"\n";
-    refused(text, &[], &["3 problems", "n1.toml:2:1: node.nmae: unknown setting", "did you mean name?"]);
-    refused(text, &[], &["n1.toml:5:3: listener[0].adress: unknown setting", "did you mean address?"]);
-    refused(text, &[], &["n1.toml:6:2: listeners: unknown setting", "did you mean listener?"]);
-    refused(&format!("{REALM}zebra = 1"), &[], &["realm[0].zebra: unknown setting", "remove it; known here: name, anonymous"]);
+    refused(
+        text,
+        &[],
+        &["3 problems", "n1.toml:2:1: node.nmae: unknown setting", "did you mean name?"],
+    );
+    refused(
+        text,
+        &[],
+        &["n1.toml:5:3: listener[0].adress: unknown setting", "did you mean address?"],
+    );
+    refused(
+        text,
+        &[],
+        &["n1.toml:6:2: listeners: unknown setting", "did you mean listener?"],
+    );
+    refused(
+        &format!("{REALM}zebra = 1"),
+        &[],
+        &["realm[0].zebra: unknown setting", "remove it; known here: name, anonymous"],
+    );
 }
 
 #[test]
 fn wrong_types_and_values_are_named_in_an_operators_words() {
     let refused = |text: &str, part: &str| refused(&format!("{REALM}{text}"), &[], &[part, "n1.toml:"]);
-    refused("[node]\nworker_threads = \"two\"", "node.worker_threads = \"two\": wrong type: a whole number from 0 is expected");
-    refused("[node]\nworker_threads = -1", "node.worker_threads = -1: out of range: a whole number from 0 is expected");
-    refused("anonymous = \"yes\"", "realm[0].anonymous = \"yes\": not one of the values off, loopback, on");
+    refused(
+        "[node]\nworker_threads = \"two\"",
+        "node.worker_threads = \"two\": wrong type: a whole number from 0 is expected",
+    );
+    refused(
+        "[node]\nworker_threads = -1",
+        "node.worker_threads = -1: out of range: a whole number from 0 is expected",
+    );
+    refused(
+        "anonymous = \"yes\"",
+        "realm[0].anonymous = \"yes\": not one of the values off, loopback, on",
+    );
     refused("anonymous = true", "realm[0].anonymous = true: ");
-    refused("[[listener]]\naddress = \"localhost\"", "listener[0].address = \"localhost\": not an IP address and port");
-    refused("[[listener]]\nrawsocket = 1", "listener[0].rawsocket = 1: wrong type: true or false is expected");
-    refused("[listener]\naddress = \"127.0.0.1:1\"", "write [[listener]] instead of [listener]");
+    refused(
+        "[[listener]]\naddress = \"localhost\"",
+        "listener[0].address = \"localhost\": not an IP address and port",
+    );
+    refused(
+        "[[listener]]\nrawsocket = 1",
+        "listener[0].rawsocket = 1: wrong type: true or false is expected",
+    );
+    refused(
+        "[listener]\naddress = \"127.0.0.1:1\"",
+        "write [[listener]] instead of [listener]",
+    );
     refused("[[node]]\nname = \"n1\"", "node: wrong type: a section is expected");
-    refused("[admin]\naddress = \"0.0.0.0:7500\"", "admin.address = \"0.0.0.0:7500\": reachable from other machines");
-    refused("[[listener]]\norigins = [\"example.org/x\"]", "listener[0].origins[0] = \"example.org/x\": not a web origin");
-    refused("[[listener]]\npath = \"ws\"", "listener[0].path = \"ws\": not the path of a web address");
-    refused("[[listener]]\npages = \"./none\"", "listener[0].pages = \"./none\": no such directory");
-    refused("[cluster]\npeers = [{ name = \"n1\", address = \"n1\" }]", "cluster.peers[0].address = \"n1\": not a host and port");
+    refused(
+        "[admin]\naddress = \"0.0.0.0:7500\"",
+        "admin.address = \"0.0.0.0:7500\": reachable from other machines",
+    );
+    refused(
+        "[[listener]]\norigins = [\"example.org/x\"]",
+        "listener[0].origins[0] = \"example.org/x\": not a web origin",
+    );
+    refused(
+        "[[listener]]\npath = \"ws\"",
+        "listener[0].path = \"ws\": not the path of a web address",
+    );
+    refused(
+        "[[listener]]\npages = \"./none\"",
+        "listener[0].pages = \"./none\": no such directory",
+    );
+    refused(
+        "[cluster]\npeers = [{ name = \"n1\", address = \"n1\" }]",
+        "cluster.peers[0].address = \"n1\": not a host and port",
+    );
     refused("[log]\nlevel = \"a=b=c\"", "log.level = \"a=b=c\": not a log level");
 }
 
 #[test]
 fn relations_between_settings_are_checked() {
     let refused = |text: &str, part: &str| refused(&format!("{REALM}{text}"), &[], &[part]);
-    refused("[[realm]]\nname = \"realm1\"", "realm[1].name = \"realm1\": another realm has this name");
-    refused("[[principal]]\nrealm = \"r\"\nauthid = \"a\"\nrole = \"x\"\nticket = \"12345678\"", "principal[0].realm = \"r\": no such realm");
-    refused("[[listener]]\n[[listener]]", "listener[1].address = \"127.0.0.1:8080\": another listener has this address");
-    refused("[admin]\naddress = \"127.0.0.1:8080\"", "admin.address = \"127.0.0.1:8080\": listener[0].address has the same port");
-    refused("[limits]\nmessage_bytes_max = 65536\noutbox_bytes_max = 4096", "limits.outbox_bytes_max = 4096: less than");
-    refused("[limits]\nkeepalive_secs = 30", "limits.dead_peer_secs = 25: a client would count as dead");
+    refused(
+        "[[realm]]\nname = \"realm1\"",
+        "realm[1].name = \"realm1\": another realm has this name",
+    );
+    refused(
+        "[[principal]]\nrealm = \"r\"\nauthid = \"a\"\nrole = \"x\"\nticket = \"12345678\"",
+        "principal[0].realm = \"r\": no such realm",
+    );
+    refused(
+        "[[listener]]\n[[listener]]",
+        "listener[1].address = \"127.0.0.1:8080\": another listener has this address",
+    );
+    refused(
+        "[admin]\naddress = \"127.0.0.1:8080\"",
+        "admin.address = \"127.0.0.1:8080\": listener[0].address has the same port",
+    );
+    refused(
+        "[limits]\nmessage_bytes_max = 65536\noutbox_bytes_max = 4096",
+        "limits.outbox_bytes_max = 4096: less than",
+    );
+    refused(
+        "[limits]\nkeepalive_secs = 30",
+        "limits.dead_peer_secs = 25: a client would count as dead",
+    );
     let peers = |list: &str| format!("[cluster]\npeers = [{list}]");
-    refused(&peers("{ name = \"n2\", address = \"127.0.0.1:1\" }"), "this node, n1, is not among the peers");
+    refused(
+        &peers("{ name = \"n2\", address = \"127.0.0.1:1\" }"),
+        "this node, n1, is not among the peers",
+    );
     let two = "{ name = \"n1\", address = \"127.0.0.1:1\" }, { name = \"n1\", address = \"127.0.0.1:1\" }";
     refused(&peers(two), "cluster.peers[1].name = \"n1\": another peer has this name");
-    refused(&peers(two), "cluster.peers[1].address = \"127.0.0.1:1\": another peer has this address");
+    refused(
+        &peers(two),
+        "cluster.peers[1].address = \"127.0.0.1:1\": another peer has this address",
+    );
     refused(&peers(two), "cluster.peers = 2: not a useful number of voters");
     let far = "{ name = \"n1\", address = \"10.0.0.1:1\" }, { name = \"n2\", address = \"10.0.0.2:1\" }, { name = \"n3\", address = \"n3.example:1\" }";
-    refused(&peers(far), "cluster.tls: missing, though the cluster reaches beyond this machine");
-    refused(&peers(far), "cluster.id: missing, though the cluster reaches beyond this machine");
+    refused(
+        &peers(far),
+        "cluster.tls: missing, though the cluster reaches beyond this machine",
+    );
+    refused(
+        &peers(far),
+        "cluster.id: missing, though the cluster reaches beyond this machine",
+    );
 }
 
 #[test]
@@ -120,17 +215,40 @@ fn a_lease_must_outlast_an_election() {
     assert!(timing("lease_ttl_ms = 5000").is_ok());
     let report = timing("lease_ttl_ms = 4666").unwrap_err();
     assert!(report.contains("n1.toml:4:1: cluster.timing.lease_ttl_ms = 4666"), "{report}");
-    let least = report.split("write at least ").nth(1).and_then(|rest| rest.split(',').next()).unwrap();
-    assert!(timing(&format!("lease_ttl_ms = {least}")).is_ok(), "the remedy {least} does not work");
-    assert!(timing("heartbeat_ms = 201").unwrap_err().contains("heartbeat_ms = 201: one lost heartbeat"));
-    assert!(timing("election_max_ms = 600").unwrap_err().contains("campaigns would collide"));
+    let least = report
+        .split("write at least ")
+        .nth(1)
+        .and_then(|rest| rest.split(',').next())
+        .unwrap();
+    assert!(
+        timing(&format!("lease_ttl_ms = {least}")).is_ok(),
+        "the remedy {least} does not work"
+    );
+    assert!(
+        timing("heartbeat_ms = 201")
+            .unwrap_err()
+            .contains("heartbeat_ms = 201: one lost heartbeat")
+    );
+    assert!(
+        timing("election_max_ms = 600")
+            .unwrap_err()
+            .contains("campaigns would collide")
+    );
     assert!(timing("lease_ttl_ms = 18446744073709551615").is_err());
-    assert!(timing("lease_ttl_ms = 9223372036854775807\nrenew_ms = 9223372036854775807").unwrap_err().contains("longer than an hour"));
+    assert!(
+        timing("lease_ttl_ms = 9223372036854775807\nrenew_ms = 9223372036854775807")
+            .unwrap_err()
+            .contains("longer than an hour")
+    );
 }
 
 #[test]
 fn syntax_errors_have_a_place_and_no_content() {
-    refused("[node\nname = \"n1\"", &[], &["n1.toml:1:", "not readable as TOML", "remedy:"]);
+    refused(
+        "[node\nname = \"n1\"",
+        &[],
+        &["n1.toml:1:", "not readable as TOML", "remedy:"],
+    );
     let report = load("[[principal]]\nticket = \"secret words\nrole = ", &[]).unwrap_err();
     assert!(report.contains("n1.toml:2:") && !report.contains("secret words"), "{report}");
     refused("[node]\nname = \"a\"\nname = \"b\"", &[], &["n1.toml:3:1", "duplicate key"]);
@@ -157,25 +275,52 @@ fn variables_override_the_file() {
     assert_eq!(addresses, ["127.0.0.1:9000", "127.0.0.1:9001"]);
     assert_eq!(config.listeners[1].origins, ["*"]);
     let principal = &config.principals[0];
-    assert_eq!((principal.authid.as_str(), principal.role.as_str(), principal.ticket.expose()), ("7", "true", "1234567890"));
+    assert_eq!(
+        (principal.authid.as_str(), principal.role.as_str(), principal.ticket.expose()),
+        ("7", "true", "1234567890")
+    );
 }
 
 #[test]
 fn variables_can_extend_lists_past_nine_in_order() {
-    let variables: Vec<(String, String)> =
-        (0..12).map(|i| (format!("RINGFORT__REALM__{i}__NAME"), format!("realm{i}"))).rev().collect();
+    let variables: Vec<(String, String)> = (0..12)
+        .map(|i| (format!("RINGFORT__REALM__{i}__NAME"), format!("realm{i}")))
+        .rev()
+        .collect();
     let config = Config::load(&Source::BuiltIn, variables).unwrap();
     let names: Vec<String> = (0..12).map(|i| format!("realm{i}")).collect();
-    assert_eq!(config.realms.iter().map(|realm| realm.name.clone()).collect::<Vec<_>>(), names);
+    assert_eq!(
+        config.realms.iter().map(|realm| realm.name.clone()).collect::<Vec<_>>(),
+        names
+    );
 }
 
 #[test]
 fn wrong_variables_are_named() {
-    refused(REALM, &[("RINGFORT__NODE__NAEM", "x")], &["environment RINGFORT__NODE__NAEM: node.naem: unknown setting", "did you mean name?"]);
-    refused(REALM, &[("RINGFORT__LISTENER__5__PATH", "/x")], &["RINGFORT__LISTENER__5__PATH", "index 5 skips some"]);
-    refused(REALM, &[("RINGFORT__NODE__WORKER_THREADS", "many")], &["environment RINGFORT__NODE__WORKER_THREADS", "= \"many\": wrong type"]);
+    refused(
+        REALM,
+        &[("RINGFORT__NODE__NAEM", "x")],
+        &[
+            "environment RINGFORT__NODE__NAEM: node.naem: unknown setting",
+            "did you mean name?",
+        ],
+    );
+    refused(
+        REALM,
+        &[("RINGFORT__LISTENER__5__PATH", "/x")],
+        &["RINGFORT__LISTENER__5__PATH", "index 5 skips some"],
+    );
+    refused(
+        REALM,
+        &[("RINGFORT__NODE__WORKER_THREADS", "many")],
+        &["environment RINGFORT__NODE__WORKER_THREADS", "= \"many\": wrong type"],
+    );
     refused(REALM, &[("RINGFORT____X", "1")], &["the name has an empty part"]);
-    refused(REALM, &[("RINGFORT__REALM__0__NAME__X", "1")], &["RINGFORT__REALM__0__NAME__X"]);
+    refused(
+        REALM,
+        &[("RINGFORT__REALM__0__NAME__X", "1")],
+        &["RINGFORT__REALM__0__NAME__X"],
+    );
     refused(REALM, &[("RINGFORT__NODE__NAME", "a\nname = 1")], &["node.name"]);
 }
 
@@ -185,7 +330,12 @@ fn a_ticket_is_shown_nowhere() {
     let config = load(&format!("{REALM}{principal}"), &[]).unwrap();
     assert!(!format!("{config:?} {:#?} {}", config, config.redacted()).contains("TOPSECRET"));
     assert!(config.redacted().contains("ticket = \"***\""));
-    for wrong in ["ticket = 12121212", "tickt = \"12121212\"", "ticket = \"1212\"", "ticket = [\"12121212\"]"] {
+    for wrong in [
+        "ticket = 12121212",
+        "tickt = \"12121212\"",
+        "ticket = \"1212\"",
+        "ticket = [\"12121212\"]",
+    ] {
         let report = load(&format!("{REALM}[[principal]]\n{wrong}"), &[]).unwrap_err();
         assert!(report.contains("principal[0].tick") && !report.contains("1212"), "{report}");
     }
@@ -201,11 +351,20 @@ fn the_effective_settings_read_back_as_themselves() {
 fn each_sort_of_problem_has_its_exit_code() {
     let code = |text: &str| {
         let problems = Config::from_text(text, false, []).unwrap_err();
-        Report { source_name: String::new(), problems }.exit_code()
+        Report {
+            source_name: String::new(),
+            problems,
+        }
+        .exit_code()
     };
     assert_eq!(code("x"), 3);
     assert_eq!(code("[nod]"), 3);
-    assert_eq!(code(&format!("{REALM}[[listener]]\ntls = {{ certificate = \"/none/a.pem\", key = \"/none/a.key\" }}")), 5);
+    assert_eq!(
+        code(&format!(
+            "{REALM}[[listener]]\ntls = {{ certificate = \"/none/a.pem\", key = \"/none/a.key\" }}"
+        )),
+        5
+    );
     let file = tempfile::NamedTempFile::new().unwrap();
     assert_eq!(code(&format!("{REALM}[cluster]\ndata_dir = {:?}", file.path())), 6);
 }
@@ -214,6 +373,9 @@ fn each_sort_of_problem_has_its_exit_code() {
 fn a_file_is_named_when_it_cannot_be_read() {
     let report = Config::load(&Source::File(PathBuf::from("/none/n1.toml")), []).unwrap_err();
     let text = report.to_string();
-    assert!(text.contains("/none/n1.toml") && text.contains("cannot be read") && text.contains("--config"), "{text}");
+    assert!(
+        text.contains("/none/n1.toml") && text.contains("cannot be read") && text.contains("--config"),
+        "{text}"
+    );
     assert_eq!(report.exit_code(), 3);
 }

@@ -31,7 +31,10 @@ pub(super) struct Entry {
 #[derive(Clone, Debug)]
 pub(super) enum Node {
     /// A plain value. `text` is what an environment variable held literally, for settings that want text.
-    Leaf { value: Value, text: Option<String> },
+    Leaf {
+        value: Value,
+        text: Option<String>,
+    },
     Table(BTreeMap<String, Entry>),
     List(Vec<Entry>),
 }
@@ -44,11 +47,18 @@ impl Entry {
     pub(super) fn parse(text: &str, built_in: bool) -> Result<Self, Vec<Problem>> {
         let (spans, errors) = DeTable::parse_recoverable(text);
         if !errors.is_empty() {
-            return Err(errors.iter().take(SYNTAX_ERRORS_MAX).map(|error| syntax(text, error)).collect());
+            return Err(errors
+                .iter()
+                .take(SYNTAX_ERRORS_MAX)
+                .map(|error| syntax(text, error))
+                .collect());
         }
         let values = text.parse::<toml::Table>().map_err(|error| vec![syntax(text, &error)])?;
         let place = |offset| if built_in { Origin::BuiltIn } else { position(text, offset) };
-        Ok(Self { node: table(values, spans.get_ref(), &place), origin: place(0) })
+        Ok(Self {
+            node: table(values, spans.get_ref(), &place),
+            origin: place(0),
+        })
     }
 
     /// Replaces or adds the value at `path` (keys and list indexes) by what the environment variable `name` holds.
@@ -66,9 +76,14 @@ impl Entry {
             origin: origin.clone(),
         };
         match &mut self.node {
-            Node::Table(entries) => entries.entry(key.clone()).or_insert_with(|| empty(rest)).set(rest, name, text),
+            Node::Table(entries) => entries
+                .entry(key.clone())
+                .or_insert_with(|| empty(rest))
+                .set(rest, name, text),
             Node::List(entries) => {
-                let index: usize = key.parse().map_err(|_| format!("{key} is no index, but the setting is a list"))?;
+                let index: usize = key
+                    .parse()
+                    .map_err(|_| format!("{key} is no index, but the setting is a list"))?;
                 if index > entries.len() {
                     return Err(format!("index {index} skips some: the list has {} so far", entries.len()));
                 }
@@ -129,13 +144,18 @@ fn from_value(value: Value, origin: &Origin) -> Entry {
         Value::Array(list) => Node::List(list.into_iter().map(|v| from_value(v, origin)).collect()),
         value => Node::Leaf { value, text: None },
     };
-    Entry { node, origin: origin.clone() }
+    Entry {
+        node,
+        origin: origin.clone(),
+    }
 }
 
 /// Joins the values of a table with the places of its keys.
 fn table(values: toml::Table, spans: &DeTable<'_>, place: &impl Fn(usize) -> Origin) -> Node {
     let entry = |(key, value): (String, Value)| {
-        let (offset, span) = spans.get_key_value(key.as_str()).map_or((0, None), |(k, v)| (k.span().start, Some(v)));
+        let (offset, span) = spans
+            .get_key_value(key.as_str())
+            .map_or((0, None), |(k, v)| (k.span().start, Some(v)));
         (key, join(value, span, place(offset), place))
     };
     Node::Table(values.into_iter().map(entry).collect())
@@ -146,7 +166,11 @@ fn join(value: Value, span: Option<&Spanned<DeValue<'_>>>, origin: Origin, place
         (Value::Table(values), Some(DeValue::Table(spans))) => table(values, spans, place),
         (Value::Array(values), Some(DeValue::Array(spans))) => {
             let items = values.into_iter().zip(spans.iter());
-            Node::List(items.map(|(value, span)| join(value, Some(span), place(span.span().start), place)).collect())
+            Node::List(
+                items
+                    .map(|(value, span)| join(value, Some(span), place(span.span().start), place))
+                    .collect(),
+            )
         }
         (value, _) => from_value(value, &origin).node,
     };
@@ -162,5 +186,8 @@ fn syntax(text: &str, error: &toml::de::Error) -> Problem {
 fn position(text: &str, offset: usize) -> Origin {
     let before = text.get(..offset).unwrap_or(text);
     let line_start = before.rfind('\n').map_or(0, |at| at + 1);
-    Origin::Line { line: before.matches('\n').count() + 1, column: before[line_start..].chars().count() + 1 }
+    Origin::Line {
+        line: before.matches('\n').count() + 1,
+        column: before[line_start..].chars().count() + 1,
+    }
 }

@@ -29,7 +29,11 @@ fn node(config: &Config, problems: &mut Vec<Problem>) {
         problems.push(bad_name("node.name", &config.node.name));
     }
     if config.node.worker_threads > 1024 {
-        let problem = Problem::new("node.worker_threads", "more threads than any machine has cores", "write 0 for one per core");
+        let problem = Problem::new(
+            "node.worker_threads",
+            "more threads than any machine has cores",
+            "write 0 for one per core",
+        );
         problems.push(problem.value(config.node.worker_threads));
     }
 }
@@ -39,11 +43,19 @@ fn listeners(config: &Config, problems: &mut Vec<Problem>) {
     for (index, listener) in config.listeners.iter().enumerate() {
         let path = format!("listener[{index}]");
         if listener.address.port() != 0 && !addresses.insert(listener.address) {
-            let problem = Problem::new(format!("{path}.address"), "another listener has this address", "give each its own port");
+            let problem = Problem::new(
+                format!("{path}.address"),
+                "another listener has this address",
+                "give each its own port",
+            );
             problems.push(problem.value(quoted(listener.address)));
         }
         if !is_http_path(&listener.path) {
-            let problem = Problem::new(format!("{path}.path"), "not the path of a web address", "write a path such as /ws");
+            let problem = Problem::new(
+                format!("{path}.path"),
+                "not the path of a web address",
+                "write a path such as /ws",
+            );
             problems.push(problem.value(quoted(&listener.path)));
         }
         for (at, origin) in listener.origins.iter().enumerate().filter(|(_, origin)| !is_origin(origin)) {
@@ -84,7 +96,10 @@ fn realms_and_principals(config: &Config, problems: &mut Vec<Problem>) {
             problems.push(Problem::new(path, "another realm has this name", "give each its own").value(quoted(&realm.name)));
         }
         if realm.anonymous_role.is_empty() {
-            problems.push(missing(&format!("realm[{index}].anonymous_role"), "name a role, such as anonymous"));
+            problems.push(missing(
+                &format!("realm[{index}].anonymous_role"),
+                "name a role, such as anonymous",
+            ));
         }
     }
     let mut principals = HashSet::new();
@@ -98,7 +113,11 @@ fn realms_and_principals(config: &Config, problems: &mut Vec<Problem>) {
         if principal.authid.is_empty() {
             problems.push(missing(&path("authid"), "name the principal, such as lamp"));
         } else if !principals.insert((&principal.realm, &principal.authid)) {
-            let problem = Problem::new(path("authid"), "another principal of this realm has this name", "give each its own");
+            let problem = Problem::new(
+                path("authid"),
+                "another principal of this realm has this name",
+                "give each its own",
+            );
             problems.push(problem.value(quoted(&principal.authid)));
         }
         if principal.role.is_empty() {
@@ -106,7 +125,11 @@ fn realms_and_principals(config: &Config, problems: &mut Vec<Problem>) {
         }
         if principal.ticket.expose().len() < TICKET_BYTES_MIN {
             let what = format!("shorter than {TICKET_BYTES_MIN} characters");
-            problems.push(Problem::new(path("ticket"), what, "write a long random text, such as 24 characters of a password tool"));
+            problems.push(Problem::new(
+                path("ticket"),
+                what,
+                "write a long random text, such as 24 characters of a password tool",
+            ));
         }
     }
 }
@@ -125,10 +148,14 @@ fn cluster(config: &Config, problems: &mut Vec<Problem>) {
         if !Node::is_name(&peer.name) {
             problems.push(bad_name(&path("name"), &peer.name));
         } else if !names.insert(&peer.name) {
-            problems.push(Problem::new(path("name"), "another peer has this name", "give each its own").value(quoted(&peer.name)));
+            problems
+                .push(Problem::new(path("name"), "another peer has this name", "give each its own").value(quoted(&peer.name)));
         }
         if peer.address.host.is_empty() || peer.address.port == 0 {
-            problems.push(missing(&path("address"), "write the host and port that the other nodes dial, such as 10.0.0.1:7400"));
+            problems.push(missing(
+                &path("address"),
+                "write the host and port that the other nodes dial, such as 10.0.0.1:7400",
+            ));
         } else if !addresses.insert(&peer.address) {
             let problem = Problem::new(path("address"), "another peer has this address", "give each its own");
             problems.push(problem.value(quoted(&peer.address)));
@@ -139,33 +166,52 @@ fn cluster(config: &Config, problems: &mut Vec<Problem>) {
         let what = format!("this node, {}, is not among the peers", config.node.name);
         problems.push(Problem::new("cluster.peers", what, remedy));
     }
-    if cluster.peers.len() > PEERS_MAX || (cluster.peers.len() > 1 && cluster.peers.len() % 2 == 0) {
+    if cluster.peers.len() > PEERS_MAX || (cluster.peers.len() > 1 && cluster.peers.len().is_multiple_of(2)) {
         let remedy = "list 1, 3, 5 or 7 voters: an even number survives no more losses than one less";
         problems.push(Problem::new("cluster.peers", "not a useful number of voters", remedy).value(cluster.peers.len()));
     }
     if !cluster.is_single() && cluster.address.port() == 0 {
-        let problem = Problem::new("cluster.address", "port 0 is chosen at random, so no peer could dial it", "write a fixed port");
+        let problem = Problem::new(
+            "cluster.address",
+            "port 0 is chosen at random, so no peer could dial it",
+            "write a fixed port",
+        );
         problems.push(problem.value(quoted(cluster.address)));
     }
     if !cluster.is_single() && !cluster.is_loopback() {
         if cluster.tls.is_none() {
             let remedy = "make certificates with ringfort ca, then add [cluster.tls] with ca, certificate and key";
-            problems.push(Problem::new("cluster.tls", "missing, though the cluster reaches beyond this machine", remedy));
+            problems.push(Problem::new(
+                "cluster.tls",
+                "missing, though the cluster reaches beyond this machine",
+                remedy,
+            ));
         }
         if cluster.id == super::Cluster::DEFAULT_ID {
             let remedy = "name the cluster, the same on all its nodes, such as home-1";
-            problems.push(Problem::new("cluster.id", "missing, though the cluster reaches beyond this machine", remedy));
+            problems.push(Problem::new(
+                "cluster.id",
+                "missing, though the cluster reaches beyond this machine",
+                remedy,
+            ));
         }
     }
     if let Some(tls) = &cluster.tls {
-        let identity = Identity { cluster_id: &cluster.id, node_name: &config.node.name };
+        let identity = Identity {
+            cluster_id: &cluster.id,
+            node_name: &config.node.name,
+        };
         certificate::check_cluster("cluster.tls", tls, identity, problems);
     }
     if let Some(directory) = &cluster.data_dir
         && directory.exists()
         && !directory.is_dir()
     {
-        let problem = Problem::new("cluster.data_dir", "not a directory", "name a directory that only this node uses");
+        let problem = Problem::new(
+            "cluster.data_dir",
+            "not a directory",
+            "name a directory that only this node uses",
+        );
         problems.push(problem.value(quoted(directory.display())).fault(Fault::DataDirectory));
     }
 }
@@ -179,7 +225,12 @@ fn timing(timing: &Timing, problems: &mut Vec<Problem>) {
     };
     if timing.heartbeat_ms == 0 || timing.heartbeat_ms > timing.election_min_ms / 3 {
         let remedy = format!("write 1 to {}, a third of election_min_ms", timing.election_min_ms / 3);
-        complain("heartbeat_ms", timing.heartbeat_ms, "one lost heartbeat would start an election", remedy);
+        complain(
+            "heartbeat_ms",
+            timing.heartbeat_ms,
+            "one lost heartbeat would start an election",
+            remedy,
+        );
     }
     if timing.election_max_ms <= timing.election_min_ms {
         let remedy = format!("write more than election_min_ms, {}", timing.election_min_ms);
@@ -189,7 +240,10 @@ fn timing(timing: &Timing, problems: &mut Vec<Problem>) {
         complain("renew_ms", 0, "a node would only renew its lease", "write 500".to_owned());
     }
     let ceiling = Duration::from_secs(3600).as_millis() as u64;
-    for (key, value) in [("election_max_ms", timing.election_max_ms), ("lease_ttl_ms", timing.lease_ttl_ms)] {
+    for (key, value) in [
+        ("election_max_ms", timing.election_max_ms),
+        ("lease_ttl_ms", timing.lease_ttl_ms),
+    ] {
         if value > ceiling {
             complain(key, value, "longer than an hour", format!("write at most {ceiling}"));
             return;
@@ -200,7 +254,12 @@ fn timing(timing: &Timing, problems: &mut Vec<Problem>) {
     if lease <= timing.renew_ms.saturating_add(election) {
         let least = timing.renew_ms.saturating_add(election).saturating_mul(4) / 3 + 3;
         let what = "0.75 · lease_ttl − renew must exceed the leader lease (1 s) + 2 · election_max, or an election ends leases";
-        complain("lease_ttl_ms", timing.lease_ttl_ms, what, format!("write at least {least}, or lower election_max_ms or renew_ms"));
+        complain(
+            "lease_ttl_ms",
+            timing.lease_ttl_ms,
+            what,
+            format!("write at least {least}, or lower election_max_ms or renew_ms"),
+        );
     }
 }
 
@@ -208,22 +267,35 @@ fn timing(timing: &Timing, problems: &mut Vec<Problem>) {
 fn ports(config: &Config, problems: &mut Vec<Problem>) {
     if let Some(address) = config.admin.address.0.filter(|address| !address.ip().is_loopback()) {
         let remedy = "write 127.0.0.1 and a port, or off; reach it from elsewhere through a tunnel of your own";
-        problems.push(Problem::new("admin.address", "reachable from other machines, with no key to it", remedy).value(quoted(address)));
+        problems.push(
+            Problem::new("admin.address", "reachable from other machines, with no key to it", remedy).value(quoted(address)),
+        );
+    }
+    if let Some(address) = config.observability.address.0 {
+        let remedy = "write off; health is answered on the admin port, at /healthz and /readyz";
+        problems.push(Problem::new("observability.address", "not served by this version", remedy).value(quoted(address)));
     }
     let mut taken: Vec<(String, std::net::SocketAddr)> = Vec::new();
-    let listeners = config.listeners.iter().enumerate().map(|(index, l)| (format!("listener[{index}].address"), Some(l.address)));
+    let listeners = config
+        .listeners
+        .iter()
+        .enumerate()
+        .map(|(index, l)| (format!("listener[{index}].address"), Some(l.address)));
     let cluster = (!config.cluster.is_single()).then_some(config.cluster.address);
     let others = [
         ("cluster.address".to_owned(), cluster),
         ("admin.address".to_owned(), config.admin.address.0),
-        ("observability.address".to_owned(), config.observability.address.0),
     ];
     for (path, address) in listeners.chain(others) {
-        let Some(address) = address.filter(|address| address.port() != 0) else { continue };
+        let Some(address) = address.filter(|address| address.port() != 0) else {
+            continue;
+        };
         let clash = taken.iter().find(|(other, t)| {
             let overlap = t.ip() == address.ip() || t.ip().is_unspecified() || address.ip().is_unspecified();
             // Two equal listeners were reported already.
-            t.port() == address.port() && overlap && !(path.starts_with("listener") && other.starts_with("listener") && *t == address)
+            t.port() == address.port()
+                && overlap
+                && !(path.starts_with("listener") && other.starts_with("listener") && *t == address)
         });
         if let Some((other, _)) = clash {
             let problem = Problem::new(&path, format!("{other} has the same port"), "give each its own port");
@@ -242,42 +314,100 @@ fn limits(config: &Config, problems: &mut Vec<Problem>) {
     };
     let counts = [
         ("sessions_max", limits.sessions_max),
-        ("handshakes_max", limits.handshakes_max),
         ("outbox_messages_max", limits.outbox_messages_max),
         ("subscriptions_per_session_max", limits.subscriptions_per_session_max),
         ("registrations_per_session_max", limits.registrations_per_session_max),
         ("calls_per_session_max", limits.calls_per_session_max),
     ];
     for (key, value) in counts {
-        demand(value > 0, key, 0, "nothing would be allowed at all", "write at least 1, or leave it out");
+        demand(
+            value > 0,
+            key,
+            0,
+            "nothing would be allowed at all",
+            "write at least 1, or leave it out",
+        );
     }
     let bytes = limits.message_bytes_max as u64;
     let range = (512..=16 * 1024 * 1024).contains(&bytes);
-    demand(range, "message_bytes_max", bytes, "outside of what RawSocket can carry", "write 512 to 16777216");
+    demand(
+        range,
+        "message_bytes_max",
+        bytes,
+        "outside of what RawSocket can carry",
+        "write 512 to 16777216",
+    );
     let bytes = limits.handshake_bytes_max as u64;
-    demand(bytes >= 1024, "handshake_bytes_max", bytes, "too small for the request of a browser", "write at least 1024");
+    demand(
+        bytes >= 1024,
+        "handshake_bytes_max",
+        bytes,
+        "too small for the request of a browser",
+        "write at least 1024",
+    );
     let depth = limits.depth_max as u64;
-    demand((8..=1000).contains(&depth), "depth_max", depth, "out of range", "write 8 to 1000");
+    demand(
+        (8..=256).contains(&depth),
+        "depth_max",
+        depth,
+        "out of range",
+        "write 8 to 256",
+    );
     let outbox = limits.outbox_bytes_max;
     let fits = outbox >= limits.message_bytes_max;
-    demand(fits, "outbox_bytes_max", outbox as u64, "less than limits.message_bytes_max, so the largest message fits no outbox", "raise it");
+    demand(
+        fits,
+        "outbox_bytes_max",
+        outbox as u64,
+        "less than limits.message_bytes_max, so the largest message fits no outbox",
+        "raise it",
+    );
     let seconds = limits.handshake_secs;
-    demand((1..=300).contains(&seconds), "handshake_secs", seconds, "out of range", "write 1 to 300");
+    demand(
+        (1..=300).contains(&seconds),
+        "handshake_secs",
+        seconds,
+        "out of range",
+        "write 1 to 300",
+    );
     let seconds = limits.keepalive_secs;
-    demand((1..=3600).contains(&seconds), "keepalive_secs", seconds, "out of range", "write 1 to 3600");
+    demand(
+        (1..=3600).contains(&seconds),
+        "keepalive_secs",
+        seconds,
+        "out of range",
+        "write 1 to 3600",
+    );
     let (dead, alive) = (limits.dead_peer_secs, limits.keepalive_secs);
     let above = dead > alive && dead <= 7200;
-    demand(above, "dead_peer_secs", dead, "a client would count as dead before it could answer a ping", "write more than keepalive_secs, at most 7200");
+    demand(
+        above,
+        "dead_peer_secs",
+        dead,
+        "a client would count as dead before it could answer a ping",
+        "write more than keepalive_secs, at most 7200",
+    );
 }
 
 fn is_http_path(path: &str) -> bool {
-    path.starts_with('/') && path.len() <= 512 && path.bytes().all(|b| b.is_ascii_graphic() && !matches!(b, b'?' | b'#' | b'"' | b'<' | b'>'))
+    path.starts_with('/')
+        && path.len() <= 512
+        && path
+            .bytes()
+            .all(|b| b.is_ascii_graphic() && !matches!(b, b'?' | b'#' | b'"' | b'<' | b'>'))
 }
 
 fn is_origin(origin: &str) -> bool {
-    let Some((scheme, authority)) = origin.split_once("://") else { return matches!(origin, "*" | "null") };
-    let is_scheme = scheme.starts_with(|c: char| c.is_ascii_lowercase()) && scheme.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
-    is_scheme && !authority.is_empty() && authority.bytes().all(|b| b.is_ascii_graphic() && !matches!(b, b'/' | b'?' | b'#' | b'@' | b'*'))
+    let Some((scheme, authority)) = origin.split_once("://") else {
+        return matches!(origin, "*" | "null");
+    };
+    let is_scheme =
+        scheme.starts_with(|c: char| c.is_ascii_lowercase()) && scheme.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
+    is_scheme
+        && !authority.is_empty()
+        && authority
+            .bytes()
+            .all(|b| b.is_ascii_graphic() && !matches!(b, b'/' | b'?' | b'#' | b'@' | b'*'))
 }
 
 fn bad_name(path: &str, name: &str) -> Problem {

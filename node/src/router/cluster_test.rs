@@ -16,7 +16,7 @@ use std::{
 
 use proptest::{prelude::*, strategy::ValueTree};
 
-use super::{BarrierOutcome, Effect, Input, NodeRef, Op, PeerFrame, Realm, RealmConfig, Slot};
+use super::{BarrierOutcome, Effect, Input, NodeRef, Op, PeerFrame, Realm, RealmConfig, Slot, testing::some_instant};
 use crate::wamp::{SessionId, Uri};
 use oracle::Oracle;
 
@@ -77,7 +77,7 @@ struct World {
 
 impl World {
     fn new() -> Self {
-        let now = Instant::now();
+        let now = some_instant();
         let nodes = (0..NODES).map(|n| {
             let me = NodeRef {
                 slot: Slot(n as u16 + 1),

@@ -84,6 +84,10 @@ impl Realm {
                 payload,
             } => {
                 // Delivered here only: its publisher's node sends one copy to every node that wants it.
+                if !self.broker.topics.contains_key(&topic) {
+                    self.stats.dropped_unwanted_events += 1;
+                    return;
+                }
                 let exclude = exclude_me.then_some(publisher);
                 self.deliver(turn, &topic, publication, exclude, details, payload);
             }

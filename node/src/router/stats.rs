@@ -63,6 +63,8 @@ pub struct Stats {
     pub dropped_late_frames: u64,
     /// Dropped: a frame of another node that repeats a call number still in use.
     pub dropped_repeated_frames: u64,
+    /// Dropped: an event of another node that no session here wants any more.
+    pub dropped_unwanted_events: u64,
     /// Dropped: the answer of a read barrier nobody waits for any more.
     pub dropped_late_barriers: u64,
 }

@@ -61,8 +61,7 @@ impl TestRealm {
     pub(super) fn without_lease(change: impl FnOnce(&mut RealmConfig)) -> Self {
         let mut config = RealmConfig::new(Uri::from("realm1"), 7, [7; 16]);
         change(&mut config);
-        // Any instant will do: the core is told the time, and the tests move it.
-        let now = Instant::now();
+        let now = some_instant();
         let realm = Realm::new(config, ME);
         Self(Rc::new(RefCell::new(World {
             realm,
@@ -396,6 +395,11 @@ impl TestSession {
             op: Op::SessionGone { session: self.id },
         }
     }
+}
+
+/// Where a test's clock starts. Any instant will do: the core is told the time, and the tests move it.
+pub(super) fn some_instant() -> Instant {
+    Instant::now()
 }
 
 /// The error URI an answer of one ERROR carries; panics if it is anything else.

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use super::{
-    auth::{Begin, Identity, NoMethod, Pending, PeerFacts},
+    auth::{Begin, Identity, NoMethod, PeerFacts, Pending},
     realm::{RealmEntry, RealmHandle, Realms},
 };
 use crate::{
@@ -26,7 +26,11 @@ enum State {
     /// HELLO is due.
     Closed,
     /// CHALLENGE was sent, AUTHENTICATE is due.
-    Authenticating { realm: RealmEntry, features: Vec<String>, pending: Pending },
+    Authenticating {
+        realm: RealmEntry,
+        features: Vec<String>,
+        pending: Pending,
+    },
     /// It is over, one way or the other.
     Over,
 }
@@ -75,7 +79,11 @@ const ROLES: [&str; 4] = ["publisher", "subscriber", "caller", "callee"];
 impl Handshake {
     /// A connection that is to say HELLO.
     pub fn new(realms: Arc<Realms>, peer: PeerFacts) -> Self {
-        Self { realms, peer, state: State::Closed }
+        Self {
+            realms,
+            peer,
+            state: State::Closed,
+        }
     }
 
     /// Judges the next message.
@@ -83,12 +91,17 @@ impl Handshake {
         match (std::mem::replace(&mut self.state, State::Over), message) {
             (_, Message::Abort { .. }) => Step::Close,
             (State::Closed, Message::Hello { realm, details }) => self.on_hello(&realm, &details),
-            (State::Authenticating { realm, features, pending }, Message::Authenticate { signature, .. }) => {
-                match realm.auth.finish(pending, &signature) {
-                    Some(identity) => accepted(realm, features, identity),
-                    None => abort(error_uri::AUTHENTICATION_DENIED, "the credential was not accepted"),
-                }
-            }
+            (
+                State::Authenticating {
+                    realm,
+                    features,
+                    pending,
+                },
+                Message::Authenticate { signature, .. },
+            ) => match realm.auth.finish(pending, &signature) {
+                Some(identity) => accepted(realm, features, identity),
+                None => abort(error_uri::AUTHENTICATION_DENIED, "the credential was not accepted"),
+            },
             (State::Authenticating { .. }, _) => violation("AUTHENTICATE is due"),
             (State::Closed | State::Over, _) => violation("no session is established; HELLO is due"),
         }
@@ -108,15 +121,24 @@ impl Handshake {
         match realm.auth.begin(&hello.authmethods, hello.authid, self.peer) {
             Ok(Begin::Known(identity)) => accepted(realm, hello.features, identity),
             Ok(Begin::Challenge(method, pending)) => {
-                self.state = State::Authenticating { realm, features: hello.features, pending };
-                Step::Send(Message::Challenge { method: method.to_owned(), extra: Dict::new() })
+                self.state = State::Authenticating {
+                    realm,
+                    features: hello.features,
+                    pending,
+                };
+                Step::Send(Message::Challenge {
+                    method: method.to_owned(),
+                    extra: Dict::new(),
+                })
             }
-            Err(NoMethod::AuthenticationRequired) => {
-                abort(error_uri::AUTHENTICATION_REQUIRED, "this realm takes no anonymous sessions from there")
-            }
-            Err(NoMethod::NoMatch) => {
-                abort(error_uri::NO_MATCHING_AUTH_METHOD, "none of the offered authentication methods is for this realm")
-            }
+            Err(NoMethod::AuthenticationRequired) => abort(
+                error_uri::AUTHENTICATION_REQUIRED,
+                "this realm takes no anonymous sessions from there",
+            ),
+            Err(NoMethod::NoMatch) => abort(
+                error_uri::NO_MATCHING_AUTH_METHOD,
+                "none of the offered authentication methods is for this realm",
+            ),
         }
     }
 }
@@ -141,7 +163,9 @@ impl<'a> Hello<'a> {
         let mut features = Vec::new();
         for name in ROLES {
             let Some(role) = roles.get(name) else { continue };
-            let Value::Dict(role) = role else { return Err("a role in HELLO.Details.roles is not a dict") };
+            let Value::Dict(role) = role else {
+                return Err("a role in HELLO.Details.roles is not a dict");
+            };
             known += 1;
             match present(role, "features") {
                 None => {}
@@ -178,7 +202,11 @@ impl<'a> Hello<'a> {
         if present(details, "authextra").is_some_and(|v| v.as_dict().is_none()) {
             return Err("HELLO.Details.authextra is not a dict");
         }
-        Ok(Self { features, authmethods, authid: text(details, "authid", "HELLO.Details.authid is not a string")? })
+        Ok(Self {
+            features,
+            authmethods,
+            authid: text(details, "authid", "HELLO.Details.authid is not a string")?,
+        })
     }
 }
 
@@ -199,7 +227,10 @@ fn accepted(realm: RealmEntry, features: Vec<String>, identity: Identity) -> Ste
         authprovider: identity.authprovider.to_owned(),
         features,
     };
-    Step::Accepted(Box::new(Accepted { realm: realm.handle, info }))
+    Step::Accepted(Box::new(Accepted {
+        realm: realm.handle,
+        info,
+    }))
 }
 
 fn violation(text: &str) -> Step {
@@ -212,7 +243,11 @@ fn abort(reason: &str, text: &str) -> Step {
 
 /// An ABORT with a text for humans.
 pub fn abort_message(reason: &str, text: &str) -> Message {
-    Message::Abort { details: Dict::new().with("message", text), reason: reason.into(), payload: Payload::EMPTY }
+    Message::Abort {
+        details: Dict::new().with("message", text),
+        reason: reason.into(),
+        payload: Payload::EMPTY,
+    }
 }
 
 #[cfg(test)]

@@ -36,7 +36,9 @@ pub fn realm(name: &str) -> RealmHandle {
     let cluster = Arc::new(LoopbackCluster { queue });
     let core = Realm::new(RealmConfig::new(name.into(), 7, [7; 16]), ME);
     let handle = RealmHandle::new(name.into(), core, cluster);
-    handle.input(Input::Lease { until: Instant::now() + Duration::from_secs(86_400) });
+    handle.input(Input::Lease {
+        until: Instant::now() + Duration::from_secs(86_400),
+    });
     let realm = handle.clone();
     tokio::spawn(async move {
         let mut index = 0;
@@ -47,7 +49,9 @@ pub fn realm(name: &str) -> RealmHandle {
                     realm.input(Input::Applied { index, by: ME, op });
                 }
                 Request::Interest(ticket) => realm.input(Input::InterestAcked { ticket }),
-                Request::Barrier => realm.input(Input::Barrier { outcome: BarrierOutcome::Passed }),
+                Request::Barrier => realm.input(Input::Barrier {
+                    outcome: BarrierOutcome::Passed,
+                }),
             }
         }
     });

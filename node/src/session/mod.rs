@@ -15,4 +15,8 @@ pub mod sessions;
 pub mod task;
 
 #[cfg(test)]
-pub(crate) mod loopback;
+pub mod loopback;
+#[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
+mod suite_tests;

@@ -183,6 +183,11 @@ impl Outbox {
         })
     }
 
+    /// Where this outbox counts.
+    pub fn stats(&self) -> &OutboxStats {
+        &self.stats
+    }
+
     /// How messages are written here.
     pub fn wire(&self) -> WireFormat {
         self.wire
@@ -313,7 +318,11 @@ impl Outbox {
         self.wire.framing.append_with(out, |out| {
             let start = out.len();
             codec::encode(message, self.wire.serializer, out).map_err(|_| Refused::Payload)?;
-            if out.len() - start > limit { Err(Refused::Size) } else { Ok(()) }
+            if out.len() - start > limit {
+                Err(Refused::Size)
+            } else {
+                Ok(())
+            }
         })
     }
 
@@ -327,8 +336,11 @@ impl Outbox {
         touched: &mut Touched,
     ) -> Pushed {
         let before = inner.queued_bytes() - added;
-        let (bytes_max, messages_max) =
-            if event { (self.bytes_max / 2, self.messages_max / 2) } else { (self.bytes_max, self.messages_max) };
+        let (bytes_max, messages_max) = if event {
+            (self.bytes_max / 2, self.messages_max / 2)
+        } else {
+            (self.bytes_max, self.messages_max)
+        };
         // Anything fits into an empty outbox: a single message is bounded by its sender's limit.
         if before > 0 && (before + added > bytes_max || inner.queued_messages() >= messages_max) {
             if event {
@@ -391,7 +403,12 @@ impl Outbox {
                 payload: Payload::EMPTY,
             },
             // The error itself is more useful than the news that its arguments were too much.
-            Message::Error { request_type, request, error, .. } => Message::Error {
+            Message::Error {
+                request_type,
+                request,
+                error,
+                ..
+            } => Message::Error {
                 request_type: *request_type,
                 request: *request,
                 details: Dict::new(),
@@ -468,7 +485,10 @@ impl Outbox {
             // The drained front, if it was kept, becomes the next back: two small buffers take turns.
             let mut spare = std::mem::take(&mut inner.front.bytes);
             spare.clear();
-            inner.front = Chunk { bytes: std::mem::replace(&mut inner.back, spare), written: 0 };
+            inner.front = Chunk {
+                bytes: std::mem::replace(&mut inner.back, spare),
+                written: 0,
+            };
             inner.front_messages = std::mem::take(&mut inner.back_messages);
         }
         let chunk = std::mem::take(&mut inner.front);
@@ -580,7 +600,10 @@ pub struct Shared<'a> {
 impl<'a> Shared<'a> {
     /// Nothing is encoded yet.
     pub fn new(message: &'a Message) -> Self {
-        Self { message, bodies: [const { None }; 3] }
+        Self {
+            message,
+            bodies: [const { None }; 3],
+        }
     }
 
     /// The message in `serializer`, without a frame; `None` if it cannot be carried.

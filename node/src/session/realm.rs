@@ -215,7 +215,10 @@ impl RealmHandle {
     /// What the shell has counted.
     pub fn stats(&self) -> ShellStats {
         let state = self.shared.lock();
-        ShellStats { sessions: state.outboxes.len(), ..state.stats }
+        ShellStats {
+            sessions: state.outboxes.len(),
+            ..state.stats
+        }
     }
 
     /// True if `session` is in this realm on this node.
@@ -259,7 +262,10 @@ impl Shell {
             return;
         }
         let committed_end = match &input {
-            Input::Applied { op: Op::SessionGone { session }, .. } => Some(*session),
+            Input::Applied {
+                op: Op::SessionGone { session },
+                ..
+            } => Some(*session),
             _ => None,
         };
         self.handle(&mut state, input, touched);
@@ -299,7 +305,9 @@ impl Shell {
         let mut rest = effects.drain(..);
         while let Some(effect) = rest.next() {
             match effect {
-                Effect::Send { session, message } => state.send(session, touched, &message, |outbox, touched| outbox.push(&message, touched)),
+                Effect::Send { session, message } => {
+                    state.send(session, touched, &message, |outbox, touched| outbox.push(&message, touched))
+                }
                 Effect::Fanout { sessions, message } => {
                     // Requests to the cluster keep the core's order only while nobody else gets in between.
                     let ordered = rest.as_slice().iter().any(is_for_the_cluster);
@@ -331,7 +339,9 @@ impl Shell {
         let mut shared = Shared::new(message);
         if ordered || sessions.len() <= FANOUT_CHUNK {
             for session in sessions {
-                state.send(*session, touched, message, |outbox, touched| outbox.push_shared(&mut shared, touched));
+                state.send(*session, touched, message, |outbox, touched| {
+                    outbox.push_shared(&mut shared, touched)
+                });
             }
             return;
         }
@@ -350,7 +360,9 @@ impl Shell {
                 if subscription.is_some_and(|s| state.given_up[given_up_before..].contains(&(*session, s))) {
                     continue;
                 }
-                state.send(*session, touched, message, |outbox, touched| outbox.push_shared(&mut shared, touched));
+                state.send(*session, touched, message, |outbox, touched| {
+                    outbox.push_shared(&mut shared, touched)
+                });
             }
         }
         state.open_fanouts -= 1;
@@ -395,7 +407,10 @@ impl State {
                         error: error.into(),
                         payload: Payload::EMPTY,
                     };
-                    self.followups.push_back(Input::Message { session, message: refusal });
+                    self.followups.push_back(Input::Message {
+                        session,
+                        message: refusal,
+                    });
                 }
             }
             Pushed::SlowConsumer => {
@@ -408,7 +423,10 @@ impl State {
 
 /// True for effects whose order matters to the cluster.
 fn is_for_the_cluster(effect: &Effect) -> bool {
-    matches!(effect, Effect::Propose { .. } | Effect::Barrier | Effect::Interest { .. } | Effect::Forward { .. })
+    matches!(
+        effect,
+        Effect::Propose { .. } | Effect::Barrier | Effect::Interest { .. } | Effect::Forward { .. }
+    )
 }
 
 /// The clock of the core; tokio's, so that tests can pause it.
@@ -478,8 +496,18 @@ pub struct RealmEntry {
 impl Realms {
     /// The realms of a node.
     pub fn new(realms: impl IntoIterator<Item = (RealmHandle, RealmAuth)>) -> Self {
-        let entry = |(handle, auth): (RealmHandle, RealmAuth)| (handle.name().clone(), RealmEntry { handle, auth: Arc::new(auth) });
-        Self { realms: realms.into_iter().map(entry).collect() }
+        let entry = |(handle, auth): (RealmHandle, RealmAuth)| {
+            (
+                handle.name().clone(),
+                RealmEntry {
+                    handle,
+                    auth: Arc::new(auth),
+                },
+            )
+        };
+        Self {
+            realms: realms.into_iter().map(entry).collect(),
+        }
     }
 
     /// The realm of that name.

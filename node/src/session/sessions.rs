@@ -35,7 +35,12 @@ pub struct Service {
 impl Service {
     /// A service without connections that is not ready yet; see [`Sessions::set_ready`].
     pub fn new(realms: Arc<Realms>, limits: SessionLimits) -> Arc<Self> {
-        Arc::new(Self { realms, limits, sessions: Arc::default(), stats: Arc::default() })
+        Arc::new(Self {
+            realms,
+            limits,
+            sessions: Arc::default(),
+            stats: Arc::default(),
+        })
     }
 }
 
@@ -73,7 +78,10 @@ impl Sessions {
     pub(super) fn enter(self: &Arc<Self>, outbox: &Arc<Outbox>) -> Entered {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         self.connections.lock().insert(number, outbox.clone());
-        Entered { sessions: self.clone(), number }
+        Entered {
+            sessions: self.clone(),
+            number,
+        }
     }
 
     /// Ends every session with a GOODBYE of `reason` and waits until their connections are closed, at most for `bound`; what is

@@ -53,7 +53,14 @@ pub struct Connection {
 
 /// Serves a connection until it is closed.
 pub async fn run(connection: Connection, service: Arc<Service>) {
-    let Connection { io, decoder, wire, peer, read_ahead, since } = connection;
+    let Connection {
+        io,
+        decoder,
+        wire,
+        peer,
+        read_ahead,
+        since,
+    } = connection;
     let outbox = Outbox::new(wire, &service.limits, io.shared(), service.stats.clone());
     let entered = service.sessions.enter(&outbox);
     let handshake = Box::new(Handshake::new(service.realms.clone(), peer));
@@ -63,7 +70,11 @@ pub async fn run(connection: Connection, service: Arc<Service>) {
         decoder,
         outbox,
         peer,
-        state: State::Handshake { handshake, bytes: 0, until: since + service.limits.handshake_timeout },
+        state: State::Handshake {
+            handshake,
+            bytes: 0,
+            until: since + service.limits.handshake_timeout,
+        },
         heard: now,
         look_at: now + service.limits.ping_after,
         service,
@@ -103,7 +114,11 @@ struct Task {
 
 enum State {
     /// No session yet; so many message bytes were taken, and it must be there at `until`.
-    Handshake { handshake: Box<Handshake>, bytes: usize, until: Instant },
+    Handshake {
+        handshake: Box<Handshake>,
+        bytes: usize,
+        until: Instant,
+    },
     /// A session is established.
     Established(Membership),
     /// This side said GOODBYE; everything but the echo is ignored, until then.
@@ -239,10 +254,18 @@ impl Task {
 
     /// Stops reading while outboxes that this session has filled are still congested after the flush, and drain.
     fn begin_hold(&mut self, congested: Vec<Arc<Outbox>>) {
-        let outboxes: Vec<_> = congested.into_iter().filter_map(|o| o.congestion().map(|written| (o, written))).collect();
+        let outboxes: Vec<_> = congested
+            .into_iter()
+            .filter_map(|o| o.congestion().map(|written| (o, written)))
+            .collect();
         if !outboxes.is_empty() {
             let now = now();
-            self.hold = Some(Box::new(Hold { outboxes, window: now, check_at: now + HOLD_CHECK, until: now + HOLD_MAX }));
+            self.hold = Some(Box::new(Hold {
+                outboxes,
+                window: now,
+                check_at: now + HOLD_CHECK,
+                until: now + HOLD_MAX,
+            }));
         }
     }
 
@@ -320,7 +343,11 @@ impl Task {
             State::Established(membership) => match judge(&message) {
                 Verdict::Route => {
                     membership.realm.message(membership.session, message, touched);
-                    if self.outbox.is_open() { Ok(()) } else { Err(Stop::End(self.ended_by_others().unwrap_or(Ending::Lost))) }
+                    if self.outbox.is_open() {
+                        Ok(())
+                    } else {
+                        Err(Stop::End(self.ended_by_others().unwrap_or(Ending::Lost)))
+                    }
                 }
                 Verdict::Goodbye => Err(Stop::Goodbye),
                 Verdict::Abort => Err(Stop::End(Ending::LastWords(NORMAL))),
@@ -341,15 +368,25 @@ impl Task {
                 Ok(())
             }
             Step::Accepted(accepted) => {
-                let session = if self.service.sessions.is_ready() { accepted.realm.cluster().new_session_id() } else { None };
+                let session = if self.service.sessions.is_ready() {
+                    accepted.realm.cluster().new_session_id()
+                } else {
+                    None
+                };
                 let Some(session) = session else {
-                    return self.abort(&abort_message(error_uri::UNAVAILABLE, "this node takes no sessions now; try another"), NORMAL);
+                    return self.abort(
+                        &abort_message(error_uri::UNAVAILABLE, "this node takes no sessions now; try another"),
+                        NORMAL,
+                    );
                 };
                 self.decoder.set_message_bytes_max(self.service.limits.message_bytes_max);
                 let welcome = accepted.welcome(session);
                 accepted.realm.join(session, accepted.info, &welcome, &self.outbox, touched);
                 tracing::debug!(session = session.get(), realm = %accepted.realm.name(), "session established");
-                self.state = State::Established(Membership { realm: accepted.realm, session });
+                self.state = State::Established(Membership {
+                    realm: accepted.realm,
+                    session,
+                });
                 Ok(())
             }
             Step::Abort(message) => self.abort(&message, NORMAL),
@@ -387,7 +424,10 @@ impl Task {
         };
         if fault == Fault::TooBig {
             // The framing is intact, so the peer can be told in WAMP's words too.
-            self.outbox.abort(&abort_message(error_uri::PROTOCOL_VIOLATION, "the message is longer than this router takes"));
+            self.outbox.abort(&abort_message(
+                error_uri::PROTOCOL_VIOLATION,
+                "the message is longer than this router takes",
+            ));
         }
         self.state = State::Over;
         Ending::LastWords(code)
@@ -411,14 +451,21 @@ impl Task {
     async fn on_goodbye(&mut self) {
         if let State::Established(membership) = std::mem::replace(&mut self.state, State::Over) {
             // Should the commit take longer, the log still has it.
-            membership.realm.leave(membership.session, self.service.limits.goodbye_commit_timeout).await;
+            membership
+                .realm
+                .leave(membership.session, self.service.limits.goodbye_commit_timeout)
+                .await;
         }
         let mut touched = Touched::new();
         self.outbox.push(&goodbye(error_uri::GOODBYE_AND_OUT.into()), &mut touched);
         drop(touched);
         self.decoder.set_message_bytes_max(self.service.limits.handshake_bytes_max);
         let handshake = Box::new(Handshake::new(self.service.realms.clone(), self.peer));
-        self.state = State::Handshake { handshake, bytes: 0, until: now() + self.service.limits.handshake_timeout };
+        self.state = State::Handshake {
+            handshake,
+            bytes: 0,
+            until: now() + self.service.limits.handshake_timeout,
+        };
     }
 
     /// Acts on an end that somebody else decided on.
@@ -428,7 +475,9 @@ impl Task {
             End::SlowConsumer | End::Broken => Some(Ending::Lost),
             End::Goodbye(reason) => match &self.state {
                 State::Established(_) => {
-                    self.state = State::ShuttingDown { until: now() + self.service.limits.close_timeout };
+                    self.state = State::ShuttingDown {
+                        until: now() + self.service.limits.close_timeout,
+                    };
                     let mut touched = Touched::new();
                     self.outbox.push(&goodbye(reason), &mut touched);
                     None
@@ -444,7 +493,10 @@ impl Task {
 
     /// When something is due if nothing happens.
     fn timer(&self) -> Instant {
-        let next = self.hold.as_ref().map_or(self.look_at, |hold| hold.check_at.min(self.look_at));
+        let next = self
+            .hold
+            .as_ref()
+            .map_or(self.look_at, |hold| hold.check_at.min(self.look_at));
         match &self.state {
             State::Handshake { until, .. } | State::ShuttingDown { until } => next.min(*until),
             State::Established(_) | State::Over => next,
@@ -457,7 +509,8 @@ impl Task {
         let limits = &self.service.limits;
         match &self.state {
             State::Handshake { until, .. } if now >= *until => {
-                self.outbox.abort(&abort_message(error_uri::TIMEOUT, "no session was established in time"));
+                self.outbox
+                    .abort(&abort_message(error_uri::TIMEOUT, "no session was established in time"));
                 return Some(Ending::LastWords(NORMAL));
             }
             State::ShuttingDown { until } if now >= *until => return Some(Ending::LastWords(GOING_AWAY)),
@@ -558,7 +611,10 @@ fn judge(message: &Message) -> Verdict {
 }
 
 fn goodbye(reason: Uri) -> Message {
-    Message::Goodbye { details: Dict::new(), reason }
+    Message::Goodbye {
+        details: Dict::new(),
+        reason,
+    }
 }
 
 fn ping(wire: WireFormat) -> Vec<u8> {

@@ -83,7 +83,13 @@ impl Head {
             let value = HeaderValue::from_bytes(field.value).map_err(|_| BadHead::Malformed)?;
             map.append(name, value);
         }
-        Ok(Some(Self { method: method.to_owned(), target: target.to_owned(), minor_version, fields: map, bytes: len }))
+        Ok(Some(Self {
+            method: method.to_owned(),
+            target: target.to_owned(),
+            minor_version,
+            fields: map,
+            bytes: len,
+        }))
     }
 
     /// The path without the query.
@@ -104,7 +110,10 @@ impl Head {
     /// The comma-separated values of all fields of that name.
     pub fn list(&self, name: header::HeaderName) -> impl Iterator<Item = &str> {
         let values = self.fields.get_all(name).into_iter().filter_map(|value| value.to_str().ok());
-        values.flat_map(|value| value.split(',')).map(str::trim).filter(|value| !value.is_empty())
+        values
+            .flat_map(|value| value.split(','))
+            .map(str::trim)
+            .filter(|value| !value.is_empty())
     }
 }
 

@@ -7,7 +7,10 @@ fn a_head_is_read_when_it_is_complete_and_not_before() {
         assert!(matches!(Head::parse(&text[..len]), Ok(None)), "at {len}");
     }
     let head = Head::parse(text).unwrap().unwrap();
-    assert_eq!((head.method.as_str(), head.path(), head.bytes), ("GET", "/a/b", text.len() - 4));
+    assert_eq!(
+        (head.method.as_str(), head.path(), head.bytes),
+        ("GET", "/a/b", text.len() - 4)
+    );
     assert!(head.has_token(header::CONNECTION, "upgrade"));
     assert_eq!(head.field(header::HOST), Some("x"));
 }

@@ -142,7 +142,11 @@ impl From<Stream> for Io {
     fn from(stream: Stream) -> Self {
         match stream {
             Stream::Plain(stream) => Io::Plain(Arc::new(stream)),
-            Stream::Tls(stream) => Io::Tls(Box::new(TlsIo { stream: *stream, chunk: None, unflushed: false })),
+            Stream::Tls(stream) => Io::Tls(Box::new(TlsIo {
+                stream: *stream,
+                chunk: None,
+                unflushed: false,
+            })),
         }
     }
 }

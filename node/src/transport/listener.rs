@@ -73,7 +73,10 @@ impl Default for ListenerConfig {
 
 impl std::fmt::Debug for ListenerConfig {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("ListenerConfig").field("address", &self.address).field("path", &self.path).finish_non_exhaustive()
+        f.debug_struct("ListenerConfig")
+            .field("address", &self.address)
+            .field("path", &self.path)
+            .finish_non_exhaustive()
     }
 }
 
@@ -142,7 +145,12 @@ const REFUSALS_MAX: usize = 64;
 /// The address or the TLS files cannot be used.
 pub async fn bind(config: ListenerConfig, service: Arc<Service>) -> Result<BoundListener, Error> {
     let address = config.address;
-    let tls = config.tls.as_ref().map(tls::acceptor).transpose().map_err(|source| Error::Tls { address, source })?;
+    let tls = config
+        .tls
+        .as_ref()
+        .map(tls::acceptor)
+        .transpose()
+        .map_err(|source| Error::Tls { address, source })?;
     let bound = async {
         let socket = TcpListener::bind(address).await?;
         let local = socket.local_addr()?;
@@ -150,8 +158,18 @@ pub async fn bind(config: ListenerConfig, service: Arc<Service>) -> Result<Bound
     };
     let (socket, local) = bound.await.map_err(|source| Error::Bind { address, source })?;
     let places = Arc::new(Semaphore::new(config.connections_max.min(Semaphore::MAX_PERMITS)));
-    let port = Port { config, tls, service, places, refusals: Arc::new(Semaphore::new(REFUSALS_MAX)) };
-    Ok(BoundListener { socket, local, port: Arc::new(port) })
+    let port = Port {
+        config,
+        tls,
+        service,
+        places,
+        refusals: Arc::new(Semaphore::new(REFUSALS_MAX)),
+    };
+    Ok(BoundListener {
+        socket,
+        local,
+        port: Arc::new(port),
+    })
 }
 
 impl BoundListener {
@@ -187,9 +205,15 @@ impl BoundListener {
 
     fn admit(&self, socket: TcpStream, peer: SocketAddr) {
         let place = match self.port.places.clone().try_acquire_owned() {
-            Ok(permit) => Place { full: false, _permit: permit },
+            Ok(permit) => Place {
+                full: false,
+                _permit: permit,
+            },
             Err(_) => match self.port.refusals.clone().try_acquire_owned() {
-                Ok(permit) => Place { full: true, _permit: permit },
+                Ok(permit) => Place {
+                    full: true,
+                    _permit: permit,
+                },
                 Err(_) => return,
             },
         };
@@ -208,7 +232,10 @@ struct Place {
 /// Errors of accept that concern the connection, which is gone, and not the listener.
 fn is_of_one_connection(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
-    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted)
+    matches!(
+        error.kind(),
+        ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted
+    )
 }
 
 /// What a connection turned out to be.
@@ -222,7 +249,10 @@ impl Port {
         let since = tokio::time::Instant::now();
         let timeout = self.service.limits.handshake_timeout;
         // Boxed, so that its state is gone when the session begins.
-        let handshake = Box::pin(tokio::time::timeout_at(since + timeout, self.handshake(socket, peer, since.into_std(), place.full)));
+        let handshake = Box::pin(tokio::time::timeout_at(
+            since + timeout,
+            self.handshake(socket, peer, since.into_std(), place.full),
+        ));
         let spoken = match handshake.await {
             Ok(Ok(Some(spoken))) => spoken,
             // Refused, failed or too slow.
@@ -240,12 +270,16 @@ impl Port {
         socket.set_nodelay(true)?;
         let limits = &self.service.limits;
         watch_peer(&socket, limits.ping_after, limits.dead_after)?;
-        let Some(mut stream) = self.secure(socket).await? else { return Ok(None) };
+        let Some(mut stream) = self.secure(socket).await? else {
+            return Ok(None);
+        };
         let mut first = [0; 1];
         if stream.read(&mut first).await? == 0 {
             return Ok(None);
         }
-        let peer = PeerFacts { loopback: peer.ip().to_canonical().is_loopback() };
+        let peer = PeerFacts {
+            loopback: peer.ip().to_canonical().is_loopback(),
+        };
         let wamp = if first[0] == rawsocket::MAGIC && self.config.rawsocket {
             self.rawsocket(&mut stream, full).await?
         } else {
@@ -272,13 +306,22 @@ impl Port {
             self.websocket(&mut stream, &head, after).await?
         };
         Ok(wamp.map(|(decoder, wire, read_ahead)| {
-            Spoken::Wamp(Connection { io: Io::from(stream), decoder, wire, peer, read_ahead, since })
+            Spoken::Wamp(Connection {
+                io: Io::from(stream),
+                decoder,
+                wire,
+                peer,
+                read_ahead,
+                since,
+            })
         }))
     }
 
     /// Does the TLS handshake where the client begins one. A port with TLS refuses others, unless it is configured to take them.
     async fn secure(&self, socket: TcpStream) -> io::Result<Option<Stream>> {
-        let Some(acceptor) = &self.tls else { return Ok(Some(Stream::Plain(socket))) };
+        let Some(acceptor) = &self.tls else {
+            return Ok(Some(Stream::Plain(socket)));
+        };
         let mut first = [0; 1];
         if socket.peek(&mut first).await? == 0 {
             return Ok(None);
@@ -341,7 +384,11 @@ impl Port {
             Serializer::MsgPack | Serializer::Cbor => Framing::WebSocketBinary,
         };
         let decoder = Decoder::WebSocket(websocket::frame::Decoder::new(self.service.limits.message_bytes_max));
-        let wire = WireFormat { serializer: upgrade.serializer, framing, message_bytes_max: usize::MAX };
+        let wire = WireFormat {
+            serializer: upgrade.serializer,
+            framing,
+            message_bytes_max: usize::MAX,
+        };
         Ok(Some((decoder, wire, after)))
     }
 }

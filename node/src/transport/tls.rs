@@ -75,7 +75,11 @@ pub enum Error {
 pub fn acceptor(files: &TlsFiles) -> Result<TlsAcceptor, Error> {
     let certificates = certificates(&files.certificate)?;
     let key = private_key(&files.key)?;
-    let mismatch = |source| Error::Mismatch { certificate: files.certificate.clone(), key: files.key.clone(), source };
+    let mismatch = |source| Error::Mismatch {
+        certificate: files.certificate.clone(),
+        key: files.key.clone(),
+        source,
+    };
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let mut config = ServerConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
@@ -92,9 +96,17 @@ fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, Error> {
     let text = read(file, WHAT)?;
     let found = CertificateDer::pem_slice_iter(&text).collect::<Result<Vec<_>, _>>();
     match found {
-        Ok(found) if found.is_empty() => Err(Error::Empty { what: WHAT, file: file.into(), label: "CERTIFICATE" }),
+        Ok(found) if found.is_empty() => Err(Error::Empty {
+            what: WHAT,
+            file: file.into(),
+            label: "CERTIFICATE",
+        }),
         Ok(found) => Ok(found),
-        Err(error) => Err(Error::Damaged { what: WHAT, file: file.into(), detail: error.to_string() }),
+        Err(error) => Err(Error::Damaged {
+            what: WHAT,
+            file: file.into(),
+            detail: error.to_string(),
+        }),
     }
 }
 
@@ -102,13 +114,25 @@ fn private_key(file: &Path) -> Result<PrivateKeyDer<'static>, Error> {
     const WHAT: &str = "private key";
     let text = read(file, WHAT)?;
     PrivateKeyDer::from_pem_slice(&text).map_err(|error| match error {
-        pem::Error::NoItemsFound => Error::Empty { what: WHAT, file: file.into(), label: "PRIVATE KEY" },
-        error => Error::Damaged { what: WHAT, file: file.into(), detail: error.to_string() },
+        pem::Error::NoItemsFound => Error::Empty {
+            what: WHAT,
+            file: file.into(),
+            label: "PRIVATE KEY",
+        },
+        error => Error::Damaged {
+            what: WHAT,
+            file: file.into(),
+            detail: error.to_string(),
+        },
     })
 }
 
 fn read(file: &Path, what: &'static str) -> Result<Vec<u8>, Error> {
-    std::fs::read(file).map_err(|source| Error::Read { what, file: file.into(), source })
+    std::fs::read(file).map_err(|source| Error::Read {
+        what,
+        file: file.into(),
+        source,
+    })
 }
 
 #[cfg(test)]

@@ -5,7 +5,10 @@ use super::*;
 fn files() -> (tempfile::TempDir, TlsFiles) {
     let dir = tempfile::tempdir().unwrap();
     let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
-    let files = TlsFiles { certificate: dir.path().join("x.pem"), key: dir.path().join("x.key") };
+    let files = TlsFiles {
+        certificate: dir.path().join("x.pem"),
+        key: dir.path().join("x.key"),
+    };
     fs::write(&files.certificate, made.cert.pem()).unwrap();
     fs::write(&files.key, made.signing_key.serialize_pem()).unwrap();
     (dir, files)
@@ -24,19 +27,37 @@ fn a_certificate_and_its_key_are_accepted() {
 #[test]
 fn errors_name_the_file_and_the_remedy() {
     let (dir, good) = files();
-    let missing = TlsFiles { certificate: dir.path().join("missing.pem"), ..good.clone() };
+    let missing = TlsFiles {
+        certificate: dir.path().join("missing.pem"),
+        ..good.clone()
+    };
     assert!(message(&missing).contains("missing.pem; check that the file exists"));
 
-    let swapped = TlsFiles { certificate: good.key.clone(), key: good.key.clone() };
+    let swapped = TlsFiles {
+        certificate: good.key.clone(),
+        key: good.key.clone(),
+    };
     assert!(message(&swapped).contains("x.key holds no certificate in PEM form"));
-    let swapped = TlsFiles { certificate: good.certificate.clone(), key: good.certificate.clone() };
+    let swapped = TlsFiles {
+        certificate: good.certificate.clone(),
+        key: good.certificate.clone(),
+    };
     assert!(message(&swapped).contains("x.pem holds no private key in PEM form"));
 
     let damaged = dir.path().join("damaged.pem");
     fs::write(&damaged, "-----BEGIN CERTIFICATE-----\n!!!!\n-----END CERTIFICATE-----\n").unwrap();
-    assert!(message(&TlsFiles { certificate: damaged, ..good.clone() }).contains("damaged.pem is damaged"));
+    assert!(
+        message(&TlsFiles {
+            certificate: damaged,
+            ..good.clone()
+        })
+        .contains("damaged.pem is damaged")
+    );
 
     let (_other_dir, other) = files();
-    let foreign = TlsFiles { certificate: good.certificate, key: other.key };
+    let foreign = TlsFiles {
+        certificate: good.certificate,
+        key: other.key,
+    };
     assert!(message(&foreign).contains("make sure that the key is this certificate's"));
 }

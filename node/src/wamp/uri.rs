@@ -110,3 +110,6 @@ impl fmt::Display for Uri {
         f.write_str(&self.0)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -54,7 +54,10 @@ impl Connection {
     /// Connects and joins the realm.
     pub(super) async fn open(&self) -> Result<Client, Failure> {
         let level = if self.verbose { "info" } else { "warn" };
-        logging::start(&Log { level: level.to_owned(), format: LogFormat::Text });
+        logging::start(&Log {
+            level: level.to_owned(),
+            format: LogFormat::Text,
+        });
         let client = Client::connect(self.options(std::env::var("RINGFORT_TICKET").ok())?).await?;
         tracing::info!(session = %client.session(), url = %self.url, realm = self.realm, "joined");
         Ok(client)
@@ -83,9 +86,16 @@ impl Connection {
                 text.trim_end_matches(['\r', '\n']).to_owned()
             }
             (None, Some(ticket)) => ticket,
-            (None, None) => return Err(usage("--authid needs a ticket: give --ticket-file or RINGFORT_TICKET".to_owned())),
+            (None, None) => {
+                return Err(usage(
+                    "--authid needs a ticket: give --ticket-file or RINGFORT_TICKET".to_owned(),
+                ));
+            }
         };
-        options.auth = Auth::Ticket { authid: authid.clone(), ticket: Ticket::new(ticket) };
+        options.auth = Auth::Ticket {
+            authid: authid.clone(),
+            ticket: Ticket::new(ticket),
+        };
         Ok(options)
     }
 }

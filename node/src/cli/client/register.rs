@@ -94,12 +94,22 @@ impl Answer {
         let (args, kwargs) = (std::mem::take(&mut invocation.args), std::mem::take(&mut invocation.kwargs));
         let reply = match (&self.exec, &self.reply) {
             (Some(command), _) => execute(command, &args, &kwargs).await,
-            (None, Some(value)) => Ok(Reply { args: vec![value.clone()], kwargs: Dict::new() }),
+            (None, Some(value)) => Ok(Reply {
+                args: vec![value.clone()],
+                kwargs: Dict::new(),
+            }),
             (None, None) => Ok(Reply { args, kwargs }),
         };
         match reply {
             Ok(reply) => invocation.reply(&reply).await,
-            Err(message) => invocation.fail(&CallFailure { error: "ringfort.error.exec_failed".to_owned(), message }).await,
+            Err(message) => {
+                invocation
+                    .fail(&CallFailure {
+                        error: "ringfort.error.exec_failed".to_owned(),
+                        message,
+                    })
+                    .await
+            }
         }
     }
 }
@@ -114,7 +124,9 @@ async fn execute(command: &str, args: &[Value], kwargs: &Dict) -> Result<Reply, 
         .spawn()
         .map_err(|error| format!("cannot run the command: {error}"))?;
     let (stdin, stdout) = (child.stdin.take(), child.stdout.take());
-    let (Some(mut stdin), Some(stdout)) = (stdin, stdout) else { return Err("the command has no pipes".to_owned()) };
+    let (Some(mut stdin), Some(stdout)) = (stdin, stdout) else {
+        return Err("the command has no pipes".to_owned());
+    };
     let input = json::full_payload(args, kwargs).to_string();
     let mut output = Vec::new();
     let mut stdout = stdout.take(EXEC_OUTPUT_BYTES_MAX);
@@ -128,12 +140,17 @@ async fn execute(command: &str, args: &[Value], kwargs: &Dict) -> Result<Reply, 
         read?;
         child.wait().await
     });
-    let status = finished.await.map_err(|_| format!("the command ran longer than {} s", EXEC_TIMEOUT.as_secs()))?;
+    let status = finished
+        .await
+        .map_err(|_| format!("the command ran longer than {} s", EXEC_TIMEOUT.as_secs()))?;
     let status = status.map_err(|error| format!("the command could not be followed: {error}"))?;
     if !status.success() {
         return Err(format!("the command ended with {status}"));
     }
     let text = String::from_utf8(output).map_err(|_| "the command printed something else than UTF-8".to_owned())?;
     let value = serde_json::from_str(text.trim()).map_or_else(|_| Value::from(text.trim_end_matches('\n')), json::from_json);
-    Ok(Reply { args: vec![value], kwargs: Dict::new() })
+    Ok(Reply {
+        args: vec![value],
+        kwargs: Dict::new(),
+    })
 }

@@ -46,7 +46,9 @@ async fn serve(url: &Url, is_on: &mut bool, sessions: &mut u64, registered: &mps
     let mut get = client.register("lamp.get").await?;
     if *sessions > 0 {
         // Whoever follows the lamp may have missed something while it was away.
-        client.publish_unacknowledged("lamp.changed", &[(*is_on).into()], &Dict::new()).await?;
+        client
+            .publish_unacknowledged("lamp.changed", &[(*is_on).into()], &Dict::new())
+            .await?;
     }
     *sessions += 1;
     // Full means that it was said already.
@@ -66,20 +68,34 @@ async fn serve(url: &Url, is_on: &mut bool, sessions: &mut u64, registered: &mps
 }
 
 async fn on_set(client: &Client, invocation: Invocation, is_on: &mut bool) -> Result<(), Error> {
-    let wanted = invocation.args.first().and_then(Value::as_bool).or(invocation.kwargs.bool("on"));
+    let wanted = invocation
+        .args
+        .first()
+        .and_then(Value::as_bool)
+        .or(invocation.kwargs.bool("on"));
     let Some(wanted) = wanted else {
         let message = "lamp.set takes true or false, or on=true or on=false".to_owned();
-        invocation.fail(&Failure { error: error_uri::INVALID_ARGUMENT.to_owned(), message }).await;
+        invocation
+            .fail(&Failure {
+                error: error_uri::INVALID_ARGUMENT.to_owned(),
+                message,
+            })
+            .await;
         return Ok(());
     };
     if *is_on != wanted {
         *is_on = wanted;
-        client.publish_unacknowledged("lamp.changed", &[wanted.into()], &Dict::new()).await?;
+        client
+            .publish_unacknowledged("lamp.changed", &[wanted.into()], &Dict::new())
+            .await?;
     }
     invocation.reply(&state(wanted)).await;
     Ok(())
 }
 
 fn state(is_on: bool) -> Reply {
-    Reply { args: vec![is_on.into()], kwargs: Dict::new() }
+    Reply {
+        args: vec![is_on.into()],
+        kwargs: Dict::new(),
+    }
 }

@@ -68,7 +68,10 @@ impl Nodes {
                 Err(StartError::Other(failure)) => return Err(failure),
             }
         }
-        Err(Failure { code: PORT_TAKEN as u8, text: "free ports were taken by others again and again".to_owned() })
+        Err(Failure {
+            code: PORT_TAKEN as u8,
+            text: "free ports were taken by others again and again".to_owned(),
+        })
     }
 
     async fn try_start(log: &str) -> Result<Self, StartError> {
@@ -87,7 +90,12 @@ impl Nodes {
             }
             Ok(Self(nodes))
         };
-        let late = || Err(StartError::Other(Failure::new(format!("the nodes were not ready within {} s", START_PATIENCE.as_secs()))));
+        let late = || {
+            Err(StartError::Other(Failure::new(format!(
+                "the nodes were not ready within {} s",
+                START_PATIENCE.as_secs()
+            ))))
+        };
         timeout(START_PATIENCE, ready).await.unwrap_or_else(|_| late())
     }
 
@@ -97,7 +105,9 @@ impl Nodes {
 
     /// Where the lamp connects, node 1 first.
     pub(super) fn rawsocket_urls(&self) -> Vec<Url> {
-        self.iter().filter_map(|node| format!("tcp://{}", node.address).parse().ok()).collect()
+        self.iter()
+            .filter_map(|node| format!("tcp://{}", node.address).parse().ok())
+            .collect()
     }
 
     /// Reports each node that ends, and returns when the last one has.
@@ -127,7 +137,9 @@ impl Nodes {
 impl Node {
     async fn when_ready(name: String, mut child: Child) -> Result<Self, StartError> {
         let other = |why: String| StartError::Other(Failure::new(format!("node {name} did not start{why}")));
-        let (Some(stdin), Some(stdout)) = (child.stdin.take(), child.stdout.take()) else { return Err(other(String::new())) };
+        let (Some(stdin), Some(stdout)) = (child.stdin.take(), child.stdout.take()) else {
+            return Err(other(String::new()));
+        };
         let mut stdout = BufReader::new(stdout);
         let mut line = String::new();
         let read = (&mut stdout).take(READY_BYTES_MAX).read_line(&mut line).await;
@@ -139,8 +151,19 @@ impl Node {
             });
         }
         let ready: Ready = serde_json::from_str(&line).map_err(|error| other(format!(": {error}")))?;
-        let address = *ready.listeners.first().ok_or_else(|| other(": it has no listener".to_owned()))?;
-        Ok(Self { name, address, admin: ready.admin, pid: ready.pid, child, stdin: Some(stdin), _stdout: stdout })
+        let address = *ready
+            .listeners
+            .first()
+            .ok_or_else(|| other(": it has no listener".to_owned()))?;
+        Ok(Self {
+            name,
+            address,
+            admin: ready.admin,
+            pid: ready.pid,
+            child,
+            stdin: Some(stdin),
+            _stdout: stdout,
+        })
     }
 }
 
@@ -152,7 +175,11 @@ async fn spawn(settings: &str) -> io::Result<Child> {
     for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("RINGFORT__")) {
         command.env_remove(name);
     }
-    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true).spawn()?;
+    let mut child = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()?;
     if let Some(stdin) = &mut child.stdin {
         stdin.write_all(settings.as_bytes()).await?;
         stdin.flush().await?;
@@ -179,7 +206,11 @@ fn settings(number: usize, ports: &[u16; COUNT], log: &str) -> String {
     );
     for (index, port) in ports.iter().enumerate() {
         // Writing to a text cannot fail.
-        let _ = writeln!(text, "[[cluster.peers]]\nname = \"n{}\"\naddress = \"127.0.0.1:{port}\"", index + 1);
+        let _ = writeln!(
+            text,
+            "[[cluster.peers]]\nname = \"n{}\"\naddress = \"127.0.0.1:{port}\"",
+            index + 1
+        );
     }
     text.push_str("# end of config\n");
     text

@@ -18,20 +18,27 @@ use tokio_tungstenite::tungstenite::{
 use super::{Dict, Message, Payload, PublicationId, RegistrationId, RequestId, Serializer, SessionId, SubscriptionId, Uri};
 use crate::wamp::codec::{self, Frame, Limits};
 
-pub(super) struct Router {
+pub(crate) struct Router {
     address: SocketAddr,
 }
 
 impl Router {
     /// Listens on loopback, with TLS if it is given a certificate and key.
-    pub(super) async fn start(tls: Option<(CertificateDer<'static>, Vec<u8>)>) -> Self {
+    pub(crate) async fn start(tls: Option<(CertificateDer<'static>, Vec<u8>)>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let tls = tls.map(|(certificate, key)| {
             let provider = Arc::new(rustls::crypto::ring::default_provider());
-            let builder = rustls::ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+            let builder = rustls::ServerConfig::builder_with_provider(provider)
+                .with_safe_default_protocol_versions()
+                .unwrap();
             let key = PrivateKeyDer::Pkcs8(key.into());
-            TlsAcceptor::from(Arc::new(builder.with_no_client_auth().with_single_cert(vec![certificate], key).unwrap()))
+            TlsAcceptor::from(Arc::new(
+                builder
+                    .with_no_client_auth()
+                    .with_single_cert(vec![certificate], key)
+                    .unwrap(),
+            ))
         });
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
@@ -51,7 +58,7 @@ impl Router {
         Self { address }
     }
 
-    pub(super) fn url(&self, scheme: &str) -> String {
+    pub(crate) fn url(&self, scheme: &str) -> String {
         let path = if scheme.starts_with("ws") { "/ws" } else { "" };
         format!("{scheme}://localhost:{}{path}", self.address.port())
     }
@@ -79,6 +86,7 @@ async fn websocket_or_rawsocket<S: AsyncRead + AsyncWrite + Send + Unpin + 'stat
         tokio::spawn(rawsocket(stream, to_router, from_router));
     } else {
         let mut chosen = None;
+        #[allow(clippy::result_large_err)] // the type is tungstenite's
         let check = |request: &Request, mut response: Response| {
             if request.uri().path() != "/ws" {
                 return Err(Response::builder().status(404).body(None::<String>).unwrap()) as Result<Response, ErrorResponse>;
@@ -92,8 +100,13 @@ async fn websocket_or_rawsocket<S: AsyncRead + AsyncWrite + Send + Unpin + 'stat
             response.headers_mut().insert("sec-websocket-protocol", protocol);
             Ok(response)
         };
-        let stream = Prefixed { first: Some(first[0]), stream };
-        let Ok(socket) = tokio_tungstenite::accept_hdr_async(stream, check).await else { return };
+        let stream = Prefixed {
+            first: Some(first[0]),
+            stream,
+        };
+        let Ok(socket) = tokio_tungstenite::accept_hdr_async(stream, check).await else {
+            return;
+        };
         serializer = chosen.unwrap();
         tokio::spawn(websocket(socket, serializer, to_router, from_router));
     }
@@ -110,7 +123,11 @@ async fn rawsocket<S: AsyncRead + AsyncWrite + Unpin>(
         let mut ponged = false;
         loop {
             let Ok(prefix) = reader.read_u32().await else { return };
-            let length = if prefix & 0x0800_0000 != 0 { 1 << 24 } else { prefix & 0x00FF_FFFF };
+            let length = if prefix & 0x0800_0000 != 0 {
+                1 << 24
+            } else {
+                prefix & 0x00FF_FFFF
+            };
             let mut frame = vec![0; length as usize];
             reader.read_exact(&mut frame).await.unwrap();
             if prefix >> 24 == 2 {
@@ -188,7 +205,15 @@ struct Session {
 impl Session {
     fn new(serializer: Serializer, to_client: mpsc::Sender<Vec<u8>>) -> Self {
         let (procedures, topics, calls) = Default::default();
-        Self { serializer, to_client, last_request: 0, invocations: 0, procedures, topics, calls }
+        Self {
+            serializer,
+            to_client,
+            last_request: 0,
+            invocations: 0,
+            procedures,
+            topics,
+            calls,
+        }
     }
 
     async fn run(mut self, mut from_client: mpsc::Receiver<Vec<u8>>) {
@@ -212,32 +237,57 @@ impl Session {
         let answer = match message {
             Message::Hello { realm, details } => match (&*realm, details.text("authid")) {
                 ("realm1", None) => welcome("anonymous"),
-                ("realm1", Some(_)) => Message::Challenge { method: "ticket".to_owned(), extra: Dict::new() },
+                ("realm1", Some(_)) => Message::Challenge {
+                    method: "ticket".to_owned(),
+                    extra: Dict::new(),
+                },
                 _ => abort("wamp.error.no_such_realm", Dict::new()),
             },
             Message::Authenticate { signature, .. } if signature == "open sesame" => welcome("lamp"),
-            Message::Authenticate { .. } => {
-                abort("wamp.error.authentication_failed", Dict::new().with("message", "not that ticket"))
-            }
+            Message::Authenticate { .. } => abort(
+                "wamp.error.authentication_failed",
+                Dict::new().with("message", "not that ticket"),
+            ),
             Message::Goodbye { .. } => goodbye("wamp.close.goodbye_and_out"),
-            Message::Call { request, procedure, payload, .. } => match (&*procedure, self.procedures.get(&*procedure)) {
+            Message::Call {
+                request,
+                procedure,
+                payload,
+                ..
+            } => match (&*procedure, self.procedures.get(&*procedure)) {
                 (_, Some(registration)) => {
                     let registration = *registration;
                     self.invocations += 1;
                     let invocation = RequestId::new(self.invocations).unwrap();
                     self.calls.insert(invocation, request);
-                    Message::Invocation { request: invocation, registration, details: Dict::new(), payload }
+                    Message::Invocation {
+                        request: invocation,
+                        registration,
+                        details: Dict::new(),
+                        payload,
+                    }
                 }
-                ("echo", _) => Message::Result { request, details: Dict::new(), payload },
+                ("echo", _) => Message::Result {
+                    request,
+                    details: Dict::new(),
+                    payload,
+                },
                 ("silence", _) => return Vec::new(),
                 ("die", _) => return vec![None],
                 ("goodbye", _) => goodbye("wamp.close.system_shutdown"),
                 _ => error(48, request, "wamp.error.no_such_procedure", Payload::EMPTY),
             },
-            Message::Yield { request, payload, .. } => {
-                Message::Result { request: self.calls.remove(&request).unwrap(), details: Dict::new(), payload }
-            }
-            Message::Error { request, error: uri, payload, .. } => error(48, self.calls.remove(&request).unwrap(), &uri, payload),
+            Message::Yield { request, payload, .. } => Message::Result {
+                request: self.calls.remove(&request).unwrap(),
+                details: Dict::new(),
+                payload,
+            },
+            Message::Error {
+                request,
+                error: uri,
+                payload,
+                ..
+            } => error(48, self.calls.remove(&request).unwrap(), &uri, payload),
             Message::Register { request, procedure, .. } => {
                 let registration = RegistrationId::new(id).unwrap();
                 self.procedures.insert(procedure.to_string(), registration);
@@ -245,17 +295,31 @@ impl Session {
             }
             Message::Unregister { request, registration } => {
                 self.procedures.retain(|_, id| *id != registration);
-                Message::Unregistered { request: Some(request), details: Dict::new() }
+                Message::Unregistered {
+                    request: Some(request),
+                    details: Dict::new(),
+                }
             }
             Message::Subscribe { request, topic, .. } => {
-                let subscription = *self.topics.entry(topic.to_string()).or_insert_with(|| SubscriptionId::new(id).unwrap());
+                let subscription = *self
+                    .topics
+                    .entry(topic.to_string())
+                    .or_insert_with(|| SubscriptionId::new(id).unwrap());
                 Message::Subscribed { request, subscription }
             }
             Message::Unsubscribe { request, subscription } => {
                 self.topics.retain(|_, id| *id != subscription);
-                Message::Unsubscribed { request: Some(request), details: Dict::new() }
+                Message::Unsubscribed {
+                    request: Some(request),
+                    details: Dict::new(),
+                }
             }
-            Message::Publish { request, topic, options, payload } => {
+            Message::Publish {
+                request,
+                topic,
+                options,
+                payload,
+            } => {
                 let publication = PublicationId::new(id).unwrap();
                 let published = Some(Message::Published { request, publication });
                 let published = published.filter(|_| options.bool("acknowledge") == Some(true));
@@ -287,19 +351,35 @@ impl Session {
 }
 
 fn welcome(authid: &str) -> Message {
-    Message::Welcome { session: SessionId::new(7).unwrap(), details: Dict::new().with("authid", authid) }
+    Message::Welcome {
+        session: SessionId::new(7).unwrap(),
+        details: Dict::new().with("authid", authid),
+    }
 }
 
 fn abort(reason: &str, details: Dict) -> Message {
-    Message::Abort { details, reason: Uri::from(reason), payload: Payload::EMPTY }
+    Message::Abort {
+        details,
+        reason: Uri::from(reason),
+        payload: Payload::EMPTY,
+    }
 }
 
 fn goodbye(reason: &str) -> Message {
-    Message::Goodbye { details: Dict::new(), reason: Uri::from(reason) }
+    Message::Goodbye {
+        details: Dict::new(),
+        reason: Uri::from(reason),
+    }
 }
 
 fn error(request_type: u64, request: RequestId, uri: &str, payload: Payload) -> Message {
-    Message::Error { request_type, request, details: Dict::new(), error: Uri::from(uri), payload }
+    Message::Error {
+        request_type,
+        request,
+        details: Dict::new(),
+        error: Uri::from(uri),
+        payload,
+    }
 }
 
 /// A stream whose first byte was read already.
@@ -331,7 +411,10 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Prefixed<S> {
         std::pin::Pin::new(&mut self.stream).poll_write(context, bytes)
     }
 
-    fn poll_flush(mut self: std::pin::Pin<&mut Self>, context: &mut std::task::Context<'_>) -> std::task::Poll<std::io::Result<()>> {
+    fn poll_flush(
+        mut self: std::pin::Pin<&mut Self>,
+        context: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<std::io::Result<()>> {
         std::pin::Pin::new(&mut self.stream).poll_flush(context)
     }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use ringfort_proto::cluster::v1::{self as pb, link_client::LinkClient};
 use tokio::{
     sync::watch,
-    time::{sleep, timeout},
+    time::{Instant, sleep, timeout},
 };
 use tonic::{Streaming, transport::Channel};
 
@@ -63,9 +63,13 @@ pub(super) async fn keep_linked(
         };
         let reason = match opened {
             Ok(streams) => {
-                backoff.reset();
+                let since = Instant::now();
                 let reason = life::live(shared.clone(), link.clone(), (None, streams.control), streams.lanes).await;
                 drop(streams.channels);
+                // One that breaks as soon as it is up is no better than one that never comes up.
+                if since.elapsed() > max {
+                    backoff.reset();
+                }
                 shared.note_error(node, &reason);
                 reason.to_string()
             }

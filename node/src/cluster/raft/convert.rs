@@ -7,14 +7,16 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use openraft::{
     raft::{
-        AppendEntriesRequest, StreamAppendError, StreamAppendResult, TransferLeaderError, TransferLeaderRequest, TransferLeaderResponse,
-        VoteRequest, VoteResponse,
+        AppendEntriesRequest, StreamAppendError, StreamAppendResult, TransferLeaderError, TransferLeaderRequest,
+        TransferLeaderResponse, VoteRequest, VoteResponse,
     },
     vote::RaftLeaderId,
 };
 use ringfort_proto::cluster::v1 as pb;
 
-use super::types::{Command, Entry, LeaderId, LogId, MemberName, Membership, Payload, SnapshotMeta, StoredMembership, Types, Vote};
+use super::types::{
+    Command, Entry, LeaderId, LogId, MemberName, Membership, Payload, SnapshotMeta, StoredMembership, Types, Vote,
+};
 
 /// A message that decoded as protobuf and yet means nothing.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
@@ -37,19 +39,36 @@ pub(crate) enum Malformed {
 }
 
 pub(crate) fn log_id_to_pb(id: &LogId) -> pb::RaftLogId {
-    pb::RaftLogId { term: id.committed_leader_id().term, node: id.committed_leader_id().node_id, index: id.index() }
+    pb::RaftLogId {
+        term: id.committed_leader_id().term,
+        node: id.committed_leader_id().node_id,
+        index: id.index(),
+    }
 }
 
 pub(crate) fn log_id_from_pb(id: &pb::RaftLogId) -> LogId {
-    LogId::new(LeaderId { term: id.term, node_id: id.node }, id.index)
+    LogId::new(
+        LeaderId {
+            term: id.term,
+            node_id: id.node,
+        },
+        id.index,
+    )
 }
 
 pub(crate) fn vote_to_pb(vote: &Vote) -> pb::RaftVote {
-    pb::RaftVote { term: vote.leader_id.term, node: vote.leader_id.node_id, committed: vote.committed }
+    pb::RaftVote {
+        term: vote.leader_id.term,
+        node: vote.leader_id.node_id,
+        committed: vote.committed,
+    }
 }
 
 pub(crate) fn vote_from_pb(vote: &pb::RaftVote) -> Vote {
-    Vote { leader_id: LeaderId::new(vote.term, vote.node), committed: vote.committed }
+    Vote {
+        leader_id: LeaderId::new(vote.term, vote.node),
+        committed: vote.committed,
+    }
 }
 
 fn membership_to_pb(membership: &Membership) -> pb::RaftMembership {
@@ -57,15 +76,31 @@ fn membership_to_pb(membership: &Membership) -> pb::RaftMembership {
         configs: membership
             .get_joint_config()
             .iter()
-            .map(|voters| pb::RaftVoters { ids: voters.iter().copied().collect() })
+            .map(|voters| pb::RaftVoters {
+                ids: voters.iter().copied().collect(),
+            })
             .collect(),
-        nodes: membership.nodes().map(|(id, name)| pb::RaftMember { id: *id, name: name.0.clone() }).collect(),
+        nodes: membership
+            .nodes()
+            .map(|(id, name)| pb::RaftMember {
+                id: *id,
+                name: name.0.clone(),
+            })
+            .collect(),
     }
 }
 
 fn membership_from_pb(membership: &pb::RaftMembership) -> Result<Membership, Malformed> {
-    let configs: Vec<BTreeSet<u64>> = membership.configs.iter().map(|voters| voters.ids.iter().copied().collect()).collect();
-    let nodes: BTreeMap<u64, MemberName> = membership.nodes.iter().map(|node| (node.id, MemberName(node.name.clone()))).collect();
+    let configs: Vec<BTreeSet<u64>> = membership
+        .configs
+        .iter()
+        .map(|voters| voters.ids.iter().copied().collect())
+        .collect();
+    let nodes: BTreeMap<u64, MemberName> = membership
+        .nodes
+        .iter()
+        .map(|node| (node.id, MemberName(node.name.clone())))
+        .collect();
     if configs.is_empty() && nodes.is_empty() {
         return Ok(Membership::default());
     }
@@ -81,7 +116,10 @@ fn stored_membership_to_pb(stored: &StoredMembership) -> pb::RaftStoredMembershi
 
 fn stored_membership_from_pb(stored: &pb::RaftStoredMembership) -> Result<StoredMembership, Malformed> {
     let membership = stored.membership.as_ref().ok_or(Malformed::Missing("membership"))?;
-    Ok(StoredMembership::new(stored.log_id.as_ref().map(log_id_from_pb), membership_from_pb(membership)?))
+    Ok(StoredMembership::new(
+        stored.log_id.as_ref().map(log_id_from_pb),
+        membership_from_pb(membership)?,
+    ))
 }
 
 pub(crate) fn snapshot_meta_to_pb(meta: &SnapshotMeta) -> pb::RaftSnapshotMeta {
@@ -92,7 +130,10 @@ pub(crate) fn snapshot_meta_to_pb(meta: &SnapshotMeta) -> pb::RaftSnapshotMeta {
 }
 
 pub(crate) fn snapshot_meta_from_pb(meta: &pb::RaftSnapshotMeta) -> Result<SnapshotMeta, Malformed> {
-    let membership = meta.membership.as_ref().ok_or(Malformed::Missing("membership of the snapshot"))?;
+    let membership = meta
+        .membership
+        .as_ref()
+        .ok_or(Malformed::Missing("membership of the snapshot"))?;
     Ok(SnapshotMeta {
         last_log_id: meta.last.as_ref().map(log_id_from_pb),
         last_membership: stored_membership_from_pb(membership)?,
@@ -113,7 +154,11 @@ pub(crate) fn entry_to_pb(entry: &Entry) -> pb::RaftEntry {
 
 pub(crate) fn entry_from_pb(entry: pb::RaftEntry) -> Result<Entry, Malformed> {
     use pb::raft_entry::Payload as Wire;
-    let log_id = entry.log_id.as_ref().map(log_id_from_pb).ok_or(Malformed::Missing("log id of an entry"))?;
+    let log_id = entry
+        .log_id
+        .as_ref()
+        .map(log_id_from_pb)
+        .ok_or(Malformed::Missing("log id of an entry"))?;
     let payload = match entry.payload.ok_or(Malformed::Unknown("an entry"))? {
         Wire::Blank(_) => Payload::Blank,
         Wire::Command(command) => Payload::Normal(Command(command)),
@@ -133,9 +178,17 @@ pub(crate) fn append_to_pb(request: &AppendEntriesRequest<Types>, envelope: Opti
 }
 
 pub(crate) fn append_from_pb(request: pb::RaftAppendRequest) -> Result<AppendEntriesRequest<Types>, Malformed> {
-    let vote = request.vote.as_ref().map(vote_from_pb).ok_or(Malformed::Missing("vote of an append"))?;
+    let vote = request
+        .vote
+        .as_ref()
+        .map(vote_from_pb)
+        .ok_or(Malformed::Missing("vote of an append"))?;
     let prev_log_id = request.prev.as_ref().map(log_id_from_pb);
-    let entries = request.entries.into_iter().map(entry_from_pb).collect::<Result<Vec<_>, _>>()?;
+    let entries = request
+        .entries
+        .into_iter()
+        .map(entry_from_pb)
+        .collect::<Result<Vec<_>, _>>()?;
     // A hole in the log is beyond repair, and openraft trusts its peers here.
     let mut expected = prev_log_id.map_or(0, |id| id.index().saturating_add(1));
     let mut before = prev_log_id.map(|id| *id.committed_leader_id());
@@ -149,14 +202,21 @@ pub(crate) fn append_from_pb(request: pb::RaftAppendRequest) -> Result<AppendEnt
         }
         (expected, before) = (expected.saturating_add(1), Some(leader));
     }
-    Ok(AppendEntriesRequest { vote, prev_log_id, entries, leader_commit: request.commit.as_ref().map(log_id_from_pb) })
+    Ok(AppendEntriesRequest {
+        vote,
+        prev_log_id,
+        entries,
+        leader_commit: request.commit.as_ref().map(log_id_from_pb),
+    })
 }
 
 pub(crate) fn append_reply_to_pb(result: &StreamAppendResult<Types>) -> pb::RaftAppendReply {
     use pb::raft_append_reply::Result as Wire;
     pb::RaftAppendReply {
         result: Some(match result {
-            Ok(matched) => Wire::Matched(pb::RaftMatched { log_id: matched.as_ref().map(log_id_to_pb) }),
+            Ok(matched) => Wire::Matched(pb::RaftMatched {
+                log_id: matched.as_ref().map(log_id_to_pb),
+            }),
             Err(StreamAppendError::Conflict(log_id)) => Wire::Conflict(log_id_to_pb(log_id)),
             Err(StreamAppendError::HigherVote(vote)) => Wire::HigherVote(vote_to_pb(vote)),
         }),
@@ -182,7 +242,11 @@ pub(crate) fn vote_request_to_pb(request: &VoteRequest<Types>, envelope: pb::Raf
 }
 
 pub(crate) fn vote_request_from_pb(request: &pb::RaftVoteRequest) -> Result<VoteRequest<Types>, Malformed> {
-    let vote = request.vote.as_ref().map(vote_from_pb).ok_or(Malformed::Missing("vote of a vote request"))?;
+    let vote = request
+        .vote
+        .as_ref()
+        .map(vote_from_pb)
+        .ok_or(Malformed::Missing("vote of a vote request"))?;
     let mut out = VoteRequest::new(vote, request.last.as_ref().map(log_id_from_pb));
     out.leadership_transfer = request.leadership_transfer;
     Ok(out)
@@ -197,8 +261,16 @@ pub(crate) fn vote_reply_to_pb(reply: &VoteResponse<Types>) -> pb::RaftVoteReply
 }
 
 pub(crate) fn vote_reply_from_pb(reply: &pb::RaftVoteReply) -> Result<VoteResponse<Types>, Malformed> {
-    let vote = reply.vote.as_ref().map(vote_from_pb).ok_or(Malformed::Missing("vote of a vote reply"))?;
-    Ok(VoteResponse::new(vote, reply.last.as_ref().map(log_id_from_pb), reply.granted))
+    let vote = reply
+        .vote
+        .as_ref()
+        .map(vote_from_pb)
+        .ok_or(Malformed::Missing("vote of a vote reply"))?;
+    Ok(VoteResponse::new(
+        vote,
+        reply.last.as_ref().map(log_id_from_pb),
+        reply.granted,
+    ))
 }
 
 pub(crate) fn transfer_to_pb(request: &TransferLeaderRequest<Types>, envelope: pb::RaftEnvelope) -> pb::RaftTransferRequest {
@@ -211,8 +283,16 @@ pub(crate) fn transfer_to_pb(request: &TransferLeaderRequest<Types>, envelope: p
 }
 
 pub(crate) fn transfer_from_pb(request: &pb::RaftTransferRequest) -> Result<TransferLeaderRequest<Types>, Malformed> {
-    let from = request.from_leader.as_ref().map(vote_from_pb).ok_or(Malformed::Missing("vote of a transfer"))?;
-    Ok(TransferLeaderRequest::new(from, request.to, request.last.as_ref().map(log_id_from_pb)))
+    let from = request
+        .from_leader
+        .as_ref()
+        .map(vote_from_pb)
+        .ok_or(Malformed::Missing("vote of a transfer"))?;
+    Ok(TransferLeaderRequest::new(
+        from,
+        request.to,
+        request.last.as_ref().map(log_id_from_pb),
+    ))
 }
 
 pub(crate) fn transfer_reply_to_pb(reply: &TransferLeaderResponse<Types>) -> pb::RaftTransferReply {
@@ -237,8 +317,16 @@ pub(crate) fn transfer_reply_from_pb(reply: &pb::RaftTransferReply) -> Result<Tr
     Ok(match reply.result.as_ref().ok_or(Malformed::Unknown("a transfer reply"))? {
         Wire::Accepted(_) => Ok(()),
         Wire::VoteChanged(changed) => Err(TransferLeaderError::VoteChanged {
-            expected: changed.expected.as_ref().map(vote_from_pb).ok_or(Malformed::Missing("expected vote"))?,
-            actual: changed.actual.as_ref().map(vote_from_pb).ok_or(Malformed::Missing("actual vote"))?,
+            expected: changed
+                .expected
+                .as_ref()
+                .map(vote_from_pb)
+                .ok_or(Malformed::Missing("expected vote"))?,
+            actual: changed
+                .actual
+                .as_ref()
+                .map(vote_from_pb)
+                .ok_or(Malformed::Missing("actual vote"))?,
         }),
         Wire::LogNotFlushed(flushed) => Err(TransferLeaderError::LogNotFlushed {
             expected: flushed.expected.as_ref().map(log_id_from_pb),

@@ -27,7 +27,10 @@ use futures_util::StreamExt;
 use openraft::{
     Config, Instant, Raft, RaftMetrics, ReadPolicy, ServerState, SnapshotPolicy,
     async_runtime::watch::WatchReceiver,
-    errors::{ClientWriteError, Fatal, ForwardReason, ForwardToLeader, InitializeError as NotInitialized, LinearizableReadError, RaftError},
+    errors::{
+        ClientWriteError, Fatal, ForwardReason, ForwardToLeader, InitializeError as NotInitialized, LinearizableReadError,
+        RaftError,
+    },
 };
 use ringfort_proto::cluster::v1::raft_server::{Raft as RaftRpc, RaftServer};
 use tokio::{
@@ -49,7 +52,8 @@ use self::{
     types::{Command, MemberName, Types},
 };
 use super::consensus::{
-    ConsensusConfig, InitializeError, Leadership, LogState, Member, Peers, ProposeError, ReadError, StartError, StateMachine, TransferError,
+    ConsensusConfig, InitializeError, Leadership, LogState, Member, Peers, ProposeError, ReadError, StartError, StateMachine,
+    TransferError,
 };
 
 /// openraft's handle.
@@ -66,7 +70,11 @@ impl Setup {
     /// Opens the storage the configuration names.
     pub(super) fn open(config: ConsensusConfig) -> Result<Self, StartError> {
         match &config.data_dir {
-            None => Ok(Self { config, log: Arc::new(MemoryLog::new()), snapshots: Snapshots::in_memory() }),
+            None => Ok(Self {
+                config,
+                log: Arc::new(MemoryLog::new()),
+                snapshots: Snapshots::in_memory(),
+            }),
             Some(data_dir) => {
                 let folder = data_dir.join(FOLDER);
                 let disk = RealDisk::open(&folder).map_err(|source| StartError::Io { path: folder, source })?;
@@ -77,8 +85,17 @@ impl Setup {
 
     /// Opens log and snapshots on `disk`.
     fn on_disk(config: ConsensusConfig, disk: Arc<dyn Disk>) -> Result<Self, StartError> {
-        let sizes = Sizes { segment_bytes: config.segment_bytes, cache_bytes: config.cache_bytes };
-        let log = FileLog::open(disk.clone(), &config.cluster_id, config.raft_id, sizes, config.on_disk_failure.clone())?;
+        let sizes = Sizes {
+            segment_bytes: config.segment_bytes,
+            cache_bytes: config.cache_bytes,
+        };
+        let log = FileLog::open(
+            disk.clone(),
+            &config.cluster_id,
+            config.raft_id,
+            sizes,
+            config.on_disk_failure.clone(),
+        )?;
         let snapshots = Snapshots::on_disk(disk.clone(), &config.cluster_id, log.marks().purged)?;
         if log.is_new() && !snapshots.is_empty() {
             // Without its log this node does not know whom it voted for and what it acknowledged.
@@ -88,7 +105,11 @@ impl Setup {
                 disk.path("").display()
             )));
         }
-        Ok(Self { config, log: Arc::new(log), snapshots })
+        Ok(Self {
+            config,
+            log: Arc::new(log),
+            snapshots,
+        })
     }
 }
 
@@ -132,13 +153,27 @@ impl Drop for Running {
 impl Engine {
     pub(super) async fn start(setup: Setup, machine: Box<dyn StateMachine>, peers: Arc<dyn Peers>) -> Result<Self, StartError> {
         let Setup { config, log, snapshots } = setup;
-        let me = Arc::new(Identity { cluster_id: config.cluster_id.clone(), raft_id: config.raft_id, name: config.name.clone() });
-        let library = library_config(&config).validate().map_err(|error| StartError::Engine(error.to_string()))?;
+        let me = Arc::new(Identity {
+            cluster_id: config.cluster_id.clone(),
+            raft_id: config.raft_id,
+            name: config.name.clone(),
+        });
+        let library = library_config(&config)
+            .validate()
+            .map_err(|error| StartError::Engine(error.to_string()))?;
         let snapshot_due = Arc::new(Notify::new());
         let machine = Machine::new(machine, snapshots, config.snapshot_bytes, snapshot_due.clone());
         let network = Network { me: me.clone(), peers };
-        let starting = Raft::new(config.raft_id, Arc::new(library), network, Log::new(log.clone()), machine.clone());
-        let raft: RaftHandle = Box::pin(starting).await.map_err(|fatal| StartError::Engine(fatal.to_string()))?;
+        let starting = Raft::new(
+            config.raft_id,
+            Arc::new(library),
+            network,
+            Log::new(log.clone()),
+            machine.clone(),
+        );
+        let raft: RaftHandle = Box::pin(starting)
+            .await
+            .map_err(|fatal| StartError::Engine(fatal.to_string()))?;
         let (leadership, told) = watch::channel(leadership_of(&raft, &me));
         let helpers = vec![
             tokio::spawn(watch_leadership(raft.clone(), me.clone(), leadership)).abort_handle(),
@@ -151,7 +186,10 @@ impl Engine {
         };
         if alone {
             // Nobody else could object: no reason to wait out a lease.
-            raft.trigger().elect(false).await.map_err(|fatal| StartError::Engine(fatal.to_string()))?;
+            raft.trigger()
+                .elect(false)
+                .await
+                .map_err(|fatal| StartError::Engine(fatal.to_string()))?;
         }
         let (lease, propose_timeout) = (config.leader_lease(), config.propose_timeout);
         let running = Running {
@@ -171,7 +209,9 @@ impl Engine {
 
     pub(super) fn service(&self) -> RaftServer<impl RaftRpc + use<>> {
         let service = RaftService::new(self.0.raft.clone(), self.0.me.clone());
-        RaftServer::new(service).max_decoding_message_size(MESSAGE_BYTES_MAX).max_encoding_message_size(MESSAGE_BYTES_MAX)
+        RaftServer::new(service)
+            .max_decoding_message_size(MESSAGE_BYTES_MAX)
+            .max_encoding_message_size(MESSAGE_BYTES_MAX)
     }
 
     pub(super) fn is_initialized(&self) -> bool {
@@ -192,7 +232,16 @@ impl Engine {
         let fits = |command: &Bytes| command.len() <= COMMAND_BYTES_MAX;
         let mut outcomes: Vec<_> = commands
             .iter()
-            .map(|command| if fits(command) { None } else { Some(Err(ProposeError::TooLarge { bytes: command.len(), max: COMMAND_BYTES_MAX })) })
+            .map(|command| {
+                if fits(command) {
+                    None
+                } else {
+                    Some(Err(ProposeError::TooLarge {
+                        bytes: command.len(),
+                        max: COMMAND_BYTES_MAX,
+                    }))
+                }
+            })
             .collect();
         let accepted = commands.into_iter().filter(fits).map(Command);
         let written = {
@@ -203,7 +252,12 @@ impl Engine {
         };
         let written = match written {
             Ok(written) => written,
-            Err(fatal) => return outcomes.into_iter().map(|known| known.unwrap_or_else(|| Err(ProposeError::Stopped(fatal.to_string())))).collect(),
+            Err(fatal) => {
+                return outcomes
+                    .into_iter()
+                    .map(|known| known.unwrap_or_else(|| Err(ProposeError::Stopped(fatal.to_string()))))
+                    .collect();
+            }
         };
         let mut written = std::pin::pin!(written);
         let mut waiting = outcomes.iter_mut().filter(|outcome| outcome.is_none());
@@ -224,7 +278,10 @@ impl Engine {
                 Err(_) => break,
             });
         }
-        outcomes.into_iter().map(|known| known.unwrap_or_else(|| Err(ProposeError::Unknown(reason.clone())))).collect()
+        outcomes
+            .into_iter()
+            .map(|known| known.unwrap_or_else(|| Err(ProposeError::Unknown(reason.clone()))))
+            .collect()
     }
 
     /// Lets a leader just elected hear from a quorum once: until then openraft refuses commands, as after the loss of one.
@@ -251,7 +308,9 @@ impl Engine {
             Ok(linearizer) => Ok(linearizer.read_log_id().index()),
             Err(RaftError::APIError(LinearizableReadError::ForwardToLeader(forward))) => match forward.reason {
                 ForwardReason::LeaseExpired => Err(ReadError::NoQuorum),
-                _ => Err(ReadError::NotLeader { leader: leader_name(forward) }),
+                _ => Err(ReadError::NotLeader {
+                    leader: leader_name(forward),
+                }),
             },
             Err(RaftError::APIError(LinearizableReadError::QuorumNotEnough(_))) => Err(ReadError::NoQuorum),
             Err(RaftError::Fatal(fatal)) => Err(ReadError::Stopped(fatal.to_string())),
@@ -284,7 +343,14 @@ impl Engine {
         let metrics = metrics.borrow_watched();
         let config = &metrics.membership_config;
         let voters: BTreeSet<u64> = config.voter_ids().collect();
-        config.nodes().map(|(id, name)| Member { id: *id, name: name.0.clone(), voter: voters.contains(id) }).collect()
+        config
+            .nodes()
+            .map(|(id, name)| Member {
+                id: *id,
+                name: name.0.clone(),
+                voter: voters.contains(id),
+            })
+            .collect()
     }
 
     pub(super) fn log_state(&self) -> LogState {
@@ -376,10 +442,20 @@ async fn watch_leadership(raft: RaftHandle, me: Arc<Identity>, leadership: watch
 fn leadership_of(raft: &RaftHandle, me: &Identity) -> Leadership {
     let metrics = raft.metrics();
     let metrics = metrics.borrow_watched();
-    let name = |id: &u64| metrics.membership_config.get_node(id).map(|name| name.0.clone()).unwrap_or_default();
+    let name = |id: &u64| {
+        metrics
+            .membership_config
+            .get_node(id)
+            .map(|name| name.0.clone())
+            .unwrap_or_default()
+    };
     let leader = metrics.current_leader.map(|id| (id, name(&id)));
     let is_me = metrics.state == ServerState::Leader && metrics.current_leader == Some(me.raft_id);
-    Leadership { term: metrics.current_term, leader, is_me }
+    Leadership {
+        term: metrics.current_term,
+        leader,
+        is_me,
+    }
 }
 
 /// Asks for a snapshot whenever the log has grown by enough bytes; openraft itself counts entries only.
@@ -396,7 +472,9 @@ fn refused(error: ClientWriteError<Types>) -> ProposeError {
     match error {
         ClientWriteError::ForwardToLeader(forward) => match forward.reason {
             ForwardReason::LeaseExpired => ProposeError::NoQuorum,
-            _ => ProposeError::NotLeader { leader: leader_name(forward) },
+            _ => ProposeError::NotLeader {
+                leader: leader_name(forward),
+            },
         },
         ClientWriteError::LogEntryDiscarded(_) => ProposeError::Unknown("the leader changed".to_owned()),
         other => ProposeError::Unknown(other.to_string()),

@@ -21,8 +21,8 @@ use openraft::{
     errors::{NetworkError, RPCError, ReplicationClosed, StreamingError, Timeout, Unreachable},
     network::{RPCOption, RaftNetworkFactory, RaftNetworkV2},
     raft::{
-        AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, StreamAppendResult, TransferLeaderRequest, TransferLeaderResponse,
-        VoteRequest, VoteResponse,
+        AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, StreamAppendResult, TransferLeaderRequest,
+        TransferLeaderResponse, VoteRequest, VoteResponse,
     },
 };
 use ringfort_proto::cluster::v1::{self as pb, raft_client::RaftClient};
@@ -52,7 +52,12 @@ impl RaftNetworkFactory<Types> for Network {
     type Network = Peer;
 
     async fn new_client(&mut self, target: u64, node: &MemberName) -> Peer {
-        Peer { me: self.me.clone(), peers: self.peers.clone(), target, name: node.0.clone() }
+        Peer {
+            me: self.me.clone(),
+            peers: self.peers.clone(),
+            target,
+            name: node.0.clone(),
+        }
     }
 }
 
@@ -66,8 +71,13 @@ pub(crate) struct Peer {
 
 impl Peer {
     fn client(&self) -> Result<RaftClient<Channel>, Unreachable<Types>> {
-        let channel = self.peers.channel(&self.name).ok_or_else(|| Unreachable::from_string(format!("no way to node {}", self.name)))?;
-        Ok(RaftClient::new(channel).max_decoding_message_size(MESSAGE_BYTES_MAX).max_encoding_message_size(MESSAGE_BYTES_MAX))
+        let channel = self
+            .peers
+            .channel(&self.name)
+            .ok_or_else(|| Unreachable::from_string(format!("no way to node {}", self.name)))?;
+        Ok(RaftClient::new(channel)
+            .max_decoding_message_size(MESSAGE_BYTES_MAX)
+            .max_encoding_message_size(MESSAGE_BYTES_MAX))
     }
 
     fn envelope(&self) -> pb::RaftEnvelope {
@@ -81,7 +91,12 @@ impl Peer {
     }
 
     fn timeout(&self, action: RPCTypes, timeout: Duration) -> Timeout<Types> {
-        Timeout { action, id: self.me.raft_id, target: self.target, timeout }
+        Timeout {
+            action,
+            id: self.me.raft_id,
+            target: self.target,
+            timeout,
+        }
     }
 
     /// A unary call within its deadline.
@@ -109,7 +124,12 @@ impl Peer {
         }
     }
 
-    async fn ask(&self, rpc: VoteRequest<Types>, option: RPCOption, round: Round) -> Result<VoteResponse<Types>, RPCError<Types>> {
+    async fn ask(
+        &self,
+        rpc: VoteRequest<Types>,
+        option: RPCOption,
+        round: Round,
+    ) -> Result<VoteResponse<Types>, RPCError<Types>> {
         let mut client = self.client()?;
         let request = convert::vote_request_to_pb(&rpc, self.envelope());
         let reply = match round {
@@ -158,7 +178,12 @@ impl Peer {
         Ok(Box::pin(replies))
     }
 
-    async fn send_snapshot(&self, vote: Vote, snapshot: Snapshot, option: &RPCOption) -> Result<SnapshotResponse<Types>, RPCError<Types>> {
+    async fn send_snapshot(
+        &self,
+        vote: Vote,
+        snapshot: Snapshot,
+        option: &RPCOption,
+    ) -> Result<SnapshotResponse<Types>, RPCError<Types>> {
         let mut client = self.client()?;
         let head = pb::RaftSnapshotHead {
             envelope: Some(self.envelope()),
@@ -171,8 +196,14 @@ impl Peer {
         let head = part(pb::raft_snapshot_part::Part::Head(head));
         let pieces = stream::iter(pieces(snapshot.snapshot)).map(move |piece| part(pb::raft_snapshot_part::Part::Data(piece)));
         let parts = stream::once(async move { head }).chain(pieces);
-        let reply = self.call(RPCTypes::InstallSnapshot, option, client.install_snapshot(parts)).await?;
-        let vote = reply.vote.as_ref().map(convert::vote_from_pb).ok_or_else(|| nonsense(Malformed::Missing("vote of a snapshot reply")))?;
+        let reply = self
+            .call(RPCTypes::InstallSnapshot, option, client.install_snapshot(parts))
+            .await?;
+        let vote = reply
+            .vote
+            .as_ref()
+            .map(convert::vote_from_pb)
+            .ok_or_else(|| nonsense(Malformed::Missing("vote of a snapshot reply")))?;
         Ok(SnapshotResponse::new(vote))
     }
 }
@@ -199,7 +230,11 @@ impl RaftNetworkV2<Types> for Peer {
         }
     }
 
-    fn stream_append<'s, S>(&'s mut self, input: S, option: RPCOption) -> BoxFuture<'s, Result<BoxStream<'s, AppendResult>, RPCError<Types>>>
+    fn stream_append<'s, S>(
+        &'s mut self,
+        input: S,
+        option: RPCOption,
+    ) -> BoxFuture<'s, Result<BoxStream<'s, AppendResult>, RPCError<Types>>>
     where
         S: Stream<Item = AppendEntriesRequest<Types>> + OptionalSend + Unpin + 'static,
     {
@@ -235,7 +270,9 @@ impl RaftNetworkV2<Types> for Peer {
     ) -> Result<TransferLeaderResponse<Types>, RPCError<Types>> {
         let mut client = self.client()?;
         let request = convert::transfer_to_pb(&request, self.envelope());
-        let reply = self.call(RPCTypes::TransferLeader, &option, client.transfer_leader(request)).await?;
+        let reply = self
+            .call(RPCTypes::TransferLeader, &option, client.transfer_leader(request))
+            .await?;
         convert::transfer_reply_from_pb(&reply).map_err(nonsense)
     }
 }

@@ -50,7 +50,11 @@ struct State {
 impl Machine {
     /// `snapshot_due` is notified when commands of `grown_max` bytes were applied since the last snapshot.
     pub(crate) fn new(machine: Box<dyn StateMachine>, snapshots: Snapshots, grown_max: u64, snapshot_due: Arc<Notify>) -> Self {
-        let state = State { machine, last_applied: None, membership: StoredMembership::default() };
+        let state = State {
+            machine,
+            last_applied: None,
+            membership: StoredMembership::default(),
+        };
         Self(Arc::new(Shared {
             state: Mutex::new(state),
             snapshots,
@@ -68,11 +72,17 @@ impl Machine {
 
     /// What the newest snapshot covers.
     pub(crate) fn snapshot_index(&self) -> Option<u64> {
-        self.0.snapshots.newest_meta().and_then(|meta| meta.last_log_id).map(|id| id.index())
+        self.0
+            .snapshots
+            .newest_meta()
+            .and_then(|meta| meta.last_log_id)
+            .map(|id| id.index())
     }
 
     fn publish(&self, index: u64) {
-        self.0.applied.send_if_modified(|applied| std::mem::replace(applied, index) != index);
+        self.0
+            .applied
+            .send_if_modified(|applied| std::mem::replace(applied, index) != index);
     }
 }
 
@@ -113,19 +123,37 @@ impl<C: RaftTypes> RaftStateMachine<C> for Machine {
     async fn get_snapshot_builder(&mut self) -> Builder {
         let state = self.0.state.lock();
         self.0.grown.store(0, Ordering::Relaxed);
-        let meta = SnapshotMeta { last_log_id: state.last_applied, last_membership: state.membership.clone() };
-        Builder { snapshot: Snapshot { meta, snapshot: state.machine.snapshot().into() }, snapshots: self.0.snapshots.clone() }
+        let meta = SnapshotMeta {
+            last_log_id: state.last_applied,
+            last_membership: state.membership.clone(),
+        };
+        Builder {
+            snapshot: Snapshot {
+                meta,
+                snapshot: state.machine.snapshot().into(),
+            },
+            snapshots: self.0.snapshots.clone(),
+        }
     }
 
     async fn install_snapshot(&mut self, meta: &SnapshotMeta, snapshot: Bytes) -> Result<(), io::Error> {
         let index = meta.last_log_id.map_or(0, |id| id.index());
         {
             let mut state = self.0.state.lock();
-            state.machine.restore(index, &snapshot).map_err(|text| io::Error::new(io::ErrorKind::InvalidData, text))?;
+            state
+                .machine
+                .restore(index, &snapshot)
+                .map_err(|text| io::Error::new(io::ErrorKind::InvalidData, text))?;
             state.last_applied = meta.last_log_id;
             state.membership = meta.last_membership.clone();
         }
-        self.0.snapshots.save(Snapshot { meta: meta.clone(), snapshot }).await?;
+        self.0
+            .snapshots
+            .save(Snapshot {
+                meta: meta.clone(),
+                snapshot,
+            })
+            .await?;
         self.0.grown.store(0, Ordering::Relaxed);
         self.publish(index);
         Ok(())

@@ -11,7 +11,9 @@ fn authority(directory: &Path, uri: &str) {
     let (ca_key, node_key) = (KeyPair::generate().unwrap(), KeyPair::generate().unwrap());
     let mut params = CertificateParams::new(Vec::new()).unwrap();
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    params.distinguished_name.push(rcgen::DnType::CommonName, format!("authority of {uri}"));
+    params
+        .distinguished_name
+        .push(rcgen::DnType::CommonName, format!("authority of {uri}"));
     let ca = params.self_signed(&ca_key).unwrap();
     let mut node = CertificateParams::new(Vec::new()).unwrap();
     node.subject_alt_names.push(SanType::URI(uri.try_into().unwrap()));
@@ -25,7 +27,8 @@ fn authority(directory: &Path, uri: &str) {
 fn cluster(directory: &Path, ca: &str, certificate: &str, key: &str) -> Result<(), String> {
     let file = |name: &str| directory.join(name).display().to_string();
     let (ca, certificate, key) = (file(ca), file(certificate), file(key));
-    let text = format!("{REALM}[cluster]\nid = \"c1\"\n[cluster.tls]\nca = {ca:?}\ncertificate = {certificate:?}\nkey = {key:?}\n");
+    let text =
+        format!("{REALM}[cluster]\nid = \"c1\"\n[cluster.tls]\nca = {ca:?}\ncertificate = {certificate:?}\nkey = {key:?}\n");
     load(&text, &[]).map(drop)
 }
 
@@ -37,14 +40,30 @@ fn the_certificates_of_a_node_are_checked_as_a_whole() {
     cluster(here, "ca.pem", "n1.pem", "n1.key").unwrap();
 
     let report = cluster(here, "ca.pem", "none.pem", "n1.key").unwrap_err();
-    assert!(report.contains("cluster.tls.certificate = ") && report.contains("none.pem: no such file"), "{report}");
+    assert!(
+        report.contains("cluster.tls.certificate = ") && report.contains("none.pem: no such file"),
+        "{report}"
+    );
     let report = cluster(here, "ca.pem", "n1.key", "n1.key").unwrap_err();
-    assert!(report.contains("cluster.tls.certificate") && report.contains("holds no"), "{report}");
+    assert!(
+        report.contains("cluster.tls.certificate") && report.contains("holds no"),
+        "{report}"
+    );
     let report = cluster(here, "ca.pem", "n1.pem", "ca.key").unwrap_err();
-    assert!(report.contains("cluster.tls.key: does not belong to the certificate"), "{report}");
-    fs::write(here.join("bad.pem"), "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n").unwrap();
+    assert!(
+        report.contains("cluster.tls.key: does not belong to the certificate"),
+        "{report}"
+    );
+    fs::write(
+        here.join("bad.pem"),
+        "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
+    )
+    .unwrap();
     let report = cluster(here, "bad.pem", "n1.pem", "n1.key").unwrap_err();
-    assert!(report.contains("cluster.tls.ca") && report.contains("no X.509 certificate"), "{report}");
+    assert!(
+        report.contains("cluster.tls.ca") && report.contains("no X.509 certificate"),
+        "{report}"
+    );
 }
 
 #[test]
@@ -72,6 +91,9 @@ fn a_certificate_out_of_date_is_refused() {
         fs::write(&key_file, key.serialize_pem()).unwrap();
         let text = format!("{REALM}[[listener]]\n[listener.tls]\ncertificate = {pem:?}\nkey = {key_file:?}\n");
         let report = load(&text, &[]).unwrap_err();
-        assert!(report.contains("listener[0].tls.certificate") && report.contains(expected), "{report}");
+        assert!(
+            report.contains("listener[0].tls.certificate") && report.contains(expected),
+            "{report}"
+        );
     }
 }

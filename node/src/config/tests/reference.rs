@@ -85,12 +85,18 @@ fn config_reference_matches_the_structs() {
         return;
     }
     let committed = include_str!("../../../../docs/config.md");
-    assert!(text == committed, "docs/config.md is not what the structs say; see the top of this file");
+    assert!(
+        text == committed,
+        "docs/config.md is not what the structs say; see the top of this file"
+    );
 }
 
 fn describe(section: &Section, parent: &str, out: &mut String) {
     let path = format!("{parent}{}", section.key);
-    let (_, name, source) = SOURCES.iter().find(|(key, ..)| *key == path).expect("each section has its source here");
+    let (_, name, source) = SOURCES
+        .iter()
+        .find(|(key, ..)| *key == path)
+        .expect("each section has its source here");
     let heading = match (section.repeated, path.contains('.')) {
         (true, false) => format!("[[{path}]]"),
         (true, true) => format!("{path} (a list of tables)"),
@@ -98,7 +104,11 @@ fn describe(section: &Section, parent: &str, out: &mut String) {
     };
     let about = doc_before(source, &format!("pub struct {name} {{"));
     writeln!(out, "\n## {heading}\n\n{about}\n").unwrap();
-    let body = source.split(&format!("pub struct {name} {{")).nth(1).and_then(|rest| rest.split("\n}").next()).unwrap();
+    let body = source
+        .split(&format!("pub struct {name} {{"))
+        .nth(1)
+        .and_then(|rest| rest.split("\n}").next())
+        .unwrap();
     for key in (section.keys)() {
         let doc = doc_before(body, &format!("pub {key}:"));
         assert!(!doc.is_empty(), "{path}.{key} has no doc comment");
@@ -112,9 +122,17 @@ fn describe(section: &Section, parent: &str, out: &mut String) {
 /// The doc comment above the line that begins with `item`, as one paragraph per paragraph.
 fn doc_before(source: &str, item: &str) -> String {
     let lines: Vec<&str> = source.lines().map(str::trim).collect();
-    let at = lines.iter().position(|line| line.starts_with(item)).unwrap_or_else(|| panic!("{item} is not in the source"));
+    let at = lines
+        .iter()
+        .position(|line| line.starts_with(item))
+        .unwrap_or_else(|| panic!("{item} is not in the source"));
     let is_above = |line: &&&str| line.starts_with("///") || line.starts_with("#[");
-    let mut doc: Vec<&str> = lines[..at].iter().rev().take_while(is_above).filter_map(|line| line.strip_prefix("///")).collect();
+    let mut doc: Vec<&str> = lines[..at]
+        .iter()
+        .rev()
+        .take_while(is_above)
+        .filter_map(|line| line.strip_prefix("///"))
+        .collect();
     doc.reverse();
     let mut text = String::new();
     for line in doc {

@@ -91,7 +91,7 @@ impl World {
         let Some((request, payload)) = self.oracle.open_invocation(session, b) else {
             return;
         };
-        let message = if b % 5 == 0 {
+        let message = if b.is_multiple_of(5) {
             let (details, error) = (Dict::new(), Uri::from("com.error"));
             Message::Error {
                 request_type: code::INVOCATION,

@@ -4,7 +4,7 @@
 
 use crate::{
     router::{
-        LogIndex, PeerFrame, Realm, Registry,
+        LogIndex, PeerFrame, Realm,
         registry::Callee,
         session_table::{Again, Call, Caller, Invocation, ParkedCall},
         turn::{Turn, because, reason},
@@ -101,7 +101,7 @@ impl Realm {
     /// One whose callee is a session of this node counts only while that session may be invoked: UNREGISTER and the end of a
     /// session take effect here before the log says so.
     pub(super) fn find(&self, procedure: &Uri) -> Option<Found> {
-        let registration = Registry::lookup(&self.registry, procedure)?;
+        let registration = self.registry.lookup(procedure)?;
         let callee = *registration.callees.first()?;
         let found = Found {
             registration: registration.id,

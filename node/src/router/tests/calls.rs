@@ -197,7 +197,8 @@ fn too_many_open_calls_are_refused_until_one_ends() {
     });
     let (alice, bob) = (realm.join(), realm.join());
     let add = bob.registers("com.add");
-    (alice.calls("com.add"), alice.calls("com.add"));
+    alice.calls("com.add");
+    alice.calls("com.add");
     assert_eq!(error_of(&alice.calls("com.add").1), "wamp.error.unavailable");
     bob.yields(1);
     assert_eq!(alice.calls("com.add").1, [bob.gets_invocation(3, add)]);

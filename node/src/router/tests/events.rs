@@ -63,7 +63,8 @@ fn an_event_reaches_all_subscribers_in_order_of_subscribing_but_not_its_publishe
     let realm = TestRealm::new();
     let (alice, bob, carol) = (realm.join(), realm.join(), realm.join());
     let news = carol.subscribes(NEWS);
-    (alice.subscribes(NEWS), bob.subscribes(NEWS));
+    alice.subscribes(NEWS);
+    bob.subscribes(NEWS);
     let (_, effects) = alice.publishes(NEWS, Dict::new());
     assert_eq!(effects, [fanout(&[&carol, &bob], news, published(&effects))]);
     assert_eq!(realm.stats().events, 2);
@@ -209,6 +210,15 @@ fn an_event_from_elsewhere_is_delivered_here_and_never_sent_on() {
         payload: payload("news"),
     };
     assert_eq!(realm.hears(NODE_2, frame), [fanout(&[&bob], news, publication(5))]);
+}
+
+#[test]
+fn an_event_from_elsewhere_that_nobody_wants_any_more_is_counted() {
+    let realm = TestRealm::new();
+    let alice = realm.join();
+    realm.link(NODE_2);
+    assert_eq!(realm.hears(NODE_2, event(publication(5), &alice)), []);
+    assert_eq!(realm.stats().dropped_unwanted_events, 1);
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use crate::{
     router::{
-        Effect, MatchPolicy, Op, RealmLimits,
+        Effect, MatchPolicy, NodeRef, Op, RealmLimits,
         testing::{ME, NODE_2, TestRealm, error_of, register_op, registration, secs},
     },
     wamp::{Dict, Message, Uri, Value, message::code},
@@ -258,4 +258,29 @@ fn too_many_registrations_of_one_session_are_refused() {
         error_of(&bob.asks_to_register("com.c", Dict::new()).1),
         "wamp.error.unavailable"
     );
+}
+
+#[test]
+fn a_new_life_of_this_node_starts_without_a_lease_and_with_the_key_it_is_told() {
+    let realm = TestRealm::new();
+    let topic_id = || realm.inside(|r| r.ids.subscription(MatchPolicy::Exact, "com.news"));
+    let before = topic_id();
+    assert_eq!(realm.fence(ME), []);
+    let next = NodeRef {
+        slot: ME.slot,
+        epoch: ME.epoch + 1,
+    };
+    realm.inside(|r| r.set_identity(next, [1; 16]));
+    assert_ne!(topic_id(), before);
+    let bob = realm.join_uncommitted();
+    let (request, effects) = bob.asks_to_register("com.add", Dict::new());
+    let [Effect::Propose { op }] = effects.as_slice() else {
+        panic!("{effects:?}")
+    };
+    let registered = Message::Registered {
+        request,
+        registration: registration(1),
+    };
+    assert_eq!(realm.commit_by(next, op.clone()), [bob.gets(registered)]);
+    assert_eq!(error_of(&bob.calls("com.add").1), "wamp.error.no_available_callee");
 }

@@ -204,7 +204,7 @@ fn a_topic_whose_id_is_taken_is_refused() {
     // No two topics with one hash are known, so the map is made to say there are.
     realm.inside(|r| r.broker.by_id.insert(news, Uri::from("com.other")));
     let effects = {
-        let mut effects = Vec::new();
+        let (mut effects, now) = (Vec::new(), realm.now());
         let (request, topic) = (bob.next(), Uri::from(NEWS));
         let message = Message::Subscribe {
             request,
@@ -213,7 +213,7 @@ fn a_topic_whose_id_is_taken_is_refused() {
         };
         realm.inside(|r| {
             r.handle(
-                std::time::Instant::now(),
+                now,
                 Input::Message {
                     session: bob.id,
                     message,

@@ -34,5 +34,10 @@ pub fn identity(role: &str) -> Identity {
     // The operating system's generator does not fail once it was seeded; were it to, an authid of zeros is still no name of anybody.
     let _ = getrandom::fill(&mut random);
     let authid = format!("anon-{:032x}", u128::from_be_bytes(random));
-    Identity { authid, authrole: role.to_owned(), authmethod: METHOD, authprovider: "static" }
+    Identity {
+        authid,
+        authrole: role.to_owned(),
+        authmethod: METHOD,
+        authprovider: "static",
+    }
 }

@@ -18,9 +18,12 @@ pub fn verify(realm: &RealmAuth, authid: String, presented: &str) -> Option<Iden
     let expected = principal.and_then(|p| p.ticket.as_ref());
     let equal = digest(expected.map_or("", |secret| secret.expose())).ct_eq(&digest(presented));
     match (principal, expected) {
-        (Some(principal), Some(_)) if bool::from(equal) => {
-            Some(Identity { authid, authrole: principal.role.clone(), authmethod: METHOD, authprovider: "static" })
-        }
+        (Some(principal), Some(_)) if bool::from(equal) => Some(Identity {
+            authid,
+            authrole: principal.role.clone(),
+            authmethod: METHOD,
+            authprovider: "static",
+        }),
         _ => None,
     }
 }

@@ -49,7 +49,10 @@ struct Frame {
 impl Decoder {
     /// A decoder behind the handshake.
     pub fn new(message_bytes_max: usize) -> Self {
-        Self { message_bytes_max, ..Self::default() }
+        Self {
+            message_bytes_max,
+            ..Self::default()
+        }
     }
 
     /// See [`crate::transport::framing::Decoder::next`].

@@ -18,7 +18,7 @@ enum Seen {
 fn decode(input: &[u8], pieces: &[usize], limit: usize) -> Vec<Seen> {
     let mut decoder = Decoder::new(limit);
     let mut seen = Vec::new();
-    let mut from = 0;
+    let mut from = 0usize;
     for len in pieces.iter().copied().chain([usize::MAX]) {
         let to = from.saturating_add(len).min(input.len());
         let mut piece = input[from..to].to_vec();
@@ -54,8 +54,13 @@ fn frames_are_understood_whole_and_split_at_every_position() {
         frame(Kind::Message, &[9; 300]),
     ]
     .concat();
-    let expected =
-        [Seen::Message(b"[1]".to_vec()), Seen::Ping(b"there?".to_vec()), Seen::Message(vec![]), Seen::Pong, Seen::Message(vec![9; 300])];
+    let expected = [
+        Seen::Message(b"[1]".to_vec()),
+        Seen::Ping(b"there?".to_vec()),
+        Seen::Message(vec![]),
+        Seen::Pong,
+        Seen::Message(vec![9; 300]),
+    ];
     for split in 0..=bytes.len() {
         assert_eq!(decode(&bytes, &[split], 512), expected, "split at {split}");
     }
@@ -65,13 +70,22 @@ fn frames_are_understood_whole_and_split_at_every_position() {
 #[test]
 fn reserved_bits_and_types_and_long_messages_fail_the_connection() {
     for first in [0x10, 0x20, 0x40, 0x80] {
-        assert_eq!(decode(&[first], &[], 512), [Seen::Fault(Fault::Protocol("reserved bits set"))]);
+        assert_eq!(
+            decode(&[first], &[], 512),
+            [Seen::Fault(Fault::Protocol("reserved bits set"))]
+        );
     }
     for kind in 3..8 {
-        assert_eq!(decode(&[kind, 0, 0, 0], &[], 512), [Seen::Fault(Fault::Protocol("reserved frame type"))]);
+        assert_eq!(
+            decode(&[kind, 0, 0, 0], &[], 512),
+            [Seen::Fault(Fault::Protocol("reserved frame type"))]
+        );
     }
     assert_eq!(decode(&[0, 0, 2, 1], &[], 512), [Seen::Fault(Fault::TooBig)]);
-    assert_eq!(decode(&[0x08, 0, 0, 1], &[], 1 << 24), [Seen::Fault(Fault::Protocol("length above 2^24"))]);
+    assert_eq!(
+        decode(&[0x08, 0, 0, 1], &[], 1 << 24),
+        [Seen::Fault(Fault::Protocol("length above 2^24"))]
+    );
     assert_eq!(decode(&[0x08, 0, 0, 0], &[], (1 << 24) - 1), [Seen::Fault(Fault::TooBig)]);
 }
 
@@ -92,7 +106,11 @@ fn an_announced_length_costs_no_memory_before_the_bytes_come_and_no_slack_after(
     assert_eq!(decoder.next(&mut [0, 0x10, 0, 0, 1, 2, 3], &mut at), Ok(None));
     assert!(decoder.gathered.capacity() <= 64 * 1024);
     let mut at = 0;
-    let Ok(Some(Incoming::Message { data: Data::Owned(bytes), .. })) = decoder.next(&mut vec![5; (1 << 20) - 3], &mut at) else {
+    let Ok(Some(Incoming::Message {
+        data: Data::Owned(bytes),
+        ..
+    })) = decoder.next(&mut vec![5; (1 << 20) - 3], &mut at)
+    else {
         panic!("no message")
     };
     assert_eq!((bytes.len(), bytes.capacity()), (1 << 20, 1 << 20));

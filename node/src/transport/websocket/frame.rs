@@ -102,7 +102,10 @@ const CONTROL_BYTES_MAX: usize = 125;
 impl Decoder {
     /// A decoder at the beginning of a connection.
     pub fn new(message_bytes_max: usize) -> Self {
-        Self { message_bytes_max, ..Self::default() }
+        Self {
+            message_bytes_max,
+            ..Self::default()
+        }
     }
 
     /// See [`crate::transport::framing::Decoder::next`].
@@ -165,7 +168,13 @@ impl Decoder {
             }
         }
         let left = usize::try_from(left).map_err(|_| Fault::TooBig)?;
-        let frame = Frame { last: head[0] & 0x80 != 0, opcode, mask, taken: 0, left };
+        let frame = Frame {
+            last: head[0] & 0x80 != 0,
+            opcode,
+            mask,
+            taken: 0,
+            left,
+        };
         self.frame = Some(frame);
         Ok(Some(frame))
     }
@@ -199,10 +208,16 @@ impl Decoder {
             if text && std::str::from_utf8(&input[range.clone()]).is_err() {
                 return Err(Fault::NotUtf8);
             }
-            return Ok(Some(Incoming::Message { text: Some(text), data: Data::Input(range) }));
+            return Ok(Some(Incoming::Message {
+                text: Some(text),
+                data: Data::Input(range),
+            }));
         }
         let message = self.message.get_or_insert_with(|| {
-            Box::new(Gathered { text: frame.opcode == Opcode::Text, bytes: Vec::new() })
+            Box::new(Gathered {
+                text: frame.opcode == Opcode::Text,
+                bytes: Vec::new(),
+            })
         });
         let mut piece = &input[range];
         while !piece.is_empty() {
@@ -218,7 +233,10 @@ impl Decoder {
         if message.text && std::str::from_utf8(&message.bytes).is_err() {
             return Err(Fault::NotUtf8);
         }
-        Ok(Some(Incoming::Message { text: Some(message.text), data: Data::Owned(message.bytes) }))
+        Ok(Some(Incoming::Message {
+            text: Some(message.text),
+            data: Data::Owned(message.bytes),
+        }))
     }
 }
 
@@ -262,7 +280,11 @@ fn control(opcode: Opcode, data: Data, input: &[u8]) -> Result<Incoming, Fault> 
 /// The code of a close frame. Spec: RFC 6455, "Status Codes".
 fn close_code(payload: &[u8]) -> Result<Option<u16>, Fault> {
     let [high, low, reason @ ..] = payload else {
-        return if payload.is_empty() { Ok(None) } else { Err(Fault::Protocol("close frame of one byte")) };
+        return if payload.is_empty() {
+            Ok(None)
+        } else {
+            Err(Fault::Protocol("close frame of one byte"))
+        };
     };
     let code = u16::from_be_bytes([*high, *low]);
     if !matches!(code, 1000..=1003 | 1007..=1014 | 3000..=4999) {
@@ -277,7 +299,12 @@ fn close_code(payload: &[u8]) -> Result<Option<u16>, Fault> {
 /// Takes the mask off a piece of payload that begins `offset` bytes into its frame.
 fn unmask(piece: &mut [u8], mask: [u8; 4], offset: usize) {
     let phase = offset % 4;
-    let turned = [mask[phase], mask[(phase + 1) % 4], mask[(phase + 2) % 4], mask[(phase + 3) % 4]];
+    let turned = [
+        mask[phase],
+        mask[(phase + 1) % 4],
+        mask[(phase + 2) % 4],
+        mask[(phase + 3) % 4],
+    ];
     let [a, b, c, d] = turned;
     let wide = u64::from_ne_bytes([a, b, c, d, a, b, c, d]);
     let (words, rest) = piece.as_chunks_mut::<8>();

@@ -36,7 +36,7 @@ enum Seen {
 fn decode(input: &[u8], pieces: &[usize], limit: usize) -> Vec<Seen> {
     let mut decoder = Decoder::new(limit);
     let mut seen = Vec::new();
-    let mut from = 0;
+    let mut from = 0usize;
     for len in pieces.iter().copied().chain([usize::MAX]) {
         let to = from.saturating_add(len).min(input.len());
         let mut piece = input[from..to].to_vec();
@@ -45,7 +45,9 @@ fn decode(input: &[u8], pieces: &[usize], limit: usize) -> Vec<Seen> {
         loop {
             match decoder.next(&mut piece, &mut at) {
                 Ok(None) => break,
-                Ok(Some(Incoming::Message { text, data })) => seen.push(Seen::Message(text.unwrap(), data.bytes(&piece).to_vec())),
+                Ok(Some(Incoming::Message { text, data })) => {
+                    seen.push(Seen::Message(text.unwrap(), data.bytes(&piece).to_vec()))
+                }
                 Ok(Some(Incoming::Ping(data))) => seen.push(Seen::Ping(data.bytes(&piece).to_vec())),
                 Ok(Some(Incoming::Pong)) => seen.push(Seen::Pong),
                 Ok(Some(Incoming::Close(code))) => seen.push(Seen::Close(code)),
@@ -100,7 +102,10 @@ fn a_conversation_is_understood_whole_and_split_at_every_position() {
 fn long_lengths_are_read_in_all_three_forms() {
     for len in [125, 126, 127, 65_535, 65_536, 70_001] {
         let payload: Vec<u8> = (0..len).map(|i| i as u8).collect();
-        assert_eq!(decode(&frame(0x82, &payload, MASK), &[3, 4096, 1], 1 << 20), [Seen::Message(false, payload)]);
+        assert_eq!(
+            decode(&frame(0x82, &payload, MASK), &[3, 4096, 1], 1 << 20),
+            [Seen::Message(false, payload)]
+        );
     }
 }
 
@@ -118,37 +123,70 @@ fn broken_frames_fail_the_connection() {
         assert_eq!(protocol(&frame(0x80 | opcode, b"x", MASK)), "reserved opcode");
     }
     assert_eq!(protocol(&frame(0x09, b"x", MASK)), "fragmented control frame");
-    assert_eq!(protocol(&frame(0x89, &[b'x'; 126], MASK)), "control frame longer than 125 bytes");
+    assert_eq!(
+        protocol(&frame(0x89, &[b'x'; 126], MASK)),
+        "control frame longer than 125 bytes"
+    );
     assert_eq!(protocol(&frame(0x80, b"x", MASK)), "continuation of no message");
-    assert_eq!(protocol(&[frame(0x01, b"x", MASK), frame(0x81, b"y", MASK)].concat()), "new message inside a fragmented one");
+    assert_eq!(
+        protocol(&[frame(0x01, b"x", MASK), frame(0x81, b"y", MASK)].concat()),
+        "new message inside a fragmented one"
+    );
     assert_eq!(protocol(&frame(0x88, b"x", MASK)), "close frame of one byte");
     assert_eq!(protocol(&frame(0x88, &[0x03, 0xED], MASK)), "illegal close code");
-    assert_eq!(protocol(&[0x82, 0xFF, 0xFF, 0, 0, 0, 0, 0, 0, 0, 1, 2, 3, 4]), "frame length above 2^63");
+    assert_eq!(
+        protocol(&[0x82, 0xFF, 0xFF, 0, 0, 0, 0, 0, 0, 0, 1, 2, 3, 4]),
+        "frame length above 2^63"
+    );
 }
 
 #[test]
 fn text_must_be_utf_8_and_binary_need_not() {
     let bad = [b'a', 0xFF];
     assert_eq!(decode(&frame(0x81, &bad, MASK), &[], 1000), [Seen::Fault(Fault::NotUtf8)]);
-    assert_eq!(decode(&frame(0x82, &bad, MASK), &[], 1000), [Seen::Message(false, bad.to_vec())]);
+    assert_eq!(
+        decode(&frame(0x82, &bad, MASK), &[], 1000),
+        [Seen::Message(false, bad.to_vec())]
+    );
     // A character cut in two by fragmentation is whole again in the message; one that stays cut is not.
     let halves = [frame(0x01, &[0xC3], MASK), frame(0x80, &[0xBC], MASK)].concat();
     assert_eq!(decode(&halves, &[], 1000), [Seen::Message(true, "ü".as_bytes().to_vec())]);
     let half = [frame(0x01, b"a", MASK), frame(0x80, &[0xC3], MASK)].concat();
     assert_eq!(decode(&half, &[], 1000), [Seen::Fault(Fault::NotUtf8)]);
-    assert_eq!(decode(&frame(0x88, &[0x03, 0xE8, 0xFF], MASK), &[], 1000), [Seen::Fault(Fault::NotUtf8)]);
+    assert_eq!(
+        decode(&frame(0x88, &[0x03, 0xE8, 0xFF], MASK), &[], 1000),
+        [Seen::Fault(Fault::NotUtf8)]
+    );
 }
 
 #[test]
 fn the_limit_counts_all_fragments_and_holds_before_the_payload_comes() {
-    assert_eq!(decode(&frame(0x82, &[1; 100], MASK), &[], 100), [Seen::Message(false, vec![1; 100])]);
-    assert_eq!(decode(&frame(0x82, &[1; 101], MASK)[..6], &[], 100), [Seen::Fault(Fault::TooBig)]);
+    assert_eq!(
+        decode(&frame(0x82, &[1; 100], MASK), &[], 100),
+        [Seen::Message(false, vec![1; 100])]
+    );
+    assert_eq!(
+        decode(&frame(0x82, &[1; 101], MASK)[..6], &[], 100),
+        [Seen::Fault(Fault::TooBig)]
+    );
     let parts = [frame(0x02, &[1; 60], MASK), frame(0x80, &[1; 41], MASK)].concat();
     assert_eq!(decode(&parts, &[], 100), [Seen::Fault(Fault::TooBig)]);
     // Control frames do not count.
-    let parts = [frame(0x02, &[1; 60], MASK), frame(0x89, &[1; 100], MASK), frame(0x80, &[1; 40], MASK)].concat();
+    let parts = [
+        frame(0x02, &[1; 60], MASK),
+        frame(0x89, &[1; 100], MASK),
+        frame(0x80, &[1; 40], MASK),
+    ]
+    .concat();
     assert_eq!(decode(&parts, &[], 100).last(), Some(&Seen::Message(false, vec![1; 100])));
-    assert_eq!(decode(&[0x82, 0xFF, 0x7F, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0, 0, 0, 0], &[], 100), [Seen::Fault(Fault::TooBig)]);
+    assert_eq!(
+        decode(
+            &[0x82, 0xFF, 0x7F, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0, 0, 0, 0],
+            &[],
+            100
+        ),
+        [Seen::Fault(Fault::TooBig)]
+    );
 }
 
 #[test]
@@ -207,7 +245,7 @@ proptest! {
         let mut cuts: Vec<_> = cuts.into_iter().map(|cut| cut.min(payload.len())).collect();
         cuts.sort_unstable();
         let mut bytes = Vec::new();
-        let mut from = 0;
+        let mut from = 0usize;
         let fragments = cuts.len() + 1;
         for n in 0..fragments {
             let to = cuts.get(n).copied().unwrap_or(payload.len());

@@ -18,19 +18,29 @@ fn status(result: Result<Upgrade, Refusal>) -> u16 {
 
 #[test]
 fn the_first_offered_subprotocol_that_is_known_is_taken() {
-    let upgrade = judge("Sec-WebSocket-Protocol: wamp.2.json.batched, wamp.2.cbor\r\nSec-WebSocket-Protocol: wamp.2.json\r\n", &Origins::Any);
+    let upgrade = judge(
+        "Sec-WebSocket-Protocol: wamp.2.json.batched, wamp.2.cbor\r\nSec-WebSocket-Protocol: wamp.2.json\r\n",
+        &Origins::Any,
+    );
     let upgrade = upgrade.unwrap();
     assert_eq!(upgrade.serializer, Serializer::Cbor);
     assert!(upgrade.response.starts_with("HTTP/1.1 101 "));
     // The example of RFC 6455.
-    assert!(upgrade.response.contains("Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n"));
+    assert!(
+        upgrade
+            .response
+            .contains("Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n")
+    );
     assert!(upgrade.response.contains("Sec-WebSocket-Protocol: wamp.2.cbor\r\n"));
 }
 
 #[test]
 fn without_a_known_subprotocol_there_is_no_upgrade() {
     assert_eq!(status(judge("", &Origins::Any)), 400);
-    assert_eq!(status(judge("Sec-WebSocket-Protocol: chat, wamp.2.flurry\r\n", &Origins::Any)), 400);
+    assert_eq!(
+        status(judge("Sec-WebSocket-Protocol: chat, wamp.2.flurry\r\n", &Origins::Any)),
+        400
+    );
 }
 
 #[test]
@@ -49,7 +59,10 @@ fn malformed_handshakes_are_refused() {
 #[test]
 fn origins_are_admitted_as_configured() {
     let origin = |origin: &str, origins: &Origins| {
-        status(judge(&format!("Sec-WebSocket-Protocol: wamp.2.json\r\nOrigin: {origin}\r\n"), origins))
+        status(judge(
+            &format!("Sec-WebSocket-Protocol: wamp.2.json\r\nOrigin: {origin}\r\n"),
+            origins,
+        ))
     };
     let listed = Origins::from_list(&["https://a.example".to_owned()]);
     assert_eq!(origin("https://a.example", &listed), 101);

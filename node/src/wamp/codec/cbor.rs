@@ -7,9 +7,9 @@ mod write;
 use std::borrow::Cow;
 
 use super::{
-    DecodeError, ValueError,
+    DecodeError, TranscodeError, ValueError,
     cursor::Cursor,
-    stream::{Keys, Kind, Pumped, Reader, Shape, Sink, deeper, integral},
+    stream::{Event, Keys, Kind, Reader, Shape, deeper, integral},
 };
 pub(crate) use write::CborWriter;
 
@@ -124,7 +124,7 @@ impl<'a> CborReader<'a> {
 
     /// Whether item `index` of a container of `len` follows; passes the break that ends an indefinite one.
     #[inline]
-    fn item(&mut self, len: Len, index: usize) -> Result<bool, DecodeError> {
+    fn goto(&mut self, len: Len, index: usize) -> Result<bool, DecodeError> {
         match len {
             Len::Definite(len) => Ok((index as u64) < len),
             Len::Indefinite => {
@@ -210,7 +210,7 @@ impl<'a> CborReader<'a> {
                 Head::List(len) => {
                     let depth = deeper(depth, at)?;
                     let mut items = 0;
-                    while self.item(len, items)? {
+                    while self.goto(len, items)? {
                         self.skip_value(depth, Keys::Any)?;
                         items += 1;
                     }
@@ -219,7 +219,7 @@ impl<'a> CborReader<'a> {
                 Head::Dict(len) => {
                     let depth = deeper(depth, at)?;
                     let mut entries = 0;
-                    while self.item(len, entries)? {
+                    while self.goto(len, entries)? {
                         if keys == Keys::Text && self.kind()? != Kind::Text {
                             return Err(DecodeError::Syntax {
                                 what: "key is not text",
@@ -243,7 +243,8 @@ impl<'a> CborReader<'a> {
         }
     }
 
-    fn pump_bignum<S: Sink>(&mut self, negative: bool, sink: &mut S) -> Pumped {
+    /// The integer behind a bignum tag.
+    fn bignum(&mut self, negative: bool) -> Result<Event<'a>, TranscodeError> {
         let Head::Binary(len) = self.head()? else {
             return Err(ValueError::Bignum.into());
         };
@@ -252,59 +253,8 @@ impl<'a> CborReader<'a> {
         if digits.len() > 8 {
             return Err(ValueError::IntegerTooWide.into());
         }
-        let magnitude = digits.iter().fold(0, |value, &byte| value << 8 | i128::from(byte));
-        Ok(sink.integer(if negative { -1 - magnitude } else { magnitude })?)
-    }
-
-    fn pump_value<S: Sink>(&mut self, sink: &mut S, mut depth: usize) -> Pumped {
-        loop {
-            let at = self.cursor.at();
-            match self.head()? {
-                Head::Tag(tag @ (POSITIVE_BIGNUM | NEGATIVE_BIGNUM)) => return self.pump_bignum(tag == NEGATIVE_BIGNUM, sink),
-                Head::Tag(_) => depth = deeper(depth, at)?,
-                Head::Unsigned(value) => return Ok(sink.integer(value.into())?),
-                Head::Negative(value) => return Ok(sink.integer(-1 - i128::from(value))?),
-                Head::Binary(len) => return Ok(sink.binary(&self.take_binary(len)?)?),
-                Head::Text(len) => return Ok(sink.text(&self.take_text(len)?)?),
-                Head::Float(value) => return Ok(sink.float(value)?),
-                Head::Simple(20) => return Ok(sink.bool(false)?),
-                Head::Simple(21) => return Ok(sink.bool(true)?),
-                Head::Simple(22 | 23) => return Ok(sink.null()?),
-                Head::Simple(value) => return Err(ValueError::Simple { value }.into()),
-                Head::Break => {
-                    return Err(DecodeError::Syntax {
-                        what: "unexpected break",
-                        at,
-                    }
-                    .into());
-                }
-                Head::List(len) => {
-                    let depth = deeper(depth, at)?;
-                    let mark = sink.begin(Shape::List, len.known())?;
-                    let mut items = 0;
-                    while self.item(len, items)? {
-                        sink.item(items);
-                        self.pump_value(sink, depth)?;
-                        items += 1;
-                    }
-                    return Ok(sink.end(Shape::List, mark, items)?);
-                }
-                Head::Dict(len) => {
-                    let depth = deeper(depth, at)?;
-                    let mark = sink.begin(Shape::Dict, len.known())?;
-                    let mut entries = 0;
-                    while self.item(len, entries)? {
-                        sink.item(entries);
-                        sink.key();
-                        self.pump_value(sink, depth)?;
-                        sink.colon();
-                        self.pump_value(sink, depth)?;
-                        entries += 1;
-                    }
-                    return Ok(sink.end(Shape::Dict, mark, entries)?);
-                }
-            }
-        }
+        let magnitude = digits.iter().fold(0, |value, &byte| (value << 8) | i128::from(byte));
+        Ok(Event::Integer(if negative { -1 - magnitude } else { magnitude }))
     }
 }
 
@@ -350,7 +300,7 @@ impl<'a> Reader<'a> for CborReader<'a> {
 
     #[inline]
     fn next(&mut self) -> Result<bool, DecodeError> {
-        let more = self.item(self.left, 0)?;
+        let more = self.goto(self.left, 0)?;
         if let Len::Definite(left) = &mut self.left {
             *left = left.saturating_sub(1);
         }
@@ -403,7 +353,46 @@ impl<'a> Reader<'a> for CborReader<'a> {
         self.skip_value(self.depth, keys)
     }
 
-    fn pump<S: Sink>(&mut self, sink: &mut S) -> Pumped {
-        self.pump_value(sink, self.depth)
+    fn depth(&self) -> usize {
+        self.depth
+    }
+
+    fn event(&mut self, _: bool) -> Result<Event<'a>, TranscodeError> {
+        loop {
+            let at = self.cursor.at();
+            return Ok(match self.head()? {
+                Head::Tag(tag @ (POSITIVE_BIGNUM | NEGATIVE_BIGNUM)) => return self.bignum(tag == NEGATIVE_BIGNUM),
+                Head::Tag(_) => continue,
+                Head::Unsigned(value) => Event::Integer(value.into()),
+                Head::Negative(value) => Event::Integer(-1 - i128::from(value)),
+                Head::Binary(len) => Event::Binary(self.take_binary(len)?),
+                Head::Text(len) => Event::Text(self.take_text(len)?),
+                Head::Float(value) => Event::Float(value),
+                Head::Simple(20) => Event::Bool(false),
+                Head::Simple(21) => Event::Bool(true),
+                Head::Simple(22 | 23) => Event::Null,
+                Head::Simple(value) => return Err(ValueError::Simple { value }.into()),
+                Head::List(len) => Event::Begin(Shape::List, len.known()),
+                Head::Dict(len) => Event::Begin(Shape::Dict, len.known()),
+                Head::Break => {
+                    return Err(DecodeError::Syntax {
+                        what: "unexpected break",
+                        at,
+                    }
+                    .into());
+                }
+            });
+        }
+    }
+
+    fn item(&mut self, _: Shape, len: Option<usize>, index: usize) -> Result<bool, DecodeError> {
+        match len {
+            Some(len) => Ok(index < len),
+            None => self.goto(Len::Indefinite, index),
+        }
+    }
+
+    fn colon(&mut self) -> Result<(), DecodeError> {
+        Ok(())
     }
 }

@@ -55,7 +55,7 @@ pub enum DecodeError {
     Dict {
         message: &'static str,
         field: &'static str,
-        cause: TranscodeError,
+        cause: ValueError,
     },
     /// An option that the protocol names is of the wrong type.
     #[error("{message}.{field}.{key} is not {expected}")]

@@ -7,13 +7,16 @@ mod number;
 mod string;
 mod write;
 
+#[cfg(test)]
+mod tests;
+
 use std::borrow::Cow;
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 
 use super::{
-    DecodeError, ValueError,
-    stream::{Keys, Kind, Pumped, Reader, Shape, Sink, deeper},
+    DecodeError, TranscodeError, ValueError,
+    stream::{Event, Keys, Kind, Reader, Shape, deeper},
 };
 use string::Span;
 pub(crate) use write::JsonWriter;
@@ -103,21 +106,17 @@ impl<'a> JsonReader<'a> {
 
     /// Passes a key and the colon behind it.
     #[inline]
-    fn key(&mut self) -> Result<Span, DecodeError> {
-        if self.peek()? != b'"' {
+    fn skip_key(&mut self) -> Result<(), DecodeError> {
+        if self.here()? != b'"' {
             return self.syntax("expected a string as key");
         }
-        let span = self.string()?;
-        if self.peek()? != b':' {
-            return self.syntax("expected a colon");
-        }
-        self.at += 1;
-        Ok(span)
+        self.string()?;
+        self.colon()
     }
 
     /// After `[`, `{` or a complete item: whether item `index` follows. Leaves the cursor on it, or behind `close`.
     #[inline]
-    fn item(&mut self, index: usize, close: u8) -> Result<bool, DecodeError> {
+    fn goto(&mut self, index: usize, close: u8) -> Result<bool, DecodeError> {
         match self.peek()? {
             byte if byte == close => {
                 self.at += 1;
@@ -142,7 +141,7 @@ impl<'a> JsonReader<'a> {
                 let depth = deeper(depth, self.at)?;
                 self.at += 1;
                 let mut items = 0;
-                while self.item(items, b']')? {
+                while self.goto(items, b']')? {
                     self.skip_value(depth)?;
                     items += 1;
                 }
@@ -152,8 +151,8 @@ impl<'a> JsonReader<'a> {
                 let depth = deeper(depth, self.at)?;
                 self.at += 1;
                 let mut entries = 0;
-                while self.item(entries, b'}')? {
-                    self.key()?;
+                while self.goto(entries, b'}')? {
+                    self.skip_key()?;
                     self.skip_value(depth)?;
                     entries += 1;
                 }
@@ -170,66 +169,16 @@ impl<'a> JsonReader<'a> {
         }
     }
 
-    fn pump_string<S: Sink>(&mut self, sink: &mut S) -> Pumped {
+    /// The string that begins here, which is binary if it begins with U+0000 and is no key.
+    fn string_event(&mut self, key: bool) -> Result<Event<'a>, TranscodeError> {
         let span = self.string()?;
-        if !span.is_binary(self.bytes()) {
-            return Ok(sink.text(&span.text(self.text))?);
-        }
         let text = span.text(self.text);
-        let base64 = text.strip_prefix('\0').unwrap_or(&text);
-        Ok(sink.binary(&STANDARD.decode(base64).map_err(|_| ValueError::BadBase64)?)?)
-    }
-
-    fn pump_value<S: Sink>(&mut self, sink: &mut S, depth: usize) -> Pumped {
-        match self.peek()? {
-            b'"' => self.pump_string(sink),
-            b'[' => {
-                let depth = deeper(depth, self.at)?;
-                self.at += 1;
-                let mark = sink.begin(Shape::List, None)?;
-                let mut items = 0;
-                while self.item(items, b']')? {
-                    sink.item(items);
-                    self.pump_value(sink, depth)?;
-                    items += 1;
-                }
-                Ok(sink.end(Shape::List, mark, items)?)
-            }
-            b'{' => {
-                let depth = deeper(depth, self.at)?;
-                self.at += 1;
-                let mark = sink.begin(Shape::Dict, None)?;
-                let mut entries = 0;
-                while self.item(entries, b'}')? {
-                    sink.item(entries);
-                    sink.key();
-                    let key = self.key()?;
-                    sink.text(&key.text(self.text))?;
-                    sink.colon();
-                    self.pump_value(sink, depth)?;
-                    entries += 1;
-                }
-                Ok(sink.end(Shape::Dict, mark, entries)?)
-            }
-            b't' => {
-                self.word("true")?;
-                Ok(sink.bool(true)?)
-            }
-            b'f' => {
-                self.word("false")?;
-                Ok(sink.bool(false)?)
-            }
-            b'n' => {
-                self.word("null")?;
-                Ok(sink.null()?)
-            }
-            b'-' | b'0'..=b'9' => {
-                let span = number::scan(self.bytes(), self.at)?;
-                self.at = span.end;
-                Ok(span.pump(self.text, sink)?)
-            }
-            _ => Ok(self.syntax("expected a json value")?),
+        if key || !span.is_binary(self.bytes()) {
+            return Ok(Event::Text(text));
         }
+        let base64 = text.strip_prefix('\0').unwrap_or(&text);
+        let binary = STANDARD.decode(base64).map_err(|_| ValueError::BadBase64)?;
+        Ok(Event::Binary(Cow::Owned(binary)))
     }
 }
 
@@ -255,7 +204,7 @@ impl<'a> Reader<'a> for JsonReader<'a> {
     fn next(&mut self) -> Result<bool, DecodeError> {
         let first = std::mem::replace(&mut self.first, false);
         if !self.bare {
-            return self.item(usize::from(!first), b']');
+            return self.goto(usize::from(!first), b']');
         }
         match self.peek() {
             Err(_) => Ok(false),
@@ -317,7 +266,56 @@ impl<'a> Reader<'a> for JsonReader<'a> {
         self.skip_value(self.depth)
     }
 
-    fn pump<S: Sink>(&mut self, sink: &mut S) -> Pumped {
-        self.pump_value(sink, self.depth)
+    fn depth(&self) -> usize {
+        self.depth
+    }
+
+    fn event(&mut self, key: bool) -> Result<Event<'a>, TranscodeError> {
+        Ok(match self.peek()? {
+            b'"' => return self.string_event(key),
+            b'[' => {
+                self.at += 1;
+                Event::Begin(Shape::List, None)
+            }
+            b'{' => {
+                self.at += 1;
+                Event::Begin(Shape::Dict, None)
+            }
+            b't' => {
+                self.word("true")?;
+                Event::Bool(true)
+            }
+            b'f' => {
+                self.word("false")?;
+                Event::Bool(false)
+            }
+            b'n' => {
+                self.word("null")?;
+                Event::Null
+            }
+            b'-' | b'0'..=b'9' => {
+                let span = number::scan(self.bytes(), self.at)?;
+                self.at = span.end;
+                span.event(self.text)?
+            }
+            _ => self.syntax("expected a json value")?,
+        })
+    }
+
+    fn item(&mut self, shape: Shape, _: Option<usize>, index: usize) -> Result<bool, DecodeError> {
+        let close = if shape == Shape::List { b']' } else { b'}' };
+        let more = self.goto(index, close)?;
+        if more && shape == Shape::Dict && self.here()? != b'"' {
+            return self.syntax("expected a string as key");
+        }
+        Ok(more)
+    }
+
+    fn colon(&mut self) -> Result<(), DecodeError> {
+        if self.peek()? != b':' {
+            return self.syntax("expected a colon");
+        }
+        self.at += 1;
+        Ok(())
     }
 }

@@ -6,7 +6,7 @@ use std::borrow::Cow;
 
 use super::{
     DecodeError, EncodeError, Frame, Limits, TranscodeError, options, pump_payload,
-    stream::{Keys, Kind, Reader, Shape, Writer},
+    stream::{Keys, Kind, Reader, Shape, Writer, pump},
     tree::{self, Tree},
 };
 use crate::wamp::{
@@ -292,10 +292,10 @@ impl<'a, R: Reader<'a>> Fields<'_, '_, R> {
             return self.mistyped(field, "a dict", self.reader.offset());
         }
         let mut tree = Tree::strict(self.limits.dict_values_max);
-        match self.reader.pump(&mut tree) {
+        match pump(self.reader, &mut tree) {
             Ok(()) => {}
             Err(TranscodeError::Malformed(cause)) => return Err(cause),
-            Err(cause) => {
+            Err(TranscodeError::Value(cause)) => {
                 return Err(DecodeError::Dict {
                     message: self.message,
                     field,

@@ -51,7 +51,7 @@ use super::{Dict, Message, Payload, Serializer, Value};
 use cbor::{CborReader, CborWriter};
 use json::{JsonReader, JsonWriter};
 use msgpack::{MsgPackReader, MsgPackWriter};
-use stream::{DEPTH_CEILING, Pumped, Reader, Sink, Writer};
+use stream::{DEPTH_CEILING, Reader, Sink, Writer, pump};
 use tree::Tree;
 
 /// A received frame, and who keeps its memory.
@@ -84,7 +84,7 @@ impl Frame<'_> {
 /// What a frame may hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// How deep lists and dicts may nest, the message itself included; above 512 counts as 512. Deep values cost every
+    /// How deep lists and dicts may nest, the message itself included; above 256 counts as 256. Deep values cost every
     /// receiver stack. 128 is what common JSON readers stop at; below 8 ordinary clients fail.
     pub depth_max: usize,
     /// How many values the options or details of one message may hold. Each costs about 50 bytes of memory while the message
@@ -138,7 +138,7 @@ pub fn encode(message: &Message, serializer: Serializer, out: &mut Vec<u8>) -> R
 }
 
 /// Feeds the elements of `payload` to `sink`, as items `first` and following of a list around them.
-fn pump_payload<S: Sink>(payload: &Payload, first: usize, sink: &mut S) -> Pumped {
+fn pump_payload<S: Sink>(payload: &Payload, first: usize, sink: &mut S) -> Result<(), TranscodeError> {
     match payload.serializer() {
         Serializer::Json => pump_elements(JsonReader::elements(payload.bytes(), DEPTH_CEILING)?, payload, first, sink),
         Serializer::MsgPack => pump_elements(
@@ -156,13 +156,18 @@ fn pump_payload<S: Sink>(payload: &Payload, first: usize, sink: &mut S) -> Pumpe
     }
 }
 
-fn pump_elements<'a, R: Reader<'a>, S: Sink>(mut reader: R, payload: &Payload, first: usize, sink: &mut S) -> Pumped {
+fn pump_elements<'a, R: Reader<'a>, S: Sink>(
+    mut reader: R,
+    payload: &Payload,
+    first: usize,
+    sink: &mut S,
+) -> Result<(), TranscodeError> {
     for index in 0..usize::from(payload.elements()) {
         if !reader.next()? {
             return Err(DecodeError::Truncated { at: reader.offset() }.into());
         }
         sink.item(first + index);
-        reader.pump(sink)?;
+        pump(&mut reader, sink)?;
     }
     Ok(reader.finish()?)
 }
@@ -179,7 +184,7 @@ pub(super) fn transcode_payload(payload: &Payload, to: Serializer) -> Result<Vec
     Ok(out)
 }
 
-fn write_elements<W: Writer>(payload: &Payload, mut writer: W) -> Pumped {
+fn write_elements<W: Writer>(payload: &Payload, mut writer: W) -> Result<(), TranscodeError> {
     pump_payload(payload, 0, &mut writer)?;
     writer.finish();
     Ok(())

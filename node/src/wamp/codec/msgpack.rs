@@ -7,9 +7,9 @@ mod write;
 use std::borrow::Cow;
 
 use super::{
-    DecodeError, ValueError,
+    DecodeError, TranscodeError, ValueError,
     cursor::Cursor,
-    stream::{Keys, Kind, Pumped, Reader, Shape, Sink, deeper, integral},
+    stream::{Event, Keys, Kind, Reader, Shape, deeper, integral},
 };
 pub(crate) use write::MsgPackWriter;
 
@@ -155,40 +155,6 @@ impl<'a> MsgPackReader<'a> {
             _ => Ok(0),
         }
     }
-
-    fn pump_value<S: Sink>(&mut self, sink: &mut S, depth: usize) -> Pumped {
-        let at = self.cursor.at();
-        match self.token()? {
-            Token::Null => Ok(sink.null()?),
-            Token::Bool(value) => Ok(sink.bool(value)?),
-            Token::Integer(value) => Ok(sink.integer(value)?),
-            Token::Float(value) => Ok(sink.float(value)?),
-            Token::Text(value) => Ok(sink.text(value)?),
-            Token::Binary(value) => Ok(sink.binary(value)?),
-            Token::Extension(kind) => Err(ValueError::Extension { kind }.into()),
-            Token::List(len) => {
-                let depth = deeper(depth, at)?;
-                let mark = sink.begin(Shape::List, Some(len))?;
-                for index in 0..len {
-                    sink.item(index);
-                    self.pump_value(sink, depth)?;
-                }
-                Ok(sink.end(Shape::List, mark, len)?)
-            }
-            Token::Dict(len) => {
-                let depth = deeper(depth, at)?;
-                let mark = sink.begin(Shape::Dict, Some(len))?;
-                for index in 0..len {
-                    sink.item(index);
-                    sink.key();
-                    self.pump_value(sink, depth)?;
-                    sink.colon();
-                    self.pump_value(sink, depth)?;
-                }
-                Ok(sink.end(Shape::Dict, mark, len)?)
-            }
-        }
-    }
 }
 
 /// A stated length in 1, 2 or 4 bytes (`width` 0, 1, 2).
@@ -282,7 +248,29 @@ impl<'a> Reader<'a> for MsgPackReader<'a> {
         self.skip_value(self.depth, keys)
     }
 
-    fn pump<S: Sink>(&mut self, sink: &mut S) -> Pumped {
-        self.pump_value(sink, self.depth)
+    fn depth(&self) -> usize {
+        self.depth
+    }
+
+    fn event(&mut self, _: bool) -> Result<Event<'a>, TranscodeError> {
+        Ok(match self.token()? {
+            Token::Null => Event::Null,
+            Token::Bool(value) => Event::Bool(value),
+            Token::Integer(value) => Event::Integer(value),
+            Token::Float(value) => Event::Float(value),
+            Token::Text(value) => Event::Text(Cow::Borrowed(value)),
+            Token::Binary(value) => Event::Binary(Cow::Borrowed(value)),
+            Token::Extension(kind) => return Err(ValueError::Extension { kind }.into()),
+            Token::List(len) => Event::Begin(Shape::List, Some(len)),
+            Token::Dict(len) => Event::Begin(Shape::Dict, Some(len)),
+        })
+    }
+
+    fn item(&mut self, _: Shape, len: Option<usize>, index: usize) -> Result<bool, DecodeError> {
+        Ok(len.is_some_and(|len| index < len))
+    }
+
+    fn colon(&mut self) -> Result<(), DecodeError> {
+        Ok(())
     }
 }

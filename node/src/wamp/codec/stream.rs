@@ -4,8 +4,8 @@ use std::borrow::Cow;
 
 use super::{DecodeError, TranscodeError, ValueError};
 
-/// The most levels of lists and dicts that any setting allows; readers recurse once a level.
-pub(crate) const DEPTH_CEILING: usize = 512;
+/// The most levels of lists and dicts that any setting allows; [`Reader::skip`] recurses once a level.
+pub(crate) const DEPTH_CEILING: usize = 256;
 
 /// The two containers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,9 +43,6 @@ impl Mark {
 /// The outcome of one step of a sink.
 pub(crate) type Step = Result<(), ValueError>;
 
-/// The outcome of feeding a value to a sink.
-pub(crate) type Pumped = Result<(), TranscodeError>;
-
 /// Takes one value, event by event.
 ///
 /// A list is `begin`, then `item` and a value for each element, then `end`. A dict is `begin`, then `item`, `key`, a value,
@@ -80,7 +77,7 @@ pub(crate) trait Writer: Sink {
 
 /// Walks the bytes of one serializer: first through the elements of one message, value by value.
 ///
-/// Nothing here allocates except `text` where a string is escaped or comes in pieces, and `pump` for the same. A stated length
+/// Nothing here allocates except `text` where a string is escaped or comes in pieces, and `event` for the same. A stated length
 /// is believed only as far as bytes are there.
 pub(crate) trait Reader<'a> {
     /// The byte the next step looks at.
@@ -101,8 +98,83 @@ pub(crate) trait Reader<'a> {
     fn empty_dict(&mut self) -> bool;
     /// Proves that the value here is well formed and passes it; a container's number of items or entries comes back.
     fn skip(&mut self, keys: Keys) -> Result<usize, DecodeError>;
-    /// Feeds the value here to `sink`.
-    fn pump<S: Sink>(&mut self, sink: &mut S) -> Pumped;
+    /// How many levels the value here may still nest.
+    fn depth(&self) -> usize;
+    /// Reads the value here, or enters it if it is a container. `key` tells whether it stands as a key.
+    fn event(&mut self, key: bool) -> Result<Event<'a>, TranscodeError>;
+    /// Goes to item or entry number `index` of the container around, or leaves it; false if it has ended.
+    fn item(&mut self, shape: Shape, len: Option<usize>, index: usize) -> Result<bool, DecodeError>;
+    /// Goes from a key to its value.
+    fn colon(&mut self) -> Result<(), DecodeError>;
+}
+
+/// A value, or the beginning of a container whose length is stated or not.
+#[derive(Clone, Debug)]
+pub(crate) enum Event<'a> {
+    Null,
+    Bool(bool),
+    Integer(i128),
+    Float(f64),
+    Text(Cow<'a, str>),
+    Binary(Cow<'a, [u8]>),
+    Begin(Shape, Option<usize>),
+}
+
+/// Feeds the value at the cursor of `reader` to `sink`. The levels stand on the heap, so depth costs no stack.
+pub(crate) fn pump<'a, R: Reader<'a>, S: Sink>(reader: &mut R, sink: &mut S) -> Result<(), TranscodeError> {
+    struct Level {
+        shape: Shape,
+        len: Option<usize>,
+        mark: Mark,
+        index: usize,
+        /// The value read now is a key of this dict.
+        key: bool,
+    }
+    let depth = reader.depth();
+    let mut levels: Vec<Level> = Vec::new();
+    loop {
+        let at = reader.offset();
+        let key = levels.last().is_some_and(|level| level.key);
+        match reader.event(key)? {
+            Event::Null => sink.null()?,
+            Event::Bool(value) => sink.bool(value)?,
+            Event::Integer(value) => sink.integer(value)?,
+            Event::Float(value) => sink.float(value)?,
+            Event::Text(value) => sink.text(&value)?,
+            Event::Binary(value) => sink.binary(&value)?,
+            Event::Begin(..) if levels.len() == depth => return Err(DecodeError::TooDeep { at }.into()),
+            Event::Begin(shape, len) => {
+                let mark = sink.begin(shape, len)?;
+                levels.push(Level {
+                    shape,
+                    len,
+                    mark,
+                    index: 0,
+                    key: false,
+                });
+            }
+        }
+        // A value is complete, or a container has begun: go to what comes next.
+        loop {
+            let Some(level) = levels.last_mut() else { return Ok(()) };
+            if std::mem::take(&mut level.key) {
+                reader.colon()?;
+                sink.colon();
+                break;
+            }
+            if reader.item(level.shape, level.len, level.index)? {
+                sink.item(level.index);
+                level.index += 1;
+                level.key = level.shape == Shape::Dict;
+                if level.key {
+                    sink.key();
+                }
+                break;
+            }
+            sink.end(level.shape, level.mark, level.index)?;
+            levels.pop();
+        }
+    }
 }
 
 /// Which keys a skipped dict may have at its top level. Deeper down every key that the serializer knows is allowed.

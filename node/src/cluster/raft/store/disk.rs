@@ -64,12 +64,19 @@ impl RealDisk {
     /// `WouldBlock` where another process holds the lock.
     pub(crate) fn open(folder: &Path) -> io::Result<Self> {
         std::fs::create_dir_all(folder)?;
-        let lock = OpenOptions::new().create(true).truncate(false).write(true).open(folder.join(LOCK))?;
+        let lock = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(folder.join(LOCK))?;
         lock.try_lock().map_err(|error| match error {
             std::fs::TryLockError::WouldBlock => io::Error::new(io::ErrorKind::WouldBlock, "another process holds the lock"),
             std::fs::TryLockError::Error(error) => error,
         })?;
-        let disk = Self { folder: folder.to_owned(), _lock: lock };
+        let disk = Self {
+            folder: folder.to_owned(),
+            _lock: lock,
+        };
         // The folder itself may be new; its own name is durable only once its parent is synced.
         if let Some(parent) = folder.parent()
             && !parent.as_os_str().is_empty()
@@ -108,7 +115,11 @@ impl Disk for RealDisk {
     }
 
     fn create(&self, name: &str) -> io::Result<Box<dyn DiskFile>> {
-        let file = OpenOptions::new().create(true).write(true).truncate(true).open(self.folder.join(name))?;
+        let file = OpenOptions::new()
+            .create(true)
+            .write(true)
+            .truncate(true)
+            .open(self.folder.join(name))?;
         Ok(Box::new(RealFile(file)))
     }
 

@@ -38,7 +38,10 @@ pub(crate) struct Sizes {
 
 impl Default for Sizes {
     fn default() -> Self {
-        Self { segment_bytes: 16 * 1024 * 1024, cache_bytes: 32 * 1024 * 1024 }
+        Self {
+            segment_bytes: 16 * 1024 * 1024,
+            cache_bytes: 32 * 1024 * 1024,
+        }
     }
 }
 
@@ -57,10 +60,19 @@ impl FileLog {
     ///
     /// # Errors
     /// See [`OpenError`]; the log is left as it was.
-    pub(crate) fn open(disk: Arc<dyn Disk>, cluster_id: &str, raft_id: u64, sizes: Sizes, on_failure: OnFailure) -> Result<Self, OpenError> {
+    pub(crate) fn open(
+        disk: Arc<dyn Disk>,
+        cluster_id: &str,
+        raft_id: u64,
+        sizes: Sizes,
+        on_failure: OnFailure,
+    ) -> Result<Self, OpenError> {
         let identity = (cluster_id.to_owned(), raft_id);
         let Replayed { front, mut closed, last } = replay(&*disk, &identity, sizes)?;
-        let io = |source| OpenError::Io { path: disk.path(""), source };
+        let io = |source| OpenError::Io {
+            path: disk.path(""),
+            source,
+        };
         let marks = front.marks;
         let (number, file, length, greatest) = match last {
             Some(Last { number, end, greatest }) => {
@@ -95,7 +107,13 @@ impl FileLog {
             closed,
         };
         let (requests, writer) = writer.spawn().map_err(io)?;
-        Ok(Self { disk, front, counters, requests: Some(requests), writer: Some(writer) })
+        Ok(Self {
+            disk,
+            front,
+            counters,
+            requests: Some(requests),
+            writer: Some(writer),
+        })
     }
 
     /// Whether nothing was ever written.
@@ -106,7 +124,11 @@ impl FileLog {
     fn send(&self, records: Vec<(Effect, pb::RaftLogRecord)>, sync: Sync, done: Option<Done>) -> io::Result<()> {
         let stopped = || io::Error::other("the log's writer has stopped");
         let request = Request { records, sync, done };
-        self.requests.as_ref().ok_or_else(stopped)?.send(request).map_err(|_| stopped())
+        self.requests
+            .as_ref()
+            .ok_or_else(stopped)?
+            .send(request)
+            .map_err(|_| stopped())
     }
 
     fn read(&self, log_id: LogId, location: Location) -> io::Result<Entry> {
@@ -115,17 +137,31 @@ impl FileLog {
         let bad = |what: &str| {
             let path = self.disk.path(&name);
             let remedy = segment::describe_remedy(&path);
-            let text = format!("{} is damaged at offset {}: {what}; {remedy}", path.display(), location.offset);
+            let text = format!(
+                "{} is damaged at offset {}: {what}; {remedy}",
+                path.display(),
+                location.offset
+            );
             io::Error::new(io::ErrorKind::InvalidData, text)
         };
         let head = segment::record_head_length();
-        let mut bytes = Bytes::from(self.disk.read_at(&name, location.offset - head as u64, head + location.length as usize)?);
+        let mut bytes = Bytes::from(
+            self.disk
+                .read_at(&name, location.offset - head as u64, head + location.length as usize)?,
+        );
         let record = bytes.split_to(head);
-        let record = record.as_ref().try_into().map_err(|_| bad("the head of a record is cut short"))?;
+        let record = record
+            .as_ref()
+            .try_into()
+            .map_err(|_| bad("the head of a record is cut short"))?;
         match segment::decode_record(record, bytes).map_err(bad)?.record {
             Some(Record::Append(entry)) => {
                 let entry = convert::entry_from_pb(entry).map_err(|error| bad(&error.to_string()))?;
-                if entry.log_id == log_id { Ok(entry) } else { Err(bad("another entry stands here")) }
+                if entry.log_id == log_id {
+                    Ok(entry)
+                } else {
+                    Err(bad("another entry stands here"))
+                }
             }
             _ => Err(bad("no entry stands here")),
         }
@@ -159,7 +195,10 @@ impl LogStore for FileLog {
         let mut records = Vec::with_capacity(entries.len());
         let mut front = self.front.lock();
         for entry in &entries {
-            records.push((Effect::Append(entry.log_id), record(pb::raft_log_record::Record::Append(convert::entry_to_pb(entry)))));
+            records.push((
+                Effect::Append(entry.log_id),
+                record(pb::raft_log_record::Record::Append(convert::entry_to_pb(entry))),
+            ));
             front.append(entry.clone(), None)?;
         }
         drop(front);
@@ -238,18 +277,38 @@ struct Last {
 
 /// Reads all segments, oldest first.
 fn replay(disk: &dyn Disk, identity: &(String, u64), sizes: Sizes) -> Result<Replayed, OpenError> {
-    let io = |source| OpenError::Io { path: disk.path(""), source };
-    let mut numbers: Vec<u64> = disk.list().map_err(io)?.iter().filter_map(|name| segment::number(name)).collect();
+    let io = |source| OpenError::Io {
+        path: disk.path(""),
+        source,
+    };
+    let mut numbers: Vec<u64> = disk
+        .list()
+        .map_err(io)?
+        .iter()
+        .filter_map(|name| segment::number(name))
+        .collect();
     numbers.sort_unstable();
-    let mut out = Replayed { front: Front::new(Marks::default(), sizes.cache_bytes), closed: VecDeque::new(), last: None };
+    let mut out = Replayed {
+        front: Front::new(Marks::default(), sizes.cache_bytes),
+        closed: VecDeque::new(),
+        last: None,
+    };
     for (at, number) in numbers.iter().copied().enumerate() {
         let name = segment::name(number);
         let path = disk.path(&name);
-        let corrupt = |offset, what: &str| OpenError::Corrupt { path: path.clone(), offset, what: what.to_owned(), remedy: segment::describe_remedy(&path) };
+        let corrupt = |offset, what: &str| OpenError::Corrupt {
+            path: path.clone(),
+            offset,
+            what: what.to_owned(),
+            remedy: segment::describe_remedy(&path),
+        };
         if at > 0 && numbers[at - 1] + 1 != number {
             return Err(corrupt(0, "the segment before it is missing"));
         }
-        let bytes = Bytes::from(disk.read(&name).map_err(|source| OpenError::Io { path: path.clone(), source })?);
+        let bytes = Bytes::from(disk.read(&name).map_err(|source| OpenError::Io {
+            path: path.clone(),
+            source,
+        })?);
         let is_last = at + 1 == numbers.len();
         let parsed = match segment::parse(&bytes, if is_last { Place::Last } else { Place::Closed }) {
             Ok(parsed) => parsed,
@@ -258,7 +317,13 @@ fn replay(disk: &dyn Disk, identity: &(String, u64), sizes: Sizes) -> Result<Rep
                 disk.remove(&name).and_then(|()| disk.sync_names()).map_err(io)?;
                 break;
             }
-            Err(Damage::Newer { version }) => return Err(OpenError::Newer { path, found: version, known: segment::VERSION }),
+            Err(Damage::Newer { version }) => {
+                return Err(OpenError::Newer {
+                    path,
+                    found: version,
+                    known: segment::VERSION,
+                });
+            }
             Err(Damage::Corrupt { offset, what }) => return Err(corrupt(offset, what)),
         };
         check_identity(&path, &parsed.head, identity)?;
@@ -273,12 +338,20 @@ fn replay(disk: &dyn Disk, identity: &(String, u64), sizes: Sizes) -> Result<Rep
         }
         let mut greatest = None;
         for (offset, length, record) in parsed.records {
-            let location = Location { segment: number, offset, length };
+            let location = Location {
+                segment: number,
+                offset,
+                length,
+            };
             let appended = apply(&mut out.front, record, location).map_err(|what| corrupt(offset, &what))?;
             greatest = greatest.max(appended);
         }
         if is_last {
-            out.last = Some(Last { number, end: parsed.end, greatest });
+            out.last = Some(Last {
+                number,
+                end: parsed.end,
+                greatest,
+            });
         } else {
             out.closed.push_back(Closed { number, greatest });
         }
@@ -308,7 +381,9 @@ fn apply(front: &mut Front, record: pb::RaftLogRecord, location: Location) -> Re
         Record::TruncateAfter(mark) => front.truncate_after(id(&mark)),
         Record::PurgeUpTo(mark) => front.purge(id(&mark).ok_or("a purge without a log id")?),
         Record::Vote(vote) => front.marks.apply(Effect::Vote(convert::vote_from_pb(&vote))),
-        Record::Committed(mark) => front.marks.apply(Effect::Committed(id(&mark).ok_or("a commit without a log id")?)),
+        Record::Committed(mark) => front
+            .marks
+            .apply(Effect::Committed(id(&mark).ok_or("a commit without a log id")?)),
     }
     Ok(None)
 }
@@ -318,7 +393,11 @@ fn check_identity(path: &Path, head: &pb::RaftSegmentHead, identity: &(String, u
         return Ok(());
     }
     let text = |cluster: &str, id: u64| format!("{id:016x} of cluster \"{cluster}\"");
-    Err(OpenError::Foreign { path: path.to_owned(), found: text(&head.cluster_id, head.raft_id), expected: text(&identity.0, identity.1) })
+    Err(OpenError::Foreign {
+        path: path.to_owned(),
+        found: text(&head.cluster_id, head.raft_id),
+        expected: text(&identity.0, identity.1),
+    })
 }
 
 fn marks_of(head: &pb::RaftSegmentHead) -> Marks {
@@ -335,7 +414,9 @@ fn record(record: pb::raft_log_record::Record) -> pb::RaftLogRecord {
 }
 
 fn mark(log_id: Option<LogId>) -> pb::RaftLogMark {
-    pb::RaftLogMark { log_id: log_id.as_ref().map(convert::log_id_to_pb) }
+    pb::RaftLogMark {
+        log_id: log_id.as_ref().map(convert::log_id_to_pb),
+    }
 }
 
 /// Appends are handed to the writer in pieces of about this size.

@@ -31,7 +31,7 @@ impl Marks {
     pub(super) fn apply(&mut self, effect: Effect) {
         match effect {
             Effect::Append(id) => self.last = Some(id),
-            Effect::TruncateAfter(id) => self.last = id.max(self.purged),
+            Effect::TruncateAfter(id) => self.last = self.last.min(id).max(self.purged),
             Effect::PurgeUpTo(id) => {
                 self.purged = self.purged.max(Some(id));
                 self.last = self.last.max(self.purged);
@@ -79,7 +79,14 @@ pub(super) struct Front {
 impl Front {
     pub(super) fn new(marks: Marks, cached_max: usize) -> Self {
         let first = after(marks.last);
-        Self { marks, first, slots: VecDeque::new(), cached: 0, cached_max, evict_from: first }
+        Self {
+            marks,
+            first,
+            slots: VecDeque::new(),
+            cached: 0,
+            cached_max,
+            evict_from: first,
+        }
     }
 
     /// The index the next entry must have.
@@ -95,12 +102,20 @@ impl Front {
     /// Adds an entry at the end; `location` where it comes from the disk.
     pub(super) fn append(&mut self, entry: Entry, location: Option<Location>) -> io::Result<()> {
         let (log_id, expected) = (entry.log_id, self.next_index());
-        if log_id.index() != expected {
+        if self.slots.is_empty() && log_id.index() > expected {
+            // A log without entries may begin anywhere; whether that leaves a hole is seen when it is opened.
+            self.first = log_id.index();
+            self.evict_from = self.first;
+        } else if log_id.index() != expected {
             let text = format!("entry {} stands where {expected} belongs", log_id.index());
             return Err(io::Error::new(io::ErrorKind::InvalidData, text));
         }
         self.cached += weight(&entry);
-        self.slots.push_back(Slot { log_id, location, entry: Some(entry) });
+        self.slots.push_back(Slot {
+            log_id,
+            location,
+            entry: Some(entry),
+        });
         self.marks.apply(Effect::Append(log_id));
         self.evict();
         Ok(())
@@ -146,7 +161,9 @@ impl Front {
     pub(super) fn evict(&mut self) {
         while self.cached > self.cached_max && self.evict_from < self.next_index() {
             let at = usize::try_from(self.evict_from.saturating_sub(self.first)).unwrap_or(usize::MAX);
-            let Some(slot) = self.slots.get_mut(at).filter(|slot| slot.location.is_some()) else { return };
+            let Some(slot) = self.slots.get_mut(at).filter(|slot| slot.location.is_some()) else {
+                return;
+            };
             if let Some(entry) = slot.entry.take() {
                 self.cached -= weight(&entry);
             }
@@ -168,7 +185,12 @@ impl Front {
     }
 
     fn drop_entries(&mut self, range: Range<usize>) {
-        let cached: usize = self.slots.drain(range).filter_map(|slot| slot.entry).map(|entry| weight(&entry)).sum();
+        let cached: usize = self
+            .slots
+            .drain(range)
+            .filter_map(|slot| slot.entry)
+            .map(|entry| weight(&entry))
+            .sum();
         self.cached -= cached;
     }
 }

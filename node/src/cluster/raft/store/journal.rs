@@ -81,7 +81,9 @@ impl Writer {
     /// Runs the writer until the sender is gone.
     pub(super) fn spawn(self) -> io::Result<(mpsc::Sender<Request>, JoinHandle<()>)> {
         let (sender, requests) = mpsc::channel();
-        let thread = std::thread::Builder::new().name("raft-log".to_owned()).spawn(move || self.run(&requests))?;
+        let thread = std::thread::Builder::new()
+            .name("raft-log".to_owned())
+            .spawn(move || self.run(&requests))?;
         Ok((sender, thread))
     }
 
@@ -111,7 +113,14 @@ impl Writer {
             marks.apply(*effect);
             if let Effect::Append(log_id) = effect {
                 let length = u32::try_from(frame.len() - at).unwrap_or(u32::MAX);
-                placed.push((*log_id, Location { segment: self.number, offset: self.length + at as u64, length }));
+                placed.push((
+                    *log_id,
+                    Location {
+                        segment: self.number,
+                        offset: self.length + at as u64,
+                        length,
+                    },
+                ));
             }
         }
         let written = self.write_frame(frame, head, sync);
@@ -136,7 +145,11 @@ impl Writer {
         if sync {
             self.remove_purged()?;
         }
-        if self.length >= self.segment_bytes { self.rotate() } else { Ok(()) }
+        if self.length >= self.segment_bytes {
+            self.rotate()
+        } else {
+            Ok(())
+        }
     }
 
     fn write_frame(&mut self, mut frame: Vec<u8>, head: usize, sync: bool) -> io::Result<()> {
@@ -163,7 +176,10 @@ impl Writer {
     /// Begins a new segment; the old one is synced first, so that only the last one can ever be torn.
     fn rotate(&mut self) -> io::Result<()> {
         self.sync()?;
-        self.closed.push_back(Closed { number: self.number, greatest: self.greatest.take() });
+        self.closed.push_back(Closed {
+            number: self.number,
+            greatest: self.greatest.take(),
+        });
         self.number += 1;
         (self.file, self.length) = create(&*self.disk, self.number, &self.identity, &self.marks)?;
         self.durable = self.length;
@@ -180,12 +196,21 @@ impl Writer {
             self.disk.remove(&segment::name(oldest.number))?;
             self.closed.pop_front();
         }
-        if self.closed.len() < before { self.disk.sync_names() } else { Ok(()) }
+        if self.closed.len() < before {
+            self.disk.sync_names()
+        } else {
+            Ok(())
+        }
     }
 }
 
 /// Creates segment `number`, durable before it is used. Returns it with its length.
-pub(super) fn create(disk: &dyn Disk, number: u64, identity: &(String, u64), marks: &Marks) -> io::Result<(Box<dyn DiskFile>, u64)> {
+pub(super) fn create(
+    disk: &dyn Disk,
+    number: u64,
+    identity: &(String, u64),
+    marks: &Marks,
+) -> io::Result<(Box<dyn DiskFile>, u64)> {
     let head = segment::encode_head(&pb::RaftSegmentHead {
         cluster_id: identity.0.clone(),
         raft_id: identity.1,
@@ -220,7 +245,10 @@ fn gather(first: Request, requests: &mpsc::Receiver<Request>) -> Vec<Request> {
 fn size(request: &Request) -> usize {
     use pb::{raft_entry::Payload, raft_log_record::Record};
     let of = |record: &pb::RaftLogRecord| match &record.record {
-        Some(Record::Append(pb::RaftEntry { payload: Some(Payload::Command(command)), .. })) => command.len(),
+        Some(Record::Append(pb::RaftEntry {
+            payload: Some(Payload::Command(command)),
+            ..
+        })) => command.len(),
         _ => 0,
     };
     request.records.iter().map(|(_, record)| of(record)).sum()

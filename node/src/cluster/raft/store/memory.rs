@@ -17,7 +17,9 @@ pub(crate) struct MemoryLog {
 
 impl MemoryLog {
     pub(crate) fn new() -> Self {
-        Self { front: Mutex::new(Front::new(Marks::default(), usize::MAX)) }
+        Self {
+            front: Mutex::new(Front::new(Marks::default(), usize::MAX)),
+        }
     }
 }
 

@@ -44,7 +44,12 @@ pub(crate) enum OpenError {
     Io { path: PathBuf, source: io::Error },
     /// Bytes that had been durable are damaged. Starting over with the rest could undo acknowledged writes.
     #[error("{path} is damaged at offset {offset}: {what}; {remedy}")]
-    Corrupt { path: PathBuf, offset: u64, what: String, remedy: String },
+    Corrupt {
+        path: PathBuf,
+        offset: u64,
+        what: String,
+        remedy: String,
+    },
     /// Written by a newer version.
     #[error("{path} has format version {found}, this program reads up to {known}; start the newer version again")]
     Newer { path: PathBuf, found: u32, known: u32 },
@@ -91,12 +96,18 @@ pub(crate) struct Log {
 
 impl Log {
     pub(crate) fn new(store: Arc<dyn LogStore>) -> Self {
-        Self { store, room: Arc::new(Semaphore::new(UNSYNCED_KIB_MAX as usize)) }
+        Self {
+            store,
+            room: Arc::new(Semaphore::new(UNSYNCED_KIB_MAX as usize)),
+        }
     }
 }
 
 impl<C: RaftTypes> RaftLogReader<C> for Log {
-    async fn try_get_log_entries<RB: RangeBounds<u64> + Clone + Debug + OptionalSend>(&mut self, range: RB) -> Result<Vec<Entry>, io::Error> {
+    async fn try_get_log_entries<RB: RangeBounds<u64> + Clone + Debug + OptionalSend>(
+        &mut self,
+        range: RB,
+    ) -> Result<Vec<Entry>, io::Error> {
         let start = match range.start_bound() {
             Bound::Included(at) => *at,
             Bound::Excluded(at) => at.saturating_add(1),
@@ -124,7 +135,10 @@ impl<C: RaftTypes> RaftLogStorage<C> for Log {
 
     async fn get_log_state(&mut self) -> Result<LogState<C>, io::Error> {
         let marks = self.store.marks();
-        Ok(LogState { last_purged_log_id: marks.purged, last_log_id: marks.last })
+        Ok(LogState {
+            last_purged_log_id: marks.purged,
+            last_log_id: marks.last,
+        })
     }
 
     async fn get_log_reader(&mut self) -> Self {

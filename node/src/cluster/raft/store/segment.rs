@@ -78,7 +78,11 @@ pub(super) fn decode_record(head: [u8; RECORD_HEAD], bytes: Bytes) -> Result<pb:
 pub(super) fn encode_frame_head(body: usize, position: u64, durable: u64) -> [u8; FRAME_HEAD] {
     let mut out = [0; FRAME_HEAD];
     out[0..4].copy_from_slice(&FRAME_MAGIC.to_le_bytes());
-    out[4..8].copy_from_slice(&u32::try_from(body).expect("the writer bounds a frame well below 4 GiB").to_le_bytes());
+    out[4..8].copy_from_slice(
+        &u32::try_from(body)
+            .expect("the writer bounds a frame well below 4 GiB")
+            .to_le_bytes(),
+    );
     out[8..16].copy_from_slice(&position.to_le_bytes());
     out[16..24].copy_from_slice(&durable.to_le_bytes());
     let crc = crc32fast::hash(&out[..28]);
@@ -148,7 +152,12 @@ pub(super) fn parse(bytes: &Bytes, place: Place) -> Result<Segment, Damage> {
             }
         }
     }
-    Ok(Segment { head, records, end: at as u64, torn: (bytes.len() - at) as u64 })
+    Ok(Segment {
+        head,
+        records,
+        end: at as u64,
+        torn: (bytes.len() - at) as u64,
+    })
 }
 
 /// The one line an operator needs when a log file is unreadable.
@@ -165,7 +174,9 @@ fn parse_head(bytes: &[u8], place: Place) -> Result<(pb::RaftSegmentHead, usize)
     // The head is synced before the first frame: one that is incomplete has nothing behind it.
     let unborn = |what| {
         let rest = bytes.get(SEGMENT_FIXED..).unwrap_or_default();
-        if place == Place::Last && find_frame(bytes, 0).is_none() && (bytes.len() < SEGMENT_FIXED || has_unwritten_sector(bytes, 0, bytes.len()) || rest.is_empty())
+        if place == Place::Last
+            && find_frame(bytes, 0).is_none()
+            && (bytes.len() < SEGMENT_FIXED || has_unwritten_sector(bytes, 0, bytes.len()) || rest.is_empty())
         {
             Damage::Unborn
         } else {
@@ -181,7 +192,11 @@ fn parse_head(bytes: &[u8], place: Place) -> Result<(pb::RaftSegmentHead, usize)
     let version = u32_at(fixed, 8);
     let end = SEGMENT_FIXED.saturating_add(u32_at(fixed, 12) as usize);
     let Some(body) = bytes.get(SEGMENT_FIXED..end) else {
-        return Err(if place == Place::Last && find_frame(bytes, 0).is_none() { Damage::Unborn } else { corrupt("the segment's head is cut short") });
+        return Err(if place == Place::Last && find_frame(bytes, 0).is_none() {
+            Damage::Unborn
+        } else {
+            corrupt("the segment's head is cut short")
+        });
     };
     let mut crc = crc32fast::Hasher::new();
     crc.update(&fixed[8..16]);
@@ -283,8 +298,12 @@ struct FrameHead {
 impl FrameHead {
     fn read(bytes: &[u8], at: usize) -> Option<Self> {
         let head = bytes.get(at..at.checked_add(FRAME_HEAD)?)?;
-        let valid = u32_at(head, 0) == FRAME_MAGIC && crc32fast::hash(&head[..28]) == u32_at(head, 28) && u64_at(head, 8) == at as u64;
-        valid.then(|| Self { body: u32_at(head, 4) as usize, durable: u64_at(head, 16) })
+        let valid =
+            u32_at(head, 0) == FRAME_MAGIC && crc32fast::hash(&head[..28]) == u32_at(head, 28) && u64_at(head, 8) == at as u64;
+        valid.then(|| Self {
+            body: u32_at(head, 4) as usize,
+            durable: u64_at(head, 16),
+        })
     }
 
     fn end(&self, at: usize) -> usize {

@@ -27,7 +27,11 @@ pub(crate) struct Snapshots(Arc<Place>);
 
 enum Place {
     Memory(Mutex<Option<Snapshot>>),
-    Disk { disk: Arc<dyn Disk>, cluster_id: String, newest: Mutex<Option<SnapshotMeta>> },
+    Disk {
+        disk: Arc<dyn Disk>,
+        cluster_id: String,
+        newest: Mutex<Option<SnapshotMeta>>,
+    },
 }
 
 impl Snapshots {
@@ -41,7 +45,10 @@ impl Snapshots {
     /// # Errors
     /// Where no readable snapshot reaches `purged`: what lies before it is lost on this node.
     pub(crate) fn on_disk(disk: Arc<dyn Disk>, cluster_id: &str, purged: Option<LogId>) -> Result<Self, OpenError> {
-        let io = |source| OpenError::Io { path: disk.path(""), source };
+        let io = |source| OpenError::Io {
+            path: disk.path(""),
+            source,
+        };
         let names = disk.list().map_err(io)?;
         for unfinished in names.iter().filter(|name| name.starts_with(PREFIX) && name.ends_with(".tmp")) {
             disk.remove(unfinished).map_err(io)?;
@@ -70,7 +77,11 @@ impl Snapshots {
                 remedy: super::segment::describe_remedy(&disk.path("")),
             }));
         }
-        Ok(Self(Arc::new(Place::Disk { disk, cluster_id: cluster_id.to_owned(), newest: Mutex::new(newest) })))
+        Ok(Self(Arc::new(Place::Disk {
+            disk,
+            cluster_id: cluster_id.to_owned(),
+            newest: Mutex::new(newest),
+        })))
     }
 
     /// Whether there is any.
@@ -93,7 +104,14 @@ impl Snapshots {
             Place::Disk { .. } => {
                 let place = self.0.clone();
                 off_thread(move || {
-                    let Place::Disk { disk, cluster_id, newest } = &*place else { return Ok(None) };
+                    let Place::Disk {
+                        disk,
+                        cluster_id,
+                        newest,
+                    } = &*place
+                    else {
+                        return Ok(None);
+                    };
                     let Some(meta) = newest.lock().clone() else { return Ok(None) };
                     load(&**disk, &name(&meta), cluster_id).map(Some).map_err(io::Error::other)
                 })
@@ -107,7 +125,10 @@ impl Snapshots {
         match &*self.0 {
             Place::Memory(kept) => {
                 let mut kept = kept.lock();
-                if kept.as_ref().is_none_or(|kept| kept.meta.last_log_id <= snapshot.meta.last_log_id) {
+                if kept
+                    .as_ref()
+                    .is_none_or(|kept| kept.meta.last_log_id <= snapshot.meta.last_log_id)
+                {
                     *kept = Some(snapshot);
                 }
                 Ok(())
@@ -115,10 +136,20 @@ impl Snapshots {
             Place::Disk { .. } => {
                 let place = self.0.clone();
                 off_thread(move || {
-                    let Place::Disk { disk, cluster_id, newest } = &*place else { return Ok(()) };
+                    let Place::Disk {
+                        disk,
+                        cluster_id,
+                        newest,
+                    } = &*place
+                    else {
+                        return Ok(());
+                    };
                     // Held while writing: a snapshot built here and one received at the same moment take turns.
                     let mut newest = newest.lock();
-                    if newest.as_ref().is_some_and(|kept| kept.last_log_id >= snapshot.meta.last_log_id) {
+                    if newest
+                        .as_ref()
+                        .is_some_and(|kept| kept.last_log_id >= snapshot.meta.last_log_id)
+                    {
                         return Ok(());
                     }
                     store(&**disk, cluster_id, &snapshot)?;
@@ -136,7 +167,11 @@ impl Snapshots {
 
 fn store(disk: &dyn Disk, cluster_id: &str, snapshot: &Snapshot) -> io::Result<()> {
     let meta = Some(convert::snapshot_meta_to_pb(&snapshot.meta));
-    let head = pb::RaftSnapshotFile { cluster_id: cluster_id.to_owned(), meta }.encode_to_vec();
+    let head = pb::RaftSnapshotFile {
+        cluster_id: cluster_id.to_owned(),
+        meta,
+    }
+    .encode_to_vec();
     let mut fixed = Vec::with_capacity(FIXED);
     fixed.extend_from_slice(MAGIC);
     fixed.extend_from_slice(&VERSION.to_le_bytes());
@@ -154,12 +189,20 @@ fn load(disk: &dyn Disk, name: &str, cluster_id: &str) -> Result<Snapshot, OpenE
         what: what.to_owned(),
         remedy: super::segment::describe_remedy(&path),
     };
-    let bytes = Bytes::from(disk.read(name).map_err(|source| OpenError::Io { path: path.clone(), source })?);
+    let bytes = Bytes::from(disk.read(name).map_err(|source| OpenError::Io {
+        path: path.clone(),
+        source,
+    })?);
     let fixed = bytes.get(..FIXED).ok_or_else(|| corrupt("the snapshot is cut short"))?;
     if &fixed[..8] != MAGIC {
         return Err(corrupt("the file does not begin like a snapshot"));
     }
-    let number = |from: usize, to: usize| fixed[from..to].iter().rev().fold(0u64, |sum, byte| sum << 8 | u64::from(*byte));
+    let number = |from: usize, to: usize| {
+        fixed[from..to]
+            .iter()
+            .rev()
+            .fold(0u64, |sum, byte| sum << 8 | u64::from(*byte))
+    };
     let head_length = usize::try_from(number(12, 16)).unwrap_or(usize::MAX);
     let data_length = usize::try_from(number(16, 24)).unwrap_or(usize::MAX);
     let data_at = FIXED.saturating_add(head_length);
@@ -172,12 +215,20 @@ fn load(disk: &dyn Disk, name: &str, cluster_id: &str) -> Result<Snapshot, OpenE
     }
     let version = u32::try_from(number(8, 12)).unwrap_or(u32::MAX);
     if version != VERSION {
-        return Err(OpenError::Newer { path, found: version, known: VERSION });
+        return Err(OpenError::Newer {
+            path,
+            found: version,
+            known: VERSION,
+        });
     }
     let head = pb::RaftSnapshotFile::decode(head).map_err(|_| corrupt("the head does not decode"))?;
     if head.cluster_id != cluster_id {
         let text = |id: &str| format!("of cluster \"{id}\"");
-        return Err(OpenError::Foreign { path, found: text(&head.cluster_id), expected: text(cluster_id) });
+        return Err(OpenError::Foreign {
+            path,
+            found: text(&head.cluster_id),
+            expected: text(cluster_id),
+        });
     }
     let meta = head.meta.as_ref().ok_or_else(|| corrupt("it does not say what it covers"))?;
     let meta = convert::snapshot_meta_from_pb(meta).map_err(|error| corrupt(&error.to_string()))?;
@@ -194,7 +245,9 @@ fn checksum(fixed: &[u8], head: &[u8], data: &[u8]) -> u32 {
 
 /// Names sort by index and then term, as log ids do within one history.
 fn name(meta: &SnapshotMeta) -> String {
-    let (index, term) = meta.last_log_id.map_or((0, 0), |id| (id.index(), id.committed_leader_id().term));
+    let (index, term) = meta
+        .last_log_id
+        .map_or((0, 0), |id| (id.index(), id.committed_leader_id().term));
     format!("{PREFIX}{index:020}-{term:020}{SUFFIX}")
 }
 

@@ -9,7 +9,6 @@ use openraft::{
 };
 use tokio::sync::Notify;
 
-use super::disk::TestDisk;
 use crate::cluster::{
     consensus::StateMachine,
     raft::{
@@ -49,7 +48,10 @@ fn machine(snapshots: Snapshots) -> Machine {
 
 /// Tiny segments and hardly any cache, so that rotation and reading back take part.
 fn on(disk: Arc<dyn Disk>) -> (Log, Machine) {
-    let sizes = Sizes { segment_bytes: 4096, cache_bytes: 256 };
+    let sizes = Sizes {
+        segment_bytes: 4096,
+        cache_bytes: 256,
+    };
     let log = FileLog::open(disk.clone(), "test", 0, sizes, Arc::new(|error| panic!("{error}"))).expect("a log");
     let snapshots = Snapshots::on_disk(disk, "test", None).expect("snapshots");
     (Log::new(Arc::new(log)), machine(snapshots))
@@ -60,15 +62,6 @@ struct InMemory;
 impl StoreBuilder<Types, Log, Machine, ()> for InMemory {
     async fn build(&self) -> Result<((), Log, Machine), StorageError<Types>> {
         Ok(((), Log::new(Arc::new(MemoryLog::new())), machine(Snapshots::in_memory())))
-    }
-}
-
-struct OnTestDisk;
-
-impl StoreBuilder<Types, Log, Machine, ()> for OnTestDisk {
-    async fn build(&self) -> Result<((), Log, Machine), StorageError<Types>> {
-        let (log, machine) = on(Arc::new(TestDisk::default()));
-        Ok(((), log, machine))
     }
 }
 
@@ -85,11 +78,6 @@ impl StoreBuilder<Types, Log, Machine, tempfile::TempDir> for OnRealDisk {
 #[tokio::test]
 async fn the_log_in_memory_passes_openrafts_suite() {
     Suite::test_all(InMemory).await.expect("conformance");
-}
-
-#[tokio::test]
-async fn the_log_on_a_test_disk_passes_openrafts_suite() {
-    Suite::test_all(OnTestDisk).await.expect("conformance");
 }
 
 #[tokio::test]

@@ -62,20 +62,40 @@ impl TestDisk {
                 let content = content.lock();
                 let rest = content.bytes.len() - content.synced;
                 let bytes = content.bytes[..content.synced + survives(rest).min(rest)].to_vec();
-                (name.clone(), Arc::new(Mutex::new(Content { synced: bytes.len(), bytes })))
+                (
+                    name.clone(),
+                    Arc::new(Mutex::new(Content {
+                        synced: bytes.len(),
+                        bytes,
+                    })),
+                )
             })
             .collect();
-        Arc::new(Self { names: Mutex::new(names.clone()), durable_names: Mutex::new(names), state: Arc::default() })
+        Arc::new(Self {
+            names: Mutex::new(names.clone()),
+            durable_names: Mutex::new(names),
+            state: Arc::default(),
+        })
     }
 
     /// A copy whose files can be damaged.
     pub(super) fn copy(&self) -> Arc<Self> {
         let copy = |(name, content): (&String, &Arc<Mutex<Content>>)| {
             let bytes = content.lock().bytes.clone();
-            (name.clone(), Arc::new(Mutex::new(Content { synced: bytes.len(), bytes })))
+            (
+                name.clone(),
+                Arc::new(Mutex::new(Content {
+                    synced: bytes.len(),
+                    bytes,
+                })),
+            )
         };
         let names: Names = self.names.lock().iter().map(copy).collect();
-        Arc::new(Self { names: Mutex::new(names.clone()), durable_names: Mutex::new(names), state: Arc::default() })
+        Arc::new(Self {
+            names: Mutex::new(names.clone()),
+            durable_names: Mutex::new(names),
+            state: Arc::default(),
+        })
     }
 
     pub(super) fn edit(&self, name: &str, edit: impl FnOnce(&mut Vec<u8>)) {
@@ -84,11 +104,20 @@ impl TestDisk {
 
     /// Names of the files that begin with `prefix`, in order.
     pub(super) fn names(&self, prefix: &str) -> Vec<String> {
-        self.names.lock().keys().filter(|name| name.starts_with(prefix)).cloned().collect()
+        self.names
+            .lock()
+            .keys()
+            .filter(|name| name.starts_with(prefix))
+            .cloned()
+            .collect()
     }
 
     fn file(&self, name: &str) -> io::Result<Arc<Mutex<Content>>> {
-        self.names.lock().get(name).cloned().ok_or_else(|| io::ErrorKind::NotFound.into())
+        self.names
+            .lock()
+            .get(name)
+            .cloned()
+            .ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 }
 
@@ -105,23 +134,36 @@ impl Disk for TestDisk {
         let file = self.file(name)?;
         let file = file.lock();
         let offset = usize::try_from(offset).expect("small files");
-        file.bytes.get(offset..offset + length).map(<[u8]>::to_vec).ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
+        file.bytes
+            .get(offset..offset + length)
+            .map(<[u8]>::to_vec)
+            .ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
     }
 
     fn create(&self, name: &str) -> io::Result<Box<dyn DiskFile>> {
         let content = Arc::new(Mutex::new(Content::default()));
         self.names.lock().insert(name.to_owned(), content.clone());
-        Ok(Box::new(TestFile { content, state: self.state.clone() }))
+        Ok(Box::new(TestFile {
+            content,
+            state: self.state.clone(),
+        }))
     }
 
     fn open(&self, name: &str, length: u64) -> io::Result<Box<dyn DiskFile>> {
         let content = self.file(name)?;
         content.lock().bytes.truncate(usize::try_from(length).expect("small files"));
-        Ok(Box::new(TestFile { content, state: self.state.clone() }))
+        Ok(Box::new(TestFile {
+            content,
+            state: self.state.clone(),
+        }))
     }
 
     fn remove(&self, name: &str) -> io::Result<()> {
-        self.names.lock().remove(name).map(drop).ok_or_else(|| io::ErrorKind::NotFound.into())
+        self.names
+            .lock()
+            .remove(name)
+            .map(drop)
+            .ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {

@@ -15,7 +15,7 @@ use parking_lot::Mutex;
 
 use super::{
     disk::TestDisk,
-    support::{Directory, History, LONG, Node, Recorder, leader, members, propose, quick},
+    support::{Directory, History, LONG, Node, Recorder, leader, members, propose, quick, within},
 };
 use crate::cluster::{
     consensus::{Consensus, ConsensusConfig, Peers, StartError},
@@ -34,34 +34,48 @@ pub(super) fn id(term: u64, index: u64) -> LogId {
 }
 
 pub(super) fn entry(term: u64, index: u64, bytes: usize) -> Entry {
-    Entry { log_id: id(term, index), payload: Payload::Normal(Command(Bytes::from(vec![b'x'; bytes]))) }
+    Entry {
+        log_id: id(term, index),
+        payload: Payload::Normal(Command(Bytes::from(vec![b'x'; bytes]))),
+    }
 }
 
 pub(super) fn vote(term: u64) -> Vote {
-    Vote { leader_id: LeaderId { term, node_id: 1 }, committed: false }
+    Vote {
+        leader_id: LeaderId { term, node_id: 1 },
+        committed: false,
+    }
 }
 
 pub(super) fn open(disk: &Arc<TestDisk>, segment_bytes: u64) -> FileLog {
-    let sizes = Sizes { segment_bytes, cache_bytes: 1024 };
+    let sizes = Sizes {
+        segment_bytes,
+        cache_bytes: 1024,
+    };
     FileLog::open(disk.clone(), "test", 1, sizes, Arc::new(|error| panic!("{error}"))).expect("a log")
 }
 
 /// Appends and waits.
 pub(super) fn append(log: &FileLog, entries: Vec<Entry>) {
     let (done, written) = mpsc::channel();
-    log.append(entries, Box::new(move |result| done.send(result).expect("a listener"))).expect("a writer");
+    log.append(entries, Box::new(move |result| done.send(result).expect("a listener")))
+        .expect("a writer");
     written.recv_timeout(LONG).expect("an answer").expect("a healthy disk");
 }
 
 pub(super) fn save_vote(log: &FileLog, vote: Vote) {
     let (done, written) = mpsc::channel();
-    log.save_vote(vote, Box::new(move |result| done.send(result).expect("a listener"))).expect("a writer");
+    log.save_vote(vote, Box::new(move |result| done.send(result).expect("a listener")))
+        .expect("a writer");
     written.recv_timeout(LONG).expect("an answer").expect("a healthy disk");
 }
 
 pub(super) fn indices(log: &FileLog) -> Vec<(u64, u64)> {
     let entries = log.entries(0..u64::MAX, usize::MAX).expect("a healthy disk");
-    entries.iter().map(|entry| (entry.log_id.committed_leader_id().term, entry.log_id.index())).collect()
+    entries
+        .iter()
+        .map(|entry| (entry.log_id.committed_leader_id().term, entry.log_id.index()))
+        .collect()
 }
 
 /// Runs a history of appends, votes, truncations and purges, and cuts the power after each acknowledgement. Returns how many cuts
@@ -72,9 +86,14 @@ fn cut_power_everywhere(disk: &Arc<TestDisk>) -> usize {
     let mut check = |log: &FileLog, vote: u64| {
         for survives in [0, 7, usize::MAX] {
             let cut = disk.after_power_cut(|rest| survives.min(rest));
-            let sizes = Sizes { segment_bytes: 600, cache_bytes: 1024 };
+            let sizes = Sizes {
+                segment_bytes: 600,
+                cache_bytes: 1024,
+            };
             let found = FileLog::open(cut, "test", 1, sizes, Arc::new(|error| panic!("{error}")));
-            let whole = found.is_ok_and(|found| indices(&found) == indices(log) && found.marks().vote.map_or(0, |vote| vote.leader_id.term) == vote);
+            let whole = found.is_ok_and(|found| {
+                indices(&found) == indices(log) && found.marks().vote.map_or(0, |vote| vote.leader_id.term) == vote
+            });
             lost += usize::from(!whole);
         }
     };
@@ -95,7 +114,11 @@ fn cut_power_everywhere(disk: &Arc<TestDisk>) -> usize {
     log.purge(id(3, 55)).expect("a writer");
     save_vote(&log, vote(4));
     check(&log, 4);
-    assert!(disk.names("log-").len() < 4, "purged segments are removed: {:?}", disk.names("log-"));
+    assert!(
+        disk.names("log-").len() < 4,
+        "purged segments are removed: {:?}",
+        disk.names("log-")
+    );
     lost
 }
 
@@ -145,7 +168,11 @@ fn each_acknowledgement_follows_a_sync_and_queued_ones_share_it() {
     assert_eq!(acknowledged.load(Ordering::SeqCst), 0);
     release.send(()).expect("a writer");
     all.recv_timeout(LONG).expect("an answer");
-    assert_eq!(disk.syncs() - before, 1, "a hundred queued appends are one frame and one sync");
+    assert_eq!(
+        disk.syncs() - before,
+        1,
+        "a hundred queued appends are one frame and one sync"
+    );
     assert_eq!(indices(&log).len(), 111);
 }
 
@@ -154,12 +181,22 @@ fn a_disk_that_refuses_to_sync_ends_it() {
     let disk = Arc::new(TestDisk::default());
     let failures = Arc::new(Mutex::new(Vec::new()));
     let told = failures.clone();
-    let log = FileLog::open(disk.clone(), "test", 1, Sizes::default(), Arc::new(move |error| told.lock().push(error.to_string()))).expect("a log");
+    let log = FileLog::open(
+        disk.clone(),
+        "test",
+        1,
+        Sizes::default(),
+        Arc::new(move |error| told.lock().push(error.to_string())),
+    )
+    .expect("a log");
     append(&log, vec![entry(1, 0, 10)]);
     disk.refuse_syncs();
     for index in 1..3 {
         let (done, written) = mpsc::channel();
-        let sent = log.append(vec![entry(1, index, 10)], Box::new(move |result| done.send(result).expect("a listener")));
+        let sent = log.append(
+            vec![entry(1, index, 10)],
+            Box::new(move |result| done.send(result).expect("a listener")),
+        );
         let refused = sent.is_err() || written.recv_timeout(LONG).expect("an answer").is_err();
         assert!(refused, "nothing is acknowledged after a failed sync");
     }
@@ -174,7 +211,11 @@ fn entries_that_left_the_cache_are_read_back() {
     let entries = log.entries(0..100, usize::MAX).expect("a healthy disk");
     assert_eq!(entries, (0..100).map(|index| entry(1, index, 200)).collect::<Vec<_>>());
     let some = log.entries(20..100, 1000).expect("a healthy disk");
-    assert!(!some.is_empty() && some.len() < 5 && some[0].log_id.index() == 20, "bounded by bytes: {}", some.len());
+    assert!(
+        !some.is_empty() && some.len() < 5 && some[0].log_id.index() == 20,
+        "bounded by bytes: {}",
+        some.len()
+    );
     drop(log);
     assert_eq!(indices(&open(&disk, 2000)).len(), 100);
 }
@@ -185,6 +226,14 @@ impl Peers for Nobody {
     fn channel(&self, _: &str) -> Option<tonic::transport::Channel> {
         None
     }
+}
+
+/// Makes a node a cluster of its own, and waits until it leads.
+async fn initialize(consensus: &Consensus) {
+    consensus.initialize(members([1])).await.expect("a first membership");
+    within(consensus.leadership().wait_for(|now| now.is_me))
+        .await
+        .expect("a running node");
 }
 
 async fn start_alone(config: ConsensusConfig) -> Result<(Consensus, Arc<Mutex<History>>), StartError> {
@@ -201,11 +250,17 @@ async fn three_nodes_restarted_from_disk_hold_every_acknowledged_command_in_orde
         let directory = Arc::new(Directory::default());
         let mut nodes = Vec::new();
         for (folder, id) in folders.iter().zip(1..) {
-            let small = |config: &mut ConsensusConfig| (config.snapshot_entries, config.kept_entries, config.segment_bytes) = (150, 20, 4096);
+            let small = |config: &mut ConsensusConfig| {
+                (config.snapshot_entries, config.kept_entries, config.segment_bytes) = (150, 20, 4096)
+            };
             nodes.push(Node::start(&directory, id, Some(folder.path().to_owned()), small).await);
         }
         if round == 0 {
-            nodes[0].consensus.initialize(members(1..=3)).await.expect("a first membership");
+            nodes[0]
+                .consensus
+                .initialize(members(1..=3))
+                .await
+                .expect("a first membership");
         }
         let at = leader(&nodes).await;
         let before = nodes[at].consensus.log_state();
@@ -216,7 +271,10 @@ async fn three_nodes_restarted_from_disk_hold_every_acknowledged_command_in_orde
             acknowledged.extend(batch.iter().map(|command| command.clone().into_bytes()));
         }
         let after = nodes[at].consensus.log_state();
-        assert!(after.durable && after.syncs - before.syncs >= 20, "twenty batches, one after the other: {before:?} {after:?}");
+        assert!(
+            after.durable && after.syncs - before.syncs >= 20,
+            "twenty batches, one after the other: {before:?} {after:?}"
+        );
         for node in &nodes {
             node.applied(last).await;
             assert_eq!(node.commands(), acknowledged, "on {} in round {round}", node.name);
@@ -226,7 +284,9 @@ async fn three_nodes_restarted_from_disk_hold_every_acknowledged_command_in_orde
         }
     }
     for folder in &folders {
-        let names = std::fs::read_dir(folder.path().join("raft")).expect("a folder").map(|entry| entry.expect("an entry").file_name());
+        let names = std::fs::read_dir(folder.path().join("raft"))
+            .expect("a folder")
+            .map(|entry| entry.expect("an entry").file_name());
         let snapshots = names.filter(|name| name.to_string_lossy().starts_with("snapshot-")).count();
         assert!((1..=2).contains(&snapshots), "{snapshots} snapshots are kept");
     }
@@ -238,14 +298,22 @@ async fn a_lone_node_comes_back_with_its_log_and_at_once() {
     let config = || {
         let mut config = ConsensusConfig::new("test", 1, "n1");
         config.data_dir = Some(folder.path().to_owned());
+        (config.election_min, config.election_max) = (Duration::from_secs(30), Duration::from_secs(31));
+        (config.quorum_loss_probe, config.propose_timeout) = (Duration::from_secs(62), Duration::from_secs(60));
+        config.snapshot_timeout = Duration::from_secs(60);
         config
     };
     let (consensus, _) = start_alone(config()).await.expect("a start");
-    consensus.initialize(members([1])).await.expect("a first membership");
-    let answers = consensus.propose((0..100).map(|n| Bytes::from(format!("{n}"))).collect()).await;
+    initialize(&consensus).await;
+    let answers = consensus
+        .propose((0..100).map(|n| Bytes::from(format!("{n}"))).collect())
+        .await;
     assert!(answers.iter().all(Result::is_ok));
     let second = start_alone(config()).await.err().expect("the folder is in use");
-    assert!(matches!(&second, StartError::Io { source, .. } if source.kind() == io::ErrorKind::WouldBlock), "{second}");
+    assert!(
+        matches!(&second, StartError::Io { source, .. } if source.kind() == io::ErrorKind::WouldBlock),
+        "{second}"
+    );
     consensus.shutdown().await;
     drop(consensus);
     let begun = Instant::now();
@@ -253,10 +321,30 @@ async fn a_lone_node_comes_back_with_its_log_and_at_once() {
     assert!(consensus.is_initialized());
     // The commit mark is stored: most is applied before anyone is elected.
     assert!(history.lock().applied.len() >= 90, "{}", history.lock().applied.len());
-    consensus.propose(vec![Bytes::from_static(b"100")]).await.remove(0).expect("an outcome");
-    assert!(begun.elapsed() < Duration::from_millis(900), "a lone voter waits for no lease: {:?}", begun.elapsed());
+    within(consensus.leadership().wait_for(|now| now.is_me))
+        .await
+        .expect("a running node");
+    consensus
+        .propose(vec![Bytes::from_static(b"100")])
+        .await
+        .remove(0)
+        .expect("an outcome");
+    // Its lease and timeout would take a minute.
+    assert!(
+        begun.elapsed() < LONG,
+        "a lone voter waits for no lease: {:?}",
+        begun.elapsed()
+    );
     let expected: Vec<Vec<u8>> = (0..=100).map(|n| format!("{n}").into_bytes()).collect();
-    assert_eq!(history.lock().applied.iter().map(|(_, command)| command.clone()).collect::<Vec<_>>(), expected);
+    assert_eq!(
+        history
+            .lock()
+            .applied
+            .iter()
+            .map(|(_, command)| command.clone())
+            .collect::<Vec<_>>(),
+        expected
+    );
 }
 
 /// The tasks of a node that was shut down let go of its files a moment later.
@@ -312,7 +400,10 @@ fn snapshots_without_a_log_are_refused() {
     };
     // Each run has a runtime of its own: when it is gone, so are all tasks and locks.
     let run = |work: fn(Consensus) -> futures_util::future::BoxFuture<'static, ()>| {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .expect("a runtime");
         runtime.block_on(async {
             let (consensus, _) = start_alone(config()).await?;
             work(consensus).await;
@@ -321,8 +412,10 @@ fn snapshots_without_a_log_are_refused() {
     };
     run(|consensus| {
         Box::pin(async move {
-            consensus.initialize(members([1])).await.expect("a first membership");
-            consensus.propose((0..200).map(|n| Bytes::from(format!("{n}"))).collect()).await;
+            initialize(&consensus).await;
+            consensus
+                .propose((0..200).map(|n| Bytes::from(format!("{n}"))).collect())
+                .await;
             let begun = Instant::now();
             while consensus.log_state().purged.is_none() {
                 assert!(begun.elapsed() < LONG, "{:?}", consensus.log_state());
@@ -338,7 +431,10 @@ fn snapshots_without_a_log_are_refused() {
         }
     }
     let refused = run(|_| Box::pin(async {})).expect_err("a refusal");
-    assert!(matches!(&refused, StartError::Corrupt(text) if text.contains("snapshots but no log")), "{refused}");
+    assert!(
+        matches!(&refused, StartError::Corrupt(text) if text.contains("snapshots but no log")),
+        "{refused}"
+    );
 }
 
 #[test]
@@ -352,5 +448,8 @@ fn a_real_disk_is_locked_and_keeps_what_is_written() {
     let mut file = disk.open("a", 2).expect("a file");
     file.append(b"6").expect("a write");
     assert_eq!(disk.read("a").expect("bytes"), b"126");
-    assert_eq!(RealDisk::open(&folder.path().join("new")).err().map(|error| error.kind()), Some(io::ErrorKind::WouldBlock));
+    assert_eq!(
+        RealDisk::open(&folder.path().join("new")).err().map(|error| error.kind()),
+        Some(io::ErrorKind::WouldBlock)
+    );
 }

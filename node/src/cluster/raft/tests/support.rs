@@ -28,7 +28,10 @@ pub(super) struct Recorder(pub(super) Arc<Mutex<History>>);
 impl StateMachine for Recorder {
     fn apply(&mut self, index: u64, command: &[u8]) -> Bytes {
         let mut history = self.0.lock();
-        assert!(history.applied.last().is_none_or(|(last, _)| *last < index), "an index was applied twice or out of order");
+        assert!(
+            history.applied.last().is_none_or(|(last, _)| *last < index),
+            "an index was applied twice or out of order"
+        );
         history.applied.push((index, command.to_vec()));
         let mut outcome = b"ok ".to_vec();
         outcome.extend_from_slice(command);
@@ -56,7 +59,11 @@ impl StateMachine for Recorder {
             let length = number(&mut bytes)? as usize;
             applied.push((at, bytes.split_off(..length).ok_or("cut short")?.to_vec()));
         }
-        *self.0.lock() = History { applied, restored_at: Some(index), told: index };
+        *self.0.lock() = History {
+            applied,
+            restored_at: Some(index),
+            told: index,
+        };
         Ok(())
     }
 }
@@ -87,7 +94,12 @@ impl Peers for View {
         }
         let address = *self.directory.addresses.lock().get(node)?;
         let mut channels = self.directory.channels.lock();
-        let make = || Endpoint::from_shared(format!("http://{address}")).expect("an address").connect_timeout(Duration::from_millis(200)).connect_lazy();
+        let make = || {
+            Endpoint::from_shared(format!("http://{address}"))
+                .expect("an address")
+                .connect_timeout(Duration::from_millis(200))
+                .connect_lazy()
+        };
         Some(channels.entry(node.to_owned()).or_insert_with(make).clone())
     }
 }
@@ -105,21 +117,37 @@ pub(super) struct Node {
 
 impl Node {
     /// Starts a node and its server; `adjust` changes the fast test settings.
-    pub(super) async fn start(directory: &Arc<Directory>, id: u64, data_dir: Option<PathBuf>, adjust: impl FnOnce(&mut ConsensusConfig)) -> Self {
+    pub(super) async fn start(
+        directory: &Arc<Directory>,
+        id: u64,
+        data_dir: Option<PathBuf>,
+        adjust: impl FnOnce(&mut ConsensusConfig),
+    ) -> Self {
         let name = format!("n{id}");
         let mut config = quick(id);
         config.data_dir = data_dir;
         adjust(&mut config);
         let (history, cut) = (Arc::new(Mutex::new(History::default())), Arc::new(Mutex::new(false)));
-        let view = View { directory: directory.clone(), cut: cut.clone() };
-        let consensus = Consensus::start(config, Box::new(Recorder(history.clone())), Arc::new(view)).await.expect("a start");
+        let view = View {
+            directory: directory.clone(),
+            cut: cut.clone(),
+        };
+        let consensus = Consensus::start(config, Box::new(Recorder(history.clone())), Arc::new(view))
+            .await
+            .expect("a start");
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
         directory.addresses.lock().insert(name.clone(), address);
         directory.channels.lock().remove(&name);
         let service = consensus.service();
         let gate = cut.clone();
-        let guard = move |request: tonic::Request<()>| if *gate.lock() { Err(tonic::Status::unavailable("cut")) } else { Ok(request) };
+        let guard = move |request: tonic::Request<()>| {
+            if *gate.lock() {
+                Err(tonic::Status::unavailable("cut"))
+            } else {
+                Ok(request)
+            }
+        };
         let server = Server::builder()
             .layer(tonic::service::interceptor::InterceptorLayer::new(guard))
             .add_service(service)
@@ -128,7 +156,15 @@ impl Node {
             // Ends when aborted.
             let _ = server.await;
         });
-        Self { name, id, consensus, history, address, cut, server }
+        Self {
+            name,
+            id,
+            consensus,
+            history,
+            address,
+            cut,
+            server,
+        }
     }
 
     /// Stops answering and taking part, as if the process were gone.
@@ -140,23 +176,30 @@ impl Node {
     }
 
     pub(super) fn commands(&self) -> Vec<Vec<u8>> {
-        self.history.lock().applied.iter().map(|(_, command)| command.clone()).collect()
+        self.history
+            .lock()
+            .applied
+            .iter()
+            .map(|(_, command)| command.clone())
+            .collect()
     }
 
     /// Waits until everything up to `index` is applied here.
     pub(super) async fn applied(&self, index: u64) {
         let mut applied = self.consensus.applied();
-        within(applied.wait_for(|applied| *applied >= index)).await.expect("a running node");
+        within(applied.wait_for(|applied| *applied >= index))
+            .await
+            .expect("a running node");
     }
 }
 
-/// Settings that elect within half a second.
+/// Settings that elect within a second, and still stand a busy machine.
 pub(super) fn quick(id: u64) -> ConsensusConfig {
     let mut config = ConsensusConfig::new("test", id, format!("n{id}"));
-    config.heartbeat = Duration::from_millis(50);
-    config.election_min = Duration::from_millis(150);
-    config.election_max = Duration::from_millis(300);
-    config.quorum_loss_probe = Duration::from_millis(600);
+    config.heartbeat = Duration::from_millis(100);
+    config.election_min = Duration::from_millis(300);
+    config.election_max = Duration::from_millis(600);
+    config.quorum_loss_probe = Duration::from_millis(1200);
     config.propose_timeout = Duration::from_secs(2);
     config
 }
@@ -171,7 +214,11 @@ pub(super) async fn three(directory: &Arc<Directory>) -> Vec<Node> {
     for id in 1..=3 {
         nodes.push(Node::start(directory, id, None, |_| ()).await);
     }
-    nodes[0].consensus.initialize(members(1..=3)).await.expect("a first membership");
+    nodes[0]
+        .consensus
+        .initialize(members(1..=3))
+        .await
+        .expect("a first membership");
     nodes
 }
 
@@ -179,9 +226,13 @@ pub(super) async fn three(directory: &Arc<Directory>) -> Vec<Node> {
 pub(super) async fn leader(nodes: &[Node]) -> usize {
     let begun = Instant::now();
     loop {
-        let words: Vec<_> = nodes.iter().map(|node| node.consensus.leadership().borrow().clone()).collect();
+        let words: Vec<_> = nodes
+            .iter()
+            .map(|node| node.consensus.leadership().borrow().clone())
+            .collect();
         let first = words[0].leader.clone();
-        if first.is_some() && words.iter().all(|word| word.leader == first) && words.iter().filter(|word| word.is_me).count() == 1 {
+        if first.is_some() && words.iter().all(|word| word.leader == first) && words.iter().filter(|word| word.is_me).count() == 1
+        {
             return words.iter().position(|word| word.is_me).expect("just counted");
         }
         assert!(begun.elapsed() < LONG, "no leader: {words:?}");

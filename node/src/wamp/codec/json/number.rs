@@ -4,7 +4,7 @@ use std::io::Write as _;
 
 use super::super::{
     DecodeError, ValueError,
-    stream::{Sink, Step, integral},
+    stream::{Event, Step, integral},
 };
 
 /// A proven number.
@@ -87,17 +87,16 @@ impl Span {
         digits.parse().ok()
     }
 
-    /// Feeds the value to `sink`.
-    pub(super) fn pump<S: Sink>(self, frame: &str, sink: &mut S) -> Step {
+    /// The value.
+    pub(super) fn event(self, frame: &str) -> Result<Event<'static>, ValueError> {
+        const RANGE: std::ops::RangeInclusive<i128> = -(1 << 64)..=(1 << 64) - 1;
         let digits = &frame[self.start..self.end];
-        if self.integer {
-            const RANGE: std::ops::RangeInclusive<i128> = -(1 << 64)..=(1 << 64) - 1;
-            if let Some(value) = digits.parse::<i128>().ok().filter(|value| RANGE.contains(value)) {
-                return sink.integer(value);
-            }
+        let integer = if self.integer { digits.parse::<i128>().ok() } else { None };
+        if let Some(value) = integer.filter(|value| RANGE.contains(value)) {
+            return Ok(Event::Integer(value));
         }
         match digits.parse::<f64>() {
-            Ok(value) if value.is_finite() => sink.float(value),
+            Ok(value) if value.is_finite() => Ok(Event::Float(value)),
             _ => Err(ValueError::NumberTooLarge),
         }
     }

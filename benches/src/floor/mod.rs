@@ -1,0 +1,27 @@
+//! The floors: what moving the bytes costs when nobody thinks about them. Relays without WAMP, to measure a router against.
+//!
+//! All of them run on one thread (tokio's current-thread runtime), one task per connection, and share the routing table of
+//! [`hub`]. A task waits for what its client sent and for what others queued for its client. It reads until its socket has
+//! nothing more, routes each frame into the queue of its receiver, and writes all that is queued for its own client (up to
+//! [`BATCH_MAX`] frames) before it flushes once. Queues are bounded; a client whose queue overflows is dropped. `TCP_NODELAY` is
+//! set everywhere.
+//!
+//! | floor | what it is |
+//! |---|---|
+//! | [`ws_relay`] | tokio-tungstenite with its default settings on both buffers (128 KiB read, 128 KiB write, no limits changed), binary messages, no copies of the payload beyond tungstenite's own |
+//! | [`link`] | two such relays in two processes, joined by one tonic bidirectional stream; callers and publishers on one, callees and subscribers on the other |
+//! | [`tcp_relay`] | four bytes of length before each frame on plain TCP; reads into a buffer of 64 KiB, frames are slices of it, answers gathered into one write |
+//!
+//! [`frame`] describes the thirteen bytes of head the frames carry.
+
+pub mod frame;
+pub mod hub;
+pub mod link;
+pub mod tcp_relay;
+pub mod ws_relay;
+
+/// Frames written between two flushes at most.
+pub const BATCH_MAX: usize = 256;
+
+/// Frames that may wait for one client: more than any closed loop keeps in flight, so an overflow means a client that hangs.
+pub const QUEUE_MAX: usize = 65_536;

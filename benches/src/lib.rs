@@ -1,0 +1,17 @@
+//! `ringfort-bench`: a load harness for any WAMP router, and for NATS and bare relays to compare with.
+//!
+//! A fast wrong router fails: every run is judged by the [history checker](history), which itself is convicted by a
+//! [proxy](convict) that reorders, drops and doubles. Start reading at [`load`], which holds the loops; [`peer`] is what they run
+//! on, [`floor`] what a router is measured against, [`compare`] how figures are taken.
+
+pub mod compare;
+pub mod convict;
+pub mod floor;
+pub mod history;
+pub mod load;
+pub mod outcome;
+pub mod peer;
+pub mod tag;
+pub mod usage;
+pub mod wire;
+pub mod ws;

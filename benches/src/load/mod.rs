@@ -1,0 +1,243 @@
+//! The loads: what is sent, how fast, for how long, and what is measured meanwhile.
+//!
+//! A run connects all peers, warms up, measures, drains and judges. Everything runs as one task per connection, by default on one
+//! thread. Latency is taken from the tag in each payload:
+//!
+//! - **Closed loop** ([`Pace::Closed`]): each caller or publisher keeps `window` messages in flight. The latency is what one
+//!   message took; a stalled router is asked less meanwhile, so such percentiles compare equal loads and say nothing about
+//!   arrival rates.
+//! - **Fixed rate** ([`Pace::Rate`]): every message has an instant at which it is due, whatever the router does, and its latency
+//!   counts from there. A stall is charged to every message that had to wait for it (no coordinated omission).
+
+mod pace;
+pub mod pubsub;
+mod recorder;
+pub mod rpc;
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU8, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result, bail};
+use tokio::{
+    sync::{Notify, watch},
+    task::JoinSet,
+    time::{sleep, timeout},
+};
+
+pub use pace::Pace;
+pub use recorder::Latency;
+
+use crate::{
+    history,
+    peer::{Body, Connection, Role, Target},
+    tag::Clock,
+    usage::{self, Usage},
+};
+
+/// How long a run takes.
+#[derive(Clone, Copy, Debug)]
+pub struct Timing {
+    /// Load that is not measured, at the beginning.
+    pub warmup: Duration,
+    /// When the measurement ends.
+    pub stop: Stop,
+    /// The longest wait for what is still under way at the end; what has not come by then is lost.
+    pub drain: Duration,
+}
+
+/// The end of a measurement.
+#[derive(Clone, Copy, Debug)]
+pub enum Stop {
+    /// After this time.
+    After(Duration),
+    /// After this many operations.
+    Operations(u64),
+}
+
+/// What was measured between warm-up and drain.
+#[derive(Clone, Debug)]
+pub struct Measured {
+    /// The length of the measurement.
+    pub elapsed: Duration,
+    /// Calls answered, or events delivered.
+    pub operations: u64,
+    /// Their latencies.
+    pub latency: Latency,
+    /// CPU time spent by each router process meanwhile, and its memory at the end.
+    pub routers: BTreeMap<u32, Usage>,
+    /// CPU time this process spent meanwhile.
+    pub client_cpu_us: u64,
+    /// The verdict over the whole run, warm-up and drain included.
+    pub history: history::Report,
+    /// The first error that a call was answered by.
+    pub first_failure: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Phase {
+    Warmup,
+    Measuring,
+    Draining,
+    Stopped,
+}
+
+/// A late duplicate has this long to show up after the last message.
+const SETTLE: Duration = Duration::from_millis(100);
+
+/// Connections opened at the same time; a listen queue is finite.
+const CONNECTING_MAX: usize = 64;
+
+/// What the tasks of a run share.
+struct Run {
+    clock: Clock,
+    /// The phase twice: cheap to look at for every batch, and waited for by sleeping tasks.
+    phase: AtomicU8,
+    changes: watch::Sender<Phase>,
+    history: history::Shared,
+    recorder: recorder::Shared,
+    /// The number of operations to stop at.
+    quota: u64,
+    enough: Notify,
+}
+
+impl Run {
+    fn new(expect: history::Expect, stop: Stop) -> Arc<Self> {
+        let quota = match stop {
+            Stop::After(_) => u64::MAX,
+            Stop::Operations(count) => count,
+        };
+        Arc::new(Self {
+            clock: Clock::start(),
+            phase: AtomicU8::new(Phase::Warmup as u8),
+            changes: watch::Sender::new(Phase::Warmup),
+            history: history::Shared::new(expect),
+            recorder: recorder::Shared::default(),
+            quota,
+            enough: Notify::new(),
+        })
+    }
+
+    fn enter(&self, phase: Phase) {
+        self.phase.store(phase as u8, Ordering::SeqCst);
+        self.changes.send_replace(phase);
+    }
+
+    fn is(&self, phase: Phase) -> bool {
+        self.phase.load(Ordering::Relaxed) == phase as u8
+    }
+
+    /// True while new messages are to be sent.
+    fn is_sending(&self) -> bool {
+        self.phase.load(Ordering::Relaxed) <= Phase::Measuring as u8
+    }
+
+    /// Records operations that ended `now`, if they are to be measured.
+    fn record(&self, now: u64, ended: &[u64]) {
+        if ended.is_empty() || !self.is(Phase::Measuring) {
+            return;
+        }
+        let mut recorder = self.recorder.lock();
+        for sent in ended {
+            recorder.record(now.saturating_sub(*sent));
+        }
+        if recorder.operations() >= self.quota {
+            self.enough.notify_one();
+        }
+    }
+
+    /// Notes a call's error; only the first is kept in words.
+    fn failure(&self, reason: String) {
+        self.recorder.lock().first_failure.get_or_insert(reason);
+    }
+
+    /// The tag of a payload of the right length, or a note in the history.
+    fn checked(history: &mut history::History, body: Body, len: usize) -> Option<crate::tag::Tag> {
+        let tag = body.tag.filter(|_| body.len == len);
+        if tag.is_none() {
+            history.apply(history::Observation::Damaged);
+        }
+        tag
+    }
+
+    /// Warms up, measures and leaves the phase at `Draining`. A task that ends before is the run's error.
+    async fn measure(&self, timing: &Timing, pids: &[u32], tasks: &mut JoinSet<Result<()>>) -> Result<Measured> {
+        unless_a_task_ends(tasks, sleep(timing.warmup)).await?;
+        let (routers, client) = (usage::sample(pids)?, usage::own_cpu_us()?);
+        let start = Instant::now();
+        self.enter(Phase::Measuring);
+        match timing.stop {
+            Stop::After(duration) => unless_a_task_ends(tasks, sleep(duration)).await?,
+            Stop::Operations(_) => unless_a_task_ends(tasks, self.enough.notified()).await?,
+        }
+        self.enter(Phase::Draining);
+        let elapsed = start.elapsed();
+        let mut after = usage::sample(pids)?;
+        for (pid, usage) in &mut after {
+            usage.cpu_us = usage.cpu_us.saturating_sub(routers[pid].cpu_us);
+        }
+        let client_cpu_us = usage::own_cpu_us()?.saturating_sub(client);
+        let recorder = self.recorder.lock();
+        Ok(Measured {
+            elapsed,
+            operations: recorder.operations(),
+            latency: recorder.latency(),
+            routers: after,
+            client_cpu_us,
+            history: history::Report::default(),
+            first_failure: None,
+        })
+    }
+
+    /// Waits until `drained` or the patience is over, stops every task and passes the verdict.
+    async fn finish(
+        &self,
+        mut measured: Measured,
+        timing: &Timing,
+        mut tasks: JoinSet<Result<()>>,
+        drained: impl AsyncFn() -> bool,
+    ) -> Result<Measured> {
+        let waiting = async {
+            while !drained().await {
+                sleep(Duration::from_millis(5)).await;
+            }
+        };
+        // Running out of patience is no error of its own: the history will show what is missing.
+        timeout(timing.drain, waiting).await.ok();
+        sleep(SETTLE).await;
+        self.enter(Phase::Stopped);
+        while let Some(ended) = tasks.join_next().await {
+            ended.context("a task of the load has panicked")??;
+        }
+        measured.history = self.history.lock().report();
+        measured.first_failure = self.recorder.lock().first_failure.take();
+        Ok(measured)
+    }
+}
+
+async fn unless_a_task_ends(tasks: &mut JoinSet<Result<()>>, waiting: impl Future<Output = ()>) -> Result<()> {
+    tokio::select! {
+        () = waiting => Ok(()),
+        Some(ended) = tasks.join_next() => {
+            ended.context("a task of the load has panicked")??;
+            bail!("a peer of the load left before the end")
+        }
+    }
+}
+
+/// Connects all `roles`, in order of the result.
+async fn connect_all(target: &Target, roles: Vec<Role>) -> Result<Vec<Connection>> {
+    use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+    let connecting = roles.into_iter().map(|role| async move {
+        target
+            .connect(&role)
+            .await
+            .with_context(|| format!("cannot bring up {role:?}"))
+    });
+    stream::iter(connecting).buffered(CONNECTING_MAX).try_collect().await
+}

@@ -1,0 +1,268 @@
+//! The smallest thing that routes WAMP correctly, so that the harness is tested without the router it is to test.
+//!
+//! Exact registrations and subscriptions, no authentication, no errors beyond `no_such_procedure`; WebSocket and RawSocket.
+
+use std::{
+    collections::HashMap,
+    net::SocketAddr,
+    sync::{Arc, Mutex},
+};
+
+use futures_util::{SinkExt as _, StreamExt as _};
+use ringfort::wamp::{
+    Dict, Message, Payload, PublicationId, RegistrationId, RequestId, Serializer, SessionId, SubscriptionId,
+    codec::{Frame, Limits, decode, encode},
+    message::code,
+};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::{TcpListener, TcpStream},
+    sync::mpsc::{self, UnboundedSender},
+};
+use tokio_tungstenite::tungstenite::{
+    Message as Ws,
+    handshake::server::{Request, Response},
+};
+
+type Shared = Arc<Mutex<State>>;
+
+#[derive(Default)]
+struct State {
+    sessions: HashMap<u64, Session>,
+    procedures: HashMap<String, u64>,
+    topics: HashMap<String, Vec<u64>>,
+    last_id: u64,
+}
+
+struct Session {
+    outbox: UnboundedSender<Message>,
+    /// Invocation id to (caller, request).
+    open: HashMap<u64, (u64, RequestId)>,
+    invocations: u64,
+}
+
+/// Starts a router on a free port.
+pub(crate) async fn start() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let state = Shared::default();
+    tokio::spawn(async move {
+        while let Ok((tcp, _)) = listener.accept().await {
+            tcp.set_nodelay(true).unwrap();
+            tokio::spawn(connection(tcp, state.clone()));
+        }
+    });
+    address
+}
+
+async fn connection(tcp: TcpStream, state: Shared) {
+    let mut first = [0];
+    tcp.peek(&mut first).await.unwrap();
+    if first[0] == 0x7f {
+        rawsocket(tcp, state).await
+    } else {
+        websocket(tcp, state).await
+    }
+}
+
+async fn websocket(tcp: TcpStream, state: Shared) {
+    let mut serializer = Serializer::Json;
+    #[allow(clippy::result_large_err)] // The signature is the library's.
+    let choose = |request: &Request, mut response: Response| {
+        let wanted = request.headers()["sec-websocket-protocol"].clone();
+        serializer = match wanted.to_str() {
+            Ok("wamp.2.msgpack") => Serializer::MsgPack,
+            Ok("wamp.2.cbor") => Serializer::Cbor,
+            _ => Serializer::Json,
+        };
+        response.headers_mut().insert("sec-websocket-protocol", wanted);
+        Ok(response)
+    };
+    let socket = tokio_tungstenite::accept_hdr_async(tcp, choose).await.unwrap();
+    let (mut sink, mut stream) = socket.split();
+    let (outbox, mut queue) = mpsc::unbounded_channel();
+    tokio::spawn(async move {
+        while let Some(message) = queue.recv().await {
+            let mut bytes = Vec::new();
+            encode(&message, serializer, &mut bytes).unwrap();
+            let frame = match serializer {
+                Serializer::Json => Ws::Text(String::from_utf8(bytes).unwrap().into()),
+                _ => Ws::Binary(bytes.into()),
+            };
+            if sink.send(frame).await.is_err() {
+                return;
+            }
+        }
+    });
+    let id = enter(&state, outbox);
+    while let Some(Ok(frame)) = stream.next().await {
+        let bytes = match frame {
+            Ws::Text(text) => text.as_bytes().to_vec(),
+            Ws::Binary(bytes) => bytes.to_vec(),
+            _ => continue,
+        };
+        handle(
+            &state,
+            id,
+            decode(serializer, Frame::Borrowed(&bytes), &Limits::default()).unwrap(),
+        );
+    }
+}
+
+async fn rawsocket(tcp: TcpStream, state: Shared) {
+    let (mut reader, mut writer) = tcp.into_split();
+    let mut hello = [0; 4];
+    reader.read_exact(&mut hello).await.unwrap();
+    let serializer = [Serializer::Json, Serializer::MsgPack, Serializer::Cbor][usize::from(hello[1] & 15) - 1];
+    writer.write_all(&hello).await.unwrap();
+    let (outbox, mut queue) = mpsc::unbounded_channel();
+    tokio::spawn(async move {
+        while let Some(message) = queue.recv().await {
+            let mut bytes = vec![0; 4];
+            encode(&message, serializer, &mut bytes).unwrap();
+            let len = (bytes.len() - 4) as u32;
+            bytes[..4].copy_from_slice(&len.to_be_bytes());
+            if writer.write_all(&bytes).await.is_err() {
+                return;
+            }
+        }
+    });
+    let id = enter(&state, outbox);
+    while let Ok(len) = reader.read_u32().await {
+        let mut bytes = vec![0; len as usize];
+        if reader.read_exact(&mut bytes).await.is_err() {
+            return;
+        }
+        handle(
+            &state,
+            id,
+            decode(serializer, Frame::Borrowed(&bytes), &Limits::default()).unwrap(),
+        );
+    }
+}
+
+fn enter(state: &Shared, outbox: UnboundedSender<Message>) -> u64 {
+    let mut state = state.lock().unwrap();
+    state.last_id += 1;
+    let id = state.last_id;
+    state.sessions.insert(
+        id,
+        Session {
+            outbox,
+            open: HashMap::new(),
+            invocations: 0,
+        },
+    );
+    id
+}
+
+fn handle(state: &Shared, id: u64, message: Message) {
+    let mut state = state.lock().unwrap();
+    state.last_id += 1;
+    let fresh = state.last_id;
+    let answer = match message {
+        Message::Hello { .. } => {
+            let roles = Dict::new().with("broker", Dict::new()).with("dealer", Dict::new());
+            Some(Message::Welcome {
+                session: SessionId::new(id).unwrap(),
+                details: Dict::new().with("roles", roles),
+            })
+        }
+        Message::Register { request, procedure, .. } => {
+            state.procedures.insert(procedure.to_string(), id);
+            Some(Message::Registered {
+                request,
+                registration: RegistrationId::new(fresh).unwrap(),
+            })
+        }
+        Message::Subscribe { request, topic, .. } => {
+            state.topics.entry(topic.to_string()).or_default().push(id);
+            Some(Message::Subscribed {
+                request,
+                subscription: SubscriptionId::new(fresh).unwrap(),
+            })
+        }
+        Message::Call {
+            request,
+            procedure,
+            payload,
+            ..
+        } => match state.procedures.get(procedure.as_str()).copied() {
+            Some(callee) => {
+                invoke(&mut state, callee, id, request, payload);
+                None
+            }
+            None => Some(Message::Error {
+                request_type: code::CALL,
+                request,
+                details: Dict::new(),
+                error: "wamp.error.no_such_procedure".into(),
+                payload: Payload::EMPTY,
+            }),
+        },
+        Message::Yield { request, payload, .. } => {
+            // A second YIELD of one invocation finds nothing and is dropped, as a router should.
+            let open = state.sessions.get_mut(&id).unwrap().open.remove(&request.get());
+            if let Some((caller, request)) = open {
+                send(
+                    &state,
+                    caller,
+                    Message::Result {
+                        request,
+                        details: Dict::new(),
+                        payload,
+                    },
+                );
+            }
+            None
+        }
+        Message::Publish {
+            request,
+            options,
+            topic,
+            payload,
+        } => {
+            let publication = PublicationId::new(fresh).unwrap();
+            for subscriber in state.topics.get(topic.as_str()).into_iter().flatten() {
+                let subscription = SubscriptionId::new(1).unwrap();
+                let event = Message::Event {
+                    subscription,
+                    publication,
+                    details: Dict::new(),
+                    payload: payload.clone(),
+                };
+                send(&state, *subscriber, event);
+            }
+            options
+                .bool("acknowledge")
+                .map(|_| Message::Published { request, publication })
+        }
+        other => panic!("the mini router does not know {other:?}"),
+    };
+    if let Some(answer) = answer {
+        send(&state, id, answer);
+    }
+}
+
+fn invoke(state: &mut State, callee: u64, caller: u64, request: RequestId, payload: Payload) {
+    let session = state.sessions.get_mut(&callee).unwrap();
+    session.invocations += 1;
+    let invocation = session.invocations;
+    session.open.insert(invocation, (caller, request));
+    let request = RequestId::new(invocation).unwrap();
+    let registration = RegistrationId::new(1).unwrap();
+    send(
+        state,
+        callee,
+        Message::Invocation {
+            request,
+            registration,
+            details: Dict::new(),
+            payload,
+        },
+    );
+}
+
+fn send(state: &State, to: u64, message: Message) {
+    state.sessions[&to].outbox.send(message).ok();
+}

@@ -1,0 +1,441 @@
+//! Clusters of real processes: the demo's three, and nodes with a configuration, disks and mutual TLS of their own.
+
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, bail, ensure};
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::{
+    http,
+    ports::free_port,
+    process::{Process, Signal, binary, signal},
+    wamp::Client,
+};
+
+/// The realm every test uses.
+pub const REALM: &str = "realm1";
+/// A second realm of the clusters with a configuration, to show that nothing crosses.
+pub const OTHER_REALM: &str = "realm2";
+/// Longest start of a cluster before a test gives up; three processes share two cores with whatever else runs.
+const START: Duration = Duration::from_secs(30);
+
+/// Where one node is reached.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Addresses {
+    /// The node's name.
+    pub name: String,
+    /// WebSocket URL.
+    pub websocket: String,
+    /// RawSocket URL, `tcp://host:port`.
+    pub rawsocket: String,
+    /// Base URL of the status pages.
+    pub admin: String,
+    /// The lamp page.
+    pub page: String,
+    /// The process id.
+    pub pid: u32,
+}
+
+impl Addresses {
+    fn from_json(node: &Value) -> Result<Self> {
+        let text = |key: &str| node[key].as_str().map(|text| text.trim_end_matches('/').to_owned());
+        Ok(Self {
+            name: text("name").context("name")?,
+            websocket: text("websocket").context("websocket")?,
+            rawsocket: text("rawsocket").unwrap_or_default(),
+            admin: text("admin").unwrap_or_default(),
+            page: node["page"].as_str().unwrap_or_default().to_owned(),
+            pid: node["pid"].as_u64().context("pid")? as u32,
+        })
+    }
+
+    /// A session on this node.
+    ///
+    /// # Errors
+    /// If the node does not take it.
+    pub async fn join(&self) -> Result<Client> {
+        Client::join(&self.websocket, REALM)
+            .await
+            .with_context(|| format!("join on {}", self.name))
+    }
+
+    /// The node's account of itself: name, leader, ready, members.
+    ///
+    /// # Errors
+    /// If it does not answer.
+    pub async fn status(&self) -> Result<Value> {
+        http::get_json(&format!("{}/status", self.admin)).await
+    }
+}
+
+/// `ringfort demo --json`, which ends by itself should the test be killed.
+#[derive(Debug)]
+pub struct Demo {
+    process: Process,
+    /// The three nodes.
+    pub nodes: Vec<Addresses>,
+    /// From the start of the program to its line.
+    pub started_in: Duration,
+    _dir: TempDir,
+}
+
+impl Demo {
+    /// Starts the demo for at most `seconds` and waits for its line.
+    ///
+    /// # Errors
+    /// If it does not come up; the error carries its log.
+    pub async fn start(seconds: u32) -> Result<Self> {
+        let dir = TempDir::new()?;
+        let mut command = Command::new(binary());
+        command.args(["demo", "--json", "--for", &seconds.to_string()]);
+        let begun = Instant::now();
+        let mut process = Process::start("demo", command, dir.path())?;
+        let line = process.first_json_line(START).await?;
+        let started_in = begun.elapsed();
+        let document: Value = serde_json::from_str(&line).with_context(|| format!("the demo's line: {line}"))?;
+        ensure!(document["realm"] == REALM, "realm in {line}");
+        let nodes = document["nodes"]
+            .as_array()
+            .context("nodes")?
+            .iter()
+            .map(Addresses::from_json)
+            .collect::<Result<Vec<_>>>()?;
+        ensure!(nodes.len() == 3, "three nodes in {line}");
+        Ok(Self {
+            process,
+            nodes,
+            started_in,
+            _dir: dir,
+        })
+    }
+
+    /// The node with this number, counted from 1 as in its name.
+    pub fn node(&self, number: usize) -> &Addresses {
+        &self.nodes[number - 1]
+    }
+
+    /// Ends the demo as Ctrl-C would and says which of its processes are still there afterwards.
+    ///
+    /// # Errors
+    /// If it does not end.
+    pub fn stop(mut self) -> Result<Vec<u32>> {
+        self.process.signal(Signal::Terminate)?;
+        self.process.wait(Duration::from_secs(10))?;
+        let alive = |pid: &u32| Path::new(&format!("/proc/{pid}")).exists();
+        Ok(self.nodes.iter().map(|node| node.pid).filter(alive).collect())
+    }
+
+    /// What the demo and its nodes have logged.
+    pub fn log(&self) -> String {
+        self.process.stderr()
+    }
+}
+
+impl Drop for Demo {
+    fn drop(&mut self) {
+        // The demo ends its nodes when asked to; killing it would leave that to them.
+        if self.process.exited().is_none() && self.process.signal(Signal::Terminate).is_ok() {
+            let _ = self.process.wait(Duration::from_secs(5));
+        }
+        for node in &self.nodes {
+            let of_ours = std::fs::read_to_string(format!("/proc/{}/comm", node.pid)).is_ok_and(|name| name.trim() == "ringfort");
+            if of_ours {
+                let _ = signal(node.pid, Signal::Kill);
+            }
+        }
+        if std::thread::panicking() {
+            eprintln!("--- demo\n{}", self.process.log_tail());
+        }
+    }
+}
+
+/// How the nodes of a [`Cluster`] keep and guard what they have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Setup {
+    /// A disk for each node, mutual TLS between them.
+    DisksAndTls,
+    /// A disk, links in the clear over loopback.
+    Disks,
+}
+
+/// Three `ringfort serve --config` processes.
+#[derive(Debug)]
+pub struct Cluster {
+    /// Cluster id of the certificates and of the configuration.
+    pub id: String,
+    /// Where each node is; `pid` is 0 while it does not run.
+    pub nodes: Vec<Addresses>,
+    processes: Vec<Option<Process>>,
+    cluster_ports: Vec<u16>,
+    setup: Setup,
+    dir: TempDir,
+}
+
+impl Cluster {
+    /// Starts three nodes and waits until each says it is ready.
+    ///
+    /// # Errors
+    /// If one does not come up.
+    pub async fn start(setup: Setup) -> Result<Self> {
+        let mut cluster = Self::prepare(setup, "cluster-under-test")?;
+        cluster.start_all().await?;
+        Ok(cluster)
+    }
+
+    /// Starts three nodes that serve the files of `pages` to browsers, and waits until each says it is ready.
+    ///
+    /// # Errors
+    /// If one does not come up.
+    pub async fn start_with_pages(setup: Setup, pages: &Path) -> Result<Self> {
+        let mut cluster = Self::prepare(setup, "cluster-with-pages")?;
+        let line = format!("rawsocket = true\npages = {pages:?}\n");
+        for node in 0..3 {
+            let file = cluster.config_path(node);
+            let text = std::fs::read_to_string(&file)?;
+            std::fs::write(&file, text.replace("rawsocket = true\n", &line))?;
+        }
+        cluster.start_all().await?;
+        Ok(cluster)
+    }
+
+    async fn start_all(&mut self) -> Result<()> {
+        for node in 0..3 {
+            self.launch(node)?;
+        }
+        for node in 0..3 {
+            self.wait_ready(node).await?;
+        }
+        Ok(())
+    }
+
+    /// Writes configuration and certificates; starts nothing.
+    ///
+    /// # Errors
+    /// If the certificates cannot be made.
+    pub fn prepare(setup: Setup, id: &str) -> Result<Self> {
+        let dir = tempfile::Builder::new().prefix("ringfort-test-").tempdir()?;
+        let names = ["n1", "n2", "n3"];
+        let cluster_ports: Vec<u16> = names.iter().map(|_| free_port()).collect();
+        let nodes = names
+            .iter()
+            .map(|name| {
+                let (public, admin) = (free_port(), free_port());
+                Addresses {
+                    name: (*name).to_owned(),
+                    websocket: format!("ws://127.0.0.1:{public}/ws"),
+                    rawsocket: format!("tcp://127.0.0.1:{public}"),
+                    admin: format!("http://127.0.0.1:{admin}"),
+                    page: format!("http://127.0.0.1:{public}/"),
+                    pid: 0,
+                }
+            })
+            .collect();
+        if setup == Setup::DisksAndTls {
+            make_certificates(&dir.path().join("ca"), id, &names)?;
+        }
+        let cluster = Self {
+            id: id.to_owned(),
+            nodes,
+            processes: vec![None, None, None],
+            cluster_ports,
+            setup,
+            dir,
+        };
+        for (node, name) in names.iter().enumerate() {
+            let text = cluster.config(node, id, &cluster.dir.path().join("ca"), &cluster.dir.path().join(name));
+            std::fs::write(cluster.config_path(node), text)?;
+        }
+        Ok(cluster)
+    }
+
+    /// The configuration of a node, with the cluster id, certificates and data directory that are given.
+    pub fn config(&self, node: usize, id: &str, ca: &Path, data: &Path) -> String {
+        let at = &self.nodes[node];
+        let host = |url: &str| {
+            url.split("://")
+                .nth(1)
+                .unwrap_or_default()
+                .split('/')
+                .next()
+                .unwrap_or_default()
+                .to_owned()
+        };
+        let peers: Vec<_> = self
+            .nodes
+            .iter()
+            .zip(&self.cluster_ports)
+            .map(|(peer, port)| format!("{{ name = \"{}\", address = \"127.0.0.1:{port}\" }}", peer.name))
+            .collect();
+        let tls = match self.setup {
+            Setup::Disks => String::new(),
+            Setup::DisksAndTls => format!(
+                "[cluster.tls]\nca = {:?}\ncertificate = {:?}\nkey = {:?}\n",
+                ca.join("ca.pem"),
+                ca.join(format!("{}.pem", at.name)),
+                ca.join(format!("{}.key", at.name)),
+            ),
+        };
+        format!(
+            "[node]\nname = \"{name}\"\n\n[[listener]]\naddress = \"{public}\"\npath = \"/ws\"\norigins = [\"*\"]\nrawsocket = true\n\n\
+             [[realm]]\nname = \"{REALM}\"\nanonymous = \"loopback\"\n\n\
+             [[realm]]\nname = \"{OTHER_REALM}\"\nanonymous = \"loopback\"\n\n\
+             [cluster]\nid = \"{id}\"\naddress = \"127.0.0.1:{port}\"\npeers = [{peers}]\ndata_dir = {data:?}\n{tls}\n\
+             [admin]\naddress = \"{admin}\"\n\n[observability]\naddress = \"off\"\n",
+            name = at.name,
+            public = host(&at.websocket),
+            port = self.cluster_ports[node],
+            peers = peers.join(", "),
+            admin = host(&at.admin),
+        )
+    }
+
+    /// The folder of everything this cluster writes.
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    fn config_path(&self, node: usize) -> PathBuf {
+        self.dir.path().join(format!("{}.toml", self.nodes[node].name))
+    }
+
+    /// Starts a node with its own configuration; does not wait.
+    ///
+    /// # Errors
+    /// If it runs already or the program cannot be started.
+    pub fn launch(&mut self, node: usize) -> Result<()> {
+        let config = self.config_path(node);
+        self.launch_with(node, &config)
+    }
+
+    /// Starts a process in the place of a node with another configuration.
+    ///
+    /// # Errors
+    /// As for [`Cluster::launch`].
+    pub fn launch_with(&mut self, node: usize, config: &Path) -> Result<()> {
+        ensure!(self.processes[node].is_none(), "{} runs", self.nodes[node].name);
+        let mut command = Command::new(binary());
+        command
+            .arg("serve")
+            .arg("--config")
+            .arg(config)
+            .args(["--ready-json", "--exit-with-stdin"]);
+        let process = Process::start(&self.nodes[node].name.clone(), command, self.dir.path())?;
+        self.nodes[node].pid = process.pid();
+        self.processes[node] = Some(process);
+        Ok(())
+    }
+
+    /// Waits for a node's line that says it serves clients.
+    ///
+    /// # Errors
+    /// If it does not come up.
+    pub async fn wait_ready(&mut self, node: usize) -> Result<()> {
+        let process = self.processes[node].as_mut().context("not started")?;
+        process.first_json_line(START).await?;
+        Ok(())
+    }
+
+    /// The process of a node.
+    ///
+    /// # Errors
+    /// If it does not run.
+    pub fn process(&mut self, node: usize) -> Result<&mut Process> {
+        self.processes[node].as_mut().context("not running")
+    }
+
+    /// Kills a node at once (`kill -9`).
+    pub fn kill(&mut self, node: usize) {
+        if let Some(mut process) = self.processes[node].take() {
+            process.kill();
+        }
+        self.nodes[node].pid = 0;
+    }
+
+    /// Kills all nodes, as near to one moment as three signals can be.
+    pub fn kill_all(&mut self) {
+        for process in self.processes.iter().flatten() {
+            let _ = process.signal(Signal::Kill);
+        }
+        for node in 0..self.nodes.len() {
+            self.kill(node);
+        }
+    }
+
+    /// Index of the node that all running nodes take for the leader.
+    ///
+    /// # Errors
+    /// If they do not agree within 15 s.
+    pub async fn leader(&self) -> Result<usize> {
+        let deadline = Instant::now() + Duration::from_secs(15);
+        loop {
+            let mut named = Vec::new();
+            for node in self.nodes.iter().filter(|node| node.pid != 0) {
+                let leader = node
+                    .status()
+                    .await
+                    .ok()
+                    .and_then(|status| status["leader"].as_str().map(str::to_owned));
+                named.push(leader);
+            }
+            if let Some(Some(leader)) = named.first()
+                && named.iter().all(|other| other.as_ref() == Some(leader))
+                && let Some(index) = self.nodes.iter().position(|node| &node.name == leader && node.pid != 0)
+            {
+                return Ok(index);
+            }
+            if Instant::now() > deadline {
+                bail!("no agreed leader: {named:?}");
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        for process in self.processes.iter_mut().flatten() {
+            // A stopped process does take a SIGKILL.
+            process.kill();
+        }
+        if std::thread::panicking() {
+            let kept = crate::artifacts_dir().join(format!("failed-{}", std::process::id()));
+            let _ = std::fs::create_dir_all(&kept);
+            for node in &self.nodes {
+                let file = format!("{}.err", node.name);
+                let _ = std::fs::copy(self.dir.path().join(&file), kept.join(&file));
+            }
+            eprintln!("logs of the failed run: {}", kept.display());
+        }
+    }
+}
+
+/// Makes an authority and a certificate for each node in `dir` with the program under test.
+///
+/// # Errors
+/// If the program refuses.
+pub fn make_certificates(dir: &Path, cluster_id: &str, names: &[&str]) -> Result<()> {
+    let run = |command: &mut Command| -> Result<()> {
+        let output = command.output().context("run ringfort ca")?;
+        ensure!(
+            output.status.success(),
+            "{command:?}: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        Ok(())
+    };
+    run(Command::new(binary())
+        .args(["ca", "init", "--cluster-id", cluster_id, "--out"])
+        .arg(dir))?;
+    for name in names {
+        run(Command::new(binary())
+            .args(["ca", "node", "--dir"])
+            .arg(dir)
+            .args(["--name", name, "--host", "127.0.0.1"]))?;
+    }
+    Ok(())
+}
