@@ -113,10 +113,10 @@ impl RunningNode {
     }
 
     /// Resolves when the node cannot go on by itself, with the reason. Call [`Self::stop`] then.
-    pub async fn failed(&mut self) -> String {
+    pub async fn failed(&self) -> String {
         match self.cluster.ended().await {
             Ok(()) => "the cluster part ended".to_owned(),
-            Err(error) => error.to_string(),
+            Err(error) => error,
         }
     }
 

@@ -65,9 +65,14 @@ pub(crate) fn run(options: &Options) -> Result<bool> {
         let arguments = ["test", "--workspace", "--exclude", "ringfort-cluster-tests", "--no-fail-fast"];
         report.suite("unit", || tests(&mut cargo(&arguments)));
     }
+    let cluster = options.only.as_deref() == Some("cluster");
+    if cluster || options.wants("layers") {
+        // Reads sources only; nothing must be built or installed for it.
+        report.suite("layers", || process_tests("layers", options.long));
+    }
     let suites: Vec<String> = process_suites()
         .into_iter()
-        .filter(|name| options.wants(name) || options.only.as_deref() == Some("cluster"))
+        .filter(|name| cluster || options.wants(name))
         .collect();
     if !suites.is_empty() {
         forget_notes();

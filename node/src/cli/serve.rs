@@ -52,13 +52,17 @@ impl Serve {
                 None => std::future::pending().await,
             }
         };
-        let mut node = node::start(config).await.map_err(|error| Failure {
+        let node = node::start(config).await.map_err(|error| Failure {
             code: error.exit_code(),
             text: error.to_string(),
         })?;
         tokio::pin!(parent_gone);
         let told_to_stop = tokio::select! {
             () = node.wait_ready() => false,
+            why = node.failed() => {
+                node.stop().await;
+                return Err(Failure::new(format!("the node had to stop: {why}")));
+            }
             () = stop.wait() => true,
             () = &mut parent_gone => true,
         };

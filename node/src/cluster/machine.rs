@@ -6,6 +6,7 @@
 
 use std::{
     collections::{BTreeMap, VecDeque},
+    panic::AssertUnwindSafe,
     sync::Arc,
 };
 
@@ -233,8 +234,16 @@ impl StateMachine for Machine {
         if let Some(why) = &self.halted {
             return Outcome::Refused(why.clone()).encode();
         }
-        let outcome = match Command::decode(command) {
-            Ok(command) => self.apply_command(index, command),
+        let applied = Command::decode(command).map(|command| {
+            // A panic would end consensus alone and leave a node that looks alive. What was half applied is not used any more.
+            std::panic::catch_unwind(AssertUnwindSafe(|| self.apply_command(index, command)))
+        });
+        let outcome = match applied {
+            Ok(Ok(outcome)) => outcome,
+            Ok(Err(_)) => {
+                self.halt(format!("log entry {index}: applying it panicked"));
+                Outcome::Refused("panicked".to_owned())
+            }
             Err(error) => {
                 self.halt(format!("log entry {index}: {error}"));
                 Outcome::Refused(error.to_string())

@@ -113,21 +113,25 @@ pub struct Running {
     /// What people may look at.
     pub inspect: Inspect,
     leave: watch::Sender<bool>,
-    ended: oneshot::Receiver<Result<(), member::Fatal>>,
+    ended: watch::Receiver<Option<Result<(), String>>>,
     thread: thread::JoinHandle<()>,
 }
 
 impl Running {
     /// Resolves when this node can take no part any more, with the reason; until then it is pending.
-    pub async fn ended(&mut self) -> Result<(), member::Fatal> {
-        match (&mut self.ended).await {
-            Ok(result) => result,
-            Err(_) => Err(member::Fatal::Halted("the control thread panicked".to_owned())),
+    ///
+    /// # Errors
+    /// It ended by itself; without an error it was told to leave.
+    pub async fn ended(&self) -> Result<(), String> {
+        let mut ended = self.ended.clone();
+        match ended.wait_for(Option::is_some).await {
+            Ok(result) => result.clone().unwrap_or(Ok(())),
+            Err(_) => Err("the control thread panicked".to_owned()),
         }
     }
 
     /// Ends all sessions, leaves the cluster and stops the control thread.
-    pub async fn leave(mut self) {
+    pub async fn leave(self) {
         self.leave.send_replace(true);
         if let Err(error) = self.ended().await {
             tracing::error!(%error, "leaving");
@@ -157,7 +161,7 @@ pub async fn start(
     data: Handle,
 ) -> Result<Running, StartError> {
     let (started, ready) = oneshot::channel();
-    let (over, ended) = oneshot::channel();
+    let (over, ended) = watch::channel(None);
     let (leave, leaving) = watch::channel(false);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let thread = thread::Builder::new().name("ringfort-control".to_owned()).spawn(move || {
@@ -167,7 +171,7 @@ pub async fn start(
                     let _ = started.send(Ok(inspect));
                     let result = supervisor.run().await;
                     tasks.stop().await;
-                    let _ = over.send(result);
+                    over.send_replace(Some(result.map_err(|error| error.to_string())));
                 }
                 Err(error) => {
                     let _ = started.send(Err(error));

@@ -39,6 +39,8 @@ pub struct Shared {
     realms: OnceLock<BTreeMap<Uri, RealmHandle>>,
     /// Invokes no link took; they come back as a Nack once the realm is released.
     bounced: Mutex<Vec<(Uri, NodeRef, CallId)>>,
+    /// Tickets of a node without links: nobody else has to know.
+    acked: Mutex<Vec<(Uri, u64)>>,
 }
 
 impl Shared {
@@ -74,6 +76,15 @@ impl Shared {
         }
     }
 
+    fn return_acked(&self) {
+        let acked = std::mem::take(&mut *self.acked.lock());
+        for (realm, ticket) in acked {
+            if let Some(realm) = self.realm(&realm) {
+                realm.input(Input::InterestAcked { ticket });
+            }
+        }
+    }
+
     fn return_bounced(&self) {
         loop {
             let bounced = std::mem::take(&mut *self.bounced.lock());
@@ -106,8 +117,10 @@ impl Cluster for Shared {
     }
 
     fn interest(&self, realm: &Uri, topic: &Uri, wanted: bool, ticket: u64) {
-        if let Some(links) = self.links.get() {
-            links.interest(realm, topic, wanted, ticket);
+        match self.links.get() {
+            Some(links) => links.interest(realm, topic, wanted, ticket),
+            None if wanted => self.acked.lock().push((realm.clone(), ticket)),
+            None => {}
         }
     }
 
@@ -122,6 +135,7 @@ impl Cluster for Shared {
             links.flush();
         }
         self.return_bounced();
+        self.return_acked();
     }
 
     fn new_session_id(&self) -> Option<SessionId> {

@@ -194,6 +194,10 @@ fn everyone(chitchat: &chitchat::Chitchat) -> ClusterVitals {
     let mut vitals = ClusterVitals::new();
     // In the order of names, then generations: a later one replaces an earlier one.
     for (id, state) in chitchat.node_states() {
+        // Its name has come round before its vitals: it has said nothing yet.
+        if state.num_key_values() == 0 {
+            continue;
+        }
         let seen = Seen {
             vitals: Vitals::from_pairs(|key| state.get(key)),
             live: live.contains(id),

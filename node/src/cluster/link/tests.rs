@@ -479,13 +479,25 @@ async fn a_large_frame_arrives_whole() {
     );
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn interest_is_acknowledged_only_after_every_peer_has_applied_it() {
-    let nodes = [
-        Node::start(1, quick()).await,
-        Node::start(2, quick()).await,
-        Node::start(3, quick()).await,
-    ];
+#[test]
+fn interest_is_acknowledged_only_after_every_peer_has_applied_it() {
+    // Node 3 applies interest on threads of its own: while they are held up, its control stream can still say what it likes.
+    let runtime = |threads| {
+        tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(threads)
+            .enable_all()
+            .build()
+            .unwrap()
+    };
+    let (main, slow) = (runtime(2), runtime(1));
+    main.block_on(acknowledged_after_applied(slow.handle().clone()));
+    slow.shutdown_timeout(Duration::from_millis(100));
+}
+
+async fn acknowledged_after_applied(slow: Handle) {
+    let identity = Identity::new("test", "n3").unwrap();
+    let three = Node::start_as(3, quick(), identity, Security::Plain, Handle::current(), slow).await;
+    let nodes = [Node::start(1, quick()).await, Node::start(2, quick()).await, three];
     let [one, two, three] = &nodes;
     one.knows(&[two, three]);
     two.knows(&[one, three]);

@@ -247,10 +247,10 @@ proptest! {
         let mut bytes = Vec::new();
         let mut from = 0usize;
         let fragments = cuts.len() + 1;
-        for n in 0..fragments {
+        for (n, mask) in masks.iter().enumerate().take(fragments) {
             let to = cuts.get(n).copied().unwrap_or(payload.len());
             let first = if n == 0 { 0x02 } else { 0x00 } | if n + 1 == fragments { 0x80 } else { 0 };
-            bytes.extend(frame(first, &payload[from..to], masks[n]));
+            bytes.extend(frame(first, &payload[from..to], *mask));
             from = to;
         }
         prop_assert_eq!(decode(&bytes, &pieces, 4000), vec![Seen::Message(false, payload)]);

@@ -170,45 +170,38 @@ pub(super) fn describe_remedy(path: &Path) -> String {
 }
 
 fn parse_head(bytes: &[u8], place: Place) -> Result<(pb::RaftSegmentHead, usize), Damage> {
-    let corrupt = |what| Damage::Corrupt { offset: 0, what };
-    // The head is synced before the first frame: one that is incomplete has nothing behind it.
-    let unborn = |what| {
-        let rest = bytes.get(SEGMENT_FIXED..).unwrap_or_default();
-        if place == Place::Last
-            && find_frame(bytes, 0).is_none()
-            && (bytes.len() < SEGMENT_FIXED || has_unwritten_sector(bytes, 0, bytes.len()) || rest.is_empty())
-        {
-            Damage::Unborn
-        } else {
-            corrupt(what)
-        }
+    let what = match read_head(bytes) {
+        Ok((VERSION, body, end)) => match pb::RaftSegmentHead::decode(body) {
+            Ok(head) => return Ok((head, end)),
+            Err(_) => "the segment's head does not decode",
+        },
+        Ok((version, ..)) => return Err(Damage::Newer { version }),
+        Err(what) => what,
     };
-    let Some(fixed) = bytes.get(..SEGMENT_FIXED) else {
-        return Err(unborn("the segment's head is cut short"));
-    };
-    if &fixed[..8] != MAGIC {
-        return Err(unborn("the segment does not begin like one"));
+    // The head is synced before the first frame is written: an incomplete one has nothing behind it.
+    let is_short = bytes.len() < SEGMENT_FIXED || bytes.len() < SEGMENT_FIXED.saturating_add(u32_at(bytes, 12) as usize);
+    let is_torn = is_short || has_unwritten_sector(bytes, 0, bytes.len());
+    if place == Place::Last && is_torn && find_frame(bytes, 0).is_none() {
+        return Err(Damage::Unborn);
     }
-    let version = u32_at(fixed, 8);
+    Err(Damage::Corrupt { offset: 0, what })
+}
+
+/// Splits off a segment's head: its version, its bytes, and where they end.
+fn read_head(bytes: &[u8]) -> Result<(u32, &[u8], usize), &'static str> {
+    let fixed = bytes.get(..SEGMENT_FIXED).ok_or("the segment's head is cut short")?;
+    if &fixed[..8] != MAGIC {
+        return Err("the segment does not begin like one");
+    }
     let end = SEGMENT_FIXED.saturating_add(u32_at(fixed, 12) as usize);
-    let Some(body) = bytes.get(SEGMENT_FIXED..end) else {
-        return Err(if place == Place::Last && find_frame(bytes, 0).is_none() {
-            Damage::Unborn
-        } else {
-            corrupt("the segment's head is cut short")
-        });
-    };
+    let body = bytes.get(SEGMENT_FIXED..end).ok_or("the segment's head is cut short")?;
     let mut crc = crc32fast::Hasher::new();
     crc.update(&fixed[8..16]);
     crc.update(body);
     if crc.finalize() != u32_at(fixed, 16) {
-        return Err(unborn("checksum of the segment's head does not match"));
+        return Err("checksum of the segment's head does not match");
     }
-    if version != VERSION {
-        return Err(Damage::Newer { version });
-    }
-    let head = pb::RaftSegmentHead::decode(body).map_err(|_| corrupt("the segment's head does not decode"))?;
-    Ok((head, end))
+    Ok((u32_at(fixed, 8), body, end))
 }
 
 /// Reads the frame at `at`; returns where it ends.
