@@ -16,6 +16,9 @@ use crate::router::{LogIndex, NodeRef};
 /// How long one request to the leader may take before its outcome counts as unknown.
 const REQUEST_DEADLINE: Duration = Duration::from_millis(1_500);
 
+/// The same for a renewal: one that is late is asked again, at the next leader if need be.
+const RENEW_DEADLINE: Duration = Duration::from_millis(700);
+
 /// A request the leader did not, or not knowingly, carry out.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -121,7 +124,9 @@ impl Leader {
             slot: node.slot.0.into(),
             epoch: node.epoch,
         };
-        let reply = client.renew(self.request(request)).await.map_err(|status| Error::Unknown(status.to_string()))?;
+        let mut request = tonic::Request::new(request);
+        request.set_timeout(RENEW_DEADLINE);
+        let reply = client.renew(request).await.map_err(|status| Error::Unknown(status.to_string()))?;
         match reply.into_inner().result {
             Some(pb::renew_reply::Result::Granted(_)) => Ok(Renewal::Granted),
             Some(pb::renew_reply::Result::Refused(_)) => Ok(Renewal::Refused),

@@ -9,6 +9,7 @@ pub mod realm;
 pub mod auth;
 pub mod cluster;
 pub mod handshake;
+mod hold;
 pub mod limits;
 pub mod outbox;
 pub mod sessions;
@@ -17,6 +18,6 @@ pub mod task;
 #[cfg(test)]
 pub mod loopback;
 #[cfg(test)]
-pub(crate) mod testing;
-#[cfg(test)]
 mod suite_tests;
+#[cfg(test)]
+pub(crate) mod testing;

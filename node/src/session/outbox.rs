@@ -12,38 +12,31 @@
 //! Before it comes to that, whoever fills an outbox above a quarter is told ([`Touched::take_congested`]), and its session's task
 //! reads no more from its own peer while the congested one drains briskly. So a flood towards a healthy peer is slowed at its
 //! source instead of being dropped, while a peer that does not read, or only trickles, holds nobody up for long.
+//!
+//! A long payload in another serializer is not transcoded when it is put in, under the realm's lock, but when it is written
+//! (`outbox/writing.rs`); it keeps its place in the order.
+
+mod encoding;
+mod touched;
+mod writing;
 
 use std::{
-    io,
+    collections::VecDeque,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use tokio::{net::TcpStream, sync::Notify};
 
 use super::limits::SessionLimits;
-use crate::{
-    transport::{
-        framing::Framing,
-        rawsocket::{self, frame::PAYLOAD_BYTES_MAX},
-        websocket,
-    },
-    wamp::{Dict, Message, Payload, Serializer, Uri, codec, error_uri, message::code},
-};
-
-/// How a session's messages are written.
-#[derive(Clone, Copy, Debug)]
-pub struct WireFormat {
-    /// The serializer.
-    pub serializer: Serializer,
-    /// The framing of the transport.
-    pub framing: Framing,
-    /// The longest message the peer takes; WebSocket peers announce none.
-    pub message_bytes_max: usize,
-}
+use crate::wamp::{Message, RequestId, Uri};
+use encoding::{Encoding, Instead, Refused, deferred_bytes, instead_of};
+pub use encoding::{Shared, WireFormat, ping, pong};
+pub use touched::Touched;
+pub use writing::Chunk;
 
 /// Why a session, or its connection, has to end. Set once by whoever finds out; the session's task acts on it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -111,60 +104,83 @@ struct Inner {
     in_flight_bytes: usize,
     /// Messages of the chunk that was begun, wherever it is.
     front_messages: usize,
-    /// What follows.
+    /// What follows, encoded.
     back: Vec<u8>,
+    /// What follows that, beginning with a message that is encoded when its turn comes.
+    later: VecDeque<Later>,
+    /// Bytes of `back` and `later`.
+    back_bytes: usize,
+    /// Messages of `back` and `later`.
     back_messages: usize,
+    /// Messages of `later`.
+    later_messages: usize,
+    /// All bytes ever put in.
+    admitted: u64,
     /// A writer has taken the front out; others leave the outbox to it.
     writing: bool,
     /// The socket was full; only the session's task goes on, when it is writable.
     blocked: bool,
     /// The session's task does not read until more was written.
     paused: bool,
-    /// All bytes ever put in.
-    admitted: u64,
     /// The peer was found not to drain: nobody waits for it until it has.
     laggard: bool,
     /// Somebody has undertaken to flush or wake.
     touched: bool,
+    /// Which of the connection's sessions, one after the other, messages are for.
+    generation: u32,
+    /// Invocations that turned out not to be writable; the session's task answers them.
+    refused: Vec<(RequestId, &'static str)>,
     end: Option<End>,
 }
 
-/// Bytes on their way to the socket.
-#[derive(Debug, Default)]
-pub struct Chunk {
-    bytes: Vec<u8>,
-    written: usize,
+/// A message that is encoded when its turn comes, and what follows it.
+#[derive(Debug)]
+struct Later {
+    encoding: Arc<Encoding>,
+    /// What it counts for until then.
+    estimate: usize,
+    generation: u32,
+    after: Vec<u8>,
+    /// Itself and those in `after`.
+    messages: usize,
 }
-
-impl Chunk {
-    /// The bytes still to be written.
-    pub fn rest(&self) -> &[u8] {
-        &self.bytes[self.written..]
-    }
-
-    /// Notes that the socket took `bytes` of [`Self::rest`].
-    pub fn advance(&mut self, bytes: usize) {
-        self.written = (self.written + bytes).min(self.bytes.len());
-    }
-}
-
-/// Buffers up to this size are kept when they are drained.
-const KEEP_BYTES_MAX: usize = 16 * 1024;
 
 impl Inner {
     fn queued_bytes(&self) -> usize {
-        self.in_flight_bytes + self.front.rest().len() + self.back.len()
+        self.in_flight_bytes + self.front.rest().len() + self.back_bytes
     }
 
     fn queued_messages(&self) -> usize {
         self.front_messages + self.back_messages
     }
 
+    /// Where the next encoded message goes.
+    fn tail(&mut self) -> &mut Vec<u8> {
+        match self.later.back_mut() {
+            Some(later) => &mut later.after,
+            None => &mut self.back,
+        }
+    }
+
+    /// Counts a message that was appended to [`Self::tail`].
+    fn count(&mut self, bytes: usize) {
+        self.back_bytes += bytes;
+        self.admitted += bytes as u64;
+        self.back_messages += 1;
+        if let Some(later) = self.later.back_mut() {
+            later.messages += 1;
+            self.later_messages += 1;
+        }
+    }
+
     fn clear(&mut self) {
         self.front = Chunk::default();
         self.back = Vec::new();
+        self.later = VecDeque::new();
+        self.back_bytes = 0;
         self.front_messages = 0;
         self.back_messages = 0;
+        self.later_messages = 0;
     }
 }
 
@@ -205,51 +221,151 @@ impl Outbox {
 
     /// Puts one message in. The caller flushes later, through [`Touched`].
     pub fn push(self: &Arc<Self>, message: &Message, touched: &mut Touched) -> Pushed {
-        let event = matches!(message, Message::Event { .. });
-        let mut inner = self.inner.lock();
+        let inner = self.inner.lock();
         if !self.is_open() {
             return Pushed::Closed;
         }
-        let start = inner.back.len();
-        let outcome = self.append(message, &mut inner.back);
-        if let Err(refused) = outcome {
-            return self.replace(message, refused, inner, touched);
+        match deferred_bytes(message, self.wire.serializer) {
+            Some(estimate) => self.put_off(inner, Encoding::new(message.clone(), self.wire.serializer), estimate, touched),
+            None => self.put(inner, message, |out| self.wire.append(message, out), touched),
         }
-        let added = inner.back.len() - start;
-        self.admit(inner, start, added, event, touched)
     }
 
-    /// Puts an event in that is encoded once for many sessions.
+    /// Puts a message in that is encoded once for many sessions.
     pub fn push_shared(self: &Arc<Self>, message: &mut Shared<'_>, touched: &mut Touched) -> Pushed {
-        let original = message.message;
-        let event = matches!(original, Message::Event { .. });
-        let body = match message.body(self.wire.serializer) {
-            Some(body) if body.len() <= self.wire.message_bytes_max => body,
-            // Cannot be carried, or is too long: the slow way decides.
-            _ => return self.push(original, touched),
-        };
-        let mut inner = self.inner.lock();
+        let encoding = message.encoding(self.wire.serializer);
+        let inner = self.inner.lock();
         if !self.is_open() {
             return Pushed::Closed;
         }
-        let header = self.wire.framing.header(body.len());
-        let start = inner.back.len();
-        inner.back.extend_from_slice(header.bytes());
-        inner.back.extend_from_slice(body);
-        let added = inner.back.len() - start;
-        self.admit(inner, start, added, event, touched)
+        match deferred_bytes(encoding.message(), self.wire.serializer) {
+            Some(estimate) => self.put_off(inner, encoding.clone(), estimate, touched),
+            None => self.put(
+                inner,
+                encoding.message(),
+                |out| self.wire.append_encoded(encoding, out),
+                touched,
+            ),
+        }
+    }
+
+    /// Puts a message in that `append` encodes, or does what its kind demands if it cannot be written.
+    fn put(
+        self: &Arc<Self>,
+        mut inner: MutexGuard<'_, Inner>,
+        message: &Message,
+        append: impl FnOnce(&mut Vec<u8>) -> Result<(), Refused>,
+        touched: &mut Touched,
+    ) -> Pushed {
+        let tail = inner.tail();
+        let start = tail.len();
+        let Err(refused) = append(tail) else {
+            return self.admit(inner, start, message, touched);
+        };
+        self.count_refused(message, refused);
+        match instead_of(message, refused) {
+            Instead::Nothing => Pushed::Dropped,
+            Instead::Refuse(_) => Pushed::Undeliverable(refused.error()),
+            Instead::Message(substitute) if self.wire.append(&substitute, tail).is_ok() => {
+                self.admit(inner, start, &substitute, touched)
+            }
+            Instead::Message(_) | Instead::End => self.overrun(inner),
+        }
+    }
+
+    /// Keeps what was appended from `start` on, or takes it back where it does not fit.
+    fn admit(
+        self: &Arc<Self>,
+        mut inner: MutexGuard<'_, Inner>,
+        start: usize,
+        message: &Message,
+        touched: &mut Touched,
+    ) -> Pushed {
+        let added = inner.tail().len() - start;
+        if !self.fits(&inner, added, message) {
+            inner.tail().truncate(start);
+            return self.full(inner, message);
+        }
+        inner.count(added);
+        self.touch(&mut inner, touched);
+        Pushed::Queued
+    }
+
+    /// Puts a message in that is encoded when it is written.
+    fn put_off(
+        self: &Arc<Self>,
+        mut inner: MutexGuard<'_, Inner>,
+        encoding: Arc<Encoding>,
+        estimate: usize,
+        touched: &mut Touched,
+    ) -> Pushed {
+        if !self.fits(&inner, estimate, encoding.message()) {
+            return self.full(inner, encoding.message());
+        }
+        let generation = inner.generation;
+        inner.later.push_back(Later {
+            encoding,
+            estimate,
+            generation,
+            after: Vec::new(),
+            messages: 0,
+        });
+        inner.count(estimate);
+        self.touch(&mut inner, touched);
+        Pushed::Queued
+    }
+
+    /// True if a message of that many bytes may be added. Anything fits into an empty outbox: a single message is bounded by
+    /// its sender's limit.
+    fn fits(&self, inner: &Inner, added: usize, message: &Message) -> bool {
+        let share = if matches!(message, Message::Event { .. }) { 2 } else { 1 };
+        let before = inner.queued_bytes();
+        before == 0 || before + added <= self.bytes_max / share && inner.queued_messages() < self.messages_max / share
+    }
+
+    /// The policy of a full outbox.
+    fn full(&self, inner: MutexGuard<'_, Inner>, message: &Message) -> Pushed {
+        if matches!(message, Message::Event { .. }) {
+            self.stats.events_dropped_full.fetch_add(1, Ordering::Relaxed);
+            return Pushed::Dropped;
+        }
+        self.overrun(inner)
+    }
+
+    /// Ends a session that does not take what it is owed.
+    fn overrun(&self, mut inner: MutexGuard<'_, Inner>) -> Pushed {
+        self.open.store(false, Ordering::Release);
+        inner.end = Some(End::SlowConsumer);
+        inner.clear();
+        drop(inner);
+        self.stats.slow_consumers.fetch_add(1, Ordering::Relaxed);
+        self.wake.notify_one();
+        Pushed::SlowConsumer
+    }
+
+    /// Sees to it that somebody flushes, and that whoever floods hears of it.
+    fn touch(self: &Arc<Self>, inner: &mut Inner, touched: &mut Touched) {
+        if !inner.touched {
+            inner.touched = true;
+            touched.note(self);
+        }
+        if !self.is_congested(inner) {
+            inner.laggard = false;
+        } else if !inner.laggard {
+            touched.note_congested(self);
+        }
     }
 
     /// Puts ready frames in that are no WAMP message: pongs, pings, close frames. False, and nothing put in, above half the
     /// budget: a peer that asks for more pongs than it reads gets none.
     pub fn push_raw(&self, frame: &[u8]) -> bool {
         let mut inner = self.inner.lock();
-        if inner.queued_bytes() + frame.len() > self.bytes_max / 2 && inner.queued_bytes() > 0 || inner.end == Some(End::Broken) {
+        let queued = inner.queued_bytes();
+        if queued > 0 && queued + frame.len() > self.bytes_max / 2 || inner.end == Some(End::Broken) {
             return false;
         }
-        inner.back.extend_from_slice(frame);
-        inner.back_messages += 1;
-        inner.admitted += frame.len() as u64;
+        inner.tail().extend_from_slice(frame);
+        inner.count(frame.len());
         true
     }
 
@@ -261,13 +377,27 @@ impl Outbox {
         }
         self.open.store(false, Ordering::Release);
         inner.end = Some(End::Aborted);
-        // An ABORT is small and its payload, if any, is ours: it fits, or the connection just closes.
-        let start = inner.back.len();
-        let _ = self.append(message, &mut inner.back);
-        inner.back_messages += 1;
-        inner.admitted += (inner.back.len() - start) as u64;
+        let tail = inner.tail();
+        let start = tail.len();
+        // An ABORT has little to say, so it fits; one that does not is left out, and the connection just closes.
+        if self.wire.append(message, tail).is_ok() {
+            let added = tail.len() - start;
+            inner.count(added);
+        }
         drop(inner);
         self.wake.notify_one();
+    }
+
+    /// The invocations that turned out not to be writable, each with the error its caller is owed.
+    pub fn take_refused(&self) -> Vec<(RequestId, &'static str)> {
+        std::mem::take(&mut self.inner.lock().refused)
+    }
+
+    /// A session on this connection is over and another may follow: what was refused before is nobody's any more.
+    pub fn next_session(&self) {
+        let mut inner = self.inner.lock();
+        inner.generation = inner.generation.wrapping_add(1);
+        inner.refused.clear();
     }
 
     /// Asks the session's task to end the session; the first reason stands, except that a GOODBYE gives way.
@@ -312,227 +442,6 @@ impl Outbox {
         self.inner.lock().queued_bytes()
     }
 
-    /// Encodes, frames and checks against the peer's limit. On an error nothing was appended.
-    fn append(&self, message: &Message, out: &mut Vec<u8>) -> Result<(), Refused> {
-        let limit = self.wire.message_bytes_max;
-        self.wire.framing.append_with(out, |out| {
-            let start = out.len();
-            codec::encode(message, self.wire.serializer, out).map_err(|_| Refused::Payload)?;
-            if out.len() - start > limit {
-                Err(Refused::Size)
-            } else {
-                Ok(())
-            }
-        })
-    }
-
-    /// Keeps the `added` bytes from `start` on, or takes them back where they do not fit.
-    fn admit(
-        self: &Arc<Self>,
-        mut inner: parking_lot::MutexGuard<'_, Inner>,
-        start: usize,
-        added: usize,
-        event: bool,
-        touched: &mut Touched,
-    ) -> Pushed {
-        let before = inner.queued_bytes() - added;
-        let (bytes_max, messages_max) = if event {
-            (self.bytes_max / 2, self.messages_max / 2)
-        } else {
-            (self.bytes_max, self.messages_max)
-        };
-        // Anything fits into an empty outbox: a single message is bounded by its sender's limit.
-        if before > 0 && (before + added > bytes_max || inner.queued_messages() >= messages_max) {
-            if event {
-                inner.back.truncate(start);
-                self.stats.events_dropped_full.fetch_add(1, Ordering::Relaxed);
-                return Pushed::Dropped;
-            }
-            self.open.store(false, Ordering::Release);
-            inner.end = Some(End::SlowConsumer);
-            inner.clear();
-            drop(inner);
-            self.stats.slow_consumers.fetch_add(1, Ordering::Relaxed);
-            self.wake.notify_one();
-            return Pushed::SlowConsumer;
-        }
-        inner.back_messages += 1;
-        inner.admitted += added as u64;
-        if !inner.touched {
-            inner.touched = true;
-            touched.outboxes.push(self.clone());
-        }
-        if !self.is_congested(&inner) {
-            inner.laggard = false;
-        } else if !inner.laggard {
-            touched.note_congested(self);
-        }
-        Pushed::Queued
-    }
-
-    /// Does for a message that cannot be written to this peer what its kind demands.
-    fn replace(
-        self: &Arc<Self>,
-        message: &Message,
-        refused: Refused,
-        mut inner: parking_lot::MutexGuard<'_, Inner>,
-        touched: &mut Touched,
-    ) -> Pushed {
-        let error = match refused {
-            Refused::Size => error_uri::PAYLOAD_SIZE_EXCEEDED,
-            Refused::Payload => INVALID_PAYLOAD,
-        };
-        let substitute = match message {
-            Message::Event { .. } => {
-                let counter = match refused {
-                    Refused::Size => &self.stats.events_dropped_size,
-                    Refused::Payload => &self.stats.events_dropped_payload,
-                };
-                counter.fetch_add(1, Ordering::Relaxed);
-                return Pushed::Dropped;
-            }
-            Message::Invocation { .. } => {
-                self.stats.replaced_by_error.fetch_add(1, Ordering::Relaxed);
-                return Pushed::Undeliverable(error);
-            }
-            Message::Result { request, .. } => Message::Error {
-                request_type: code::CALL,
-                request: *request,
-                details: Dict::new(),
-                error: error.into(),
-                payload: Payload::EMPTY,
-            },
-            // The error itself is more useful than the news that its arguments were too much.
-            Message::Error {
-                request_type,
-                request,
-                error,
-                ..
-            } => Message::Error {
-                request_type: *request_type,
-                request: *request,
-                details: Dict::new(),
-                error: error.clone(),
-                payload: Payload::EMPTY,
-            },
-            // Nothing else has a payload; its options alone are longer than the peer takes. It cannot go on without.
-            _ => {
-                self.open.store(false, Ordering::Release);
-                inner.end = Some(End::SlowConsumer);
-                drop(inner);
-                self.wake.notify_one();
-                return Pushed::SlowConsumer;
-            }
-        };
-        self.stats.replaced_by_error.fetch_add(1, Ordering::Relaxed);
-        let start = inner.back.len();
-        if self.append(&substitute, &mut inner.back).is_err() {
-            self.open.store(false, Ordering::Release);
-            inner.end = Some(End::SlowConsumer);
-            drop(inner);
-            self.wake.notify_one();
-            return Pushed::SlowConsumer;
-        }
-        let added = inner.back.len() - start;
-        self.admit(inner, start, added, false, touched)
-    }
-
-    /// Writes what is there, from any thread, as far as the socket takes it without waiting; else wakes the session's task.
-    pub fn flush(&self) {
-        let Some(socket) = &self.socket else {
-            self.inner.lock().touched = false;
-            self.wake.notify_one();
-            return;
-        };
-        while let Some(mut chunk) = self.begin_write() {
-            let result = loop {
-                if chunk.rest().is_empty() {
-                    break Ok(());
-                }
-                match socket.try_write(chunk.rest()) {
-                    Ok(0) => break Err(io::ErrorKind::WriteZero.into()),
-                    Ok(written) => chunk.advance(written),
-                    Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-                    Err(e) => break Err(e),
-                }
-            };
-            match result {
-                Ok(()) => self.end_write(chunk),
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
-                    self.leave_write(chunk);
-                    self.wake.notify_one();
-                    return;
-                }
-                Err(_) => {
-                    self.broken();
-                    return;
-                }
-            }
-        }
-    }
-
-    /// Takes the next chunk out for writing; `None` if there is none, or somebody else is at it, or the socket is full.
-    pub fn begin_write(&self) -> Option<Chunk> {
-        let mut inner = self.inner.lock();
-        inner.touched = false;
-        if inner.writing || inner.blocked || matches!(inner.end, Some(End::Broken | End::SlowConsumer)) {
-            return None;
-        }
-        if inner.front.rest().is_empty() {
-            if inner.back.is_empty() {
-                return None;
-            }
-            // The drained front, if it was kept, becomes the next back: two small buffers take turns.
-            let mut spare = std::mem::take(&mut inner.front.bytes);
-            spare.clear();
-            inner.front = Chunk {
-                bytes: std::mem::replace(&mut inner.back, spare),
-                written: 0,
-            };
-            inner.front_messages = std::mem::take(&mut inner.back_messages);
-        }
-        let chunk = std::mem::take(&mut inner.front);
-        inner.in_flight_bytes = chunk.rest().len();
-        inner.writing = true;
-        Some(chunk)
-    }
-
-    /// Gives a chunk back that was written whole.
-    pub fn end_write(&self, mut chunk: Chunk) {
-        debug_assert!(chunk.rest().is_empty());
-        let mut inner = self.inner.lock();
-        inner.writing = false;
-        inner.in_flight_bytes = 0;
-        inner.front_messages = 0;
-        if chunk.bytes.capacity() > KEEP_BYTES_MAX {
-            chunk = Chunk::default();
-        }
-        chunk.bytes.clear();
-        chunk.written = 0;
-        inner.front = chunk;
-        if std::mem::take(&mut inner.paused) {
-            drop(inner);
-            self.wake.notify_one();
-        }
-    }
-
-    /// Gives a chunk back that the socket did not take whole; nobody writes until [`Self::unblock`].
-    fn leave_write(&self, chunk: Chunk) {
-        let mut inner = self.inner.lock();
-        inner.writing = false;
-        inner.in_flight_bytes = 0;
-        if matches!(inner.end, Some(End::SlowConsumer)) {
-            return;
-        }
-        inner.front = chunk;
-        inner.blocked = true;
-    }
-
-    /// Notes how much of a chunk that its writer keeps has been written.
-    pub fn note_in_flight(&self, bytes: usize) {
-        self.inner.lock().in_flight_bytes = bytes;
-    }
-
     /// The connection cannot be written any more.
     pub fn broken(&self) {
         let mut inner = self.inner.lock();
@@ -547,27 +456,6 @@ impl Outbox {
         self.wake.notify_one();
     }
 
-    /// Frees buffers that stand empty; called now and then, so that an idle session owns none.
-    pub fn trim(&self) {
-        let mut inner = self.inner.lock();
-        if inner.back.is_empty() {
-            inner.back = Vec::new();
-        }
-        if !inner.writing && inner.front.rest().is_empty() {
-            inner.front = Chunk::default();
-        }
-    }
-
-    /// True while the socket was full when last written.
-    pub fn is_blocked(&self) -> bool {
-        self.inner.lock().blocked
-    }
-
-    /// The socket is writable again; called by the session's task, which flushes next.
-    pub fn unblock(&self) {
-        self.inner.lock().blocked = false;
-    }
-
     /// Resolves when the session's task has something to do: bytes to write or an end to act on. Only that task waits here.
     pub async fn woken(&self) {
         self.wake.notified().await;
@@ -577,115 +465,6 @@ impl Outbox {
         self.inner.lock().touched = false;
         self.wake.notify_one();
     }
-}
-
-/// Spec: WAMP names no URI for a payload that the receiver's serializer cannot carry (NaN in JSON, for one).
-const INVALID_PAYLOAD: &str = "wamp.error.invalid_payload";
-
-#[derive(Clone, Copy, Debug)]
-enum Refused {
-    /// Longer than the peer takes.
-    Size,
-    /// The serializer cannot carry it.
-    Payload,
-}
-
-/// A message for many sessions: encoded at most once per serializer.
-#[derive(Debug)]
-pub struct Shared<'a> {
-    message: &'a Message,
-    bodies: [Option<Option<Vec<u8>>>; 3],
-}
-
-impl<'a> Shared<'a> {
-    /// Nothing is encoded yet.
-    pub fn new(message: &'a Message) -> Self {
-        Self {
-            message,
-            bodies: [const { None }; 3],
-        }
-    }
-
-    /// The message in `serializer`, without a frame; `None` if it cannot be carried.
-    fn body(&mut self, serializer: Serializer) -> Option<&[u8]> {
-        let slot = match serializer {
-            Serializer::Json => 0,
-            Serializer::MsgPack => 1,
-            Serializer::Cbor => 2,
-        };
-        let message = self.message;
-        self.bodies[slot]
-            .get_or_insert_with(|| {
-                let mut body = Vec::new();
-                codec::encode(message, serializer, &mut body).ok().map(|()| body)
-            })
-            .as_deref()
-    }
-}
-
-/// The outboxes that were filled since the last flush. Whoever fills one without finding it here already has to flush it; that
-/// also happens when this is dropped, so no message is left lying by an early return or a panic.
-#[derive(Debug, Default)]
-pub struct Touched {
-    outboxes: Vec<Arc<Outbox>>,
-    congested: Vec<Arc<Outbox>>,
-}
-
-/// How many plaintext outboxes a sender flushes itself.
-const OWN_FLUSHES_MAX: usize = 4;
-
-/// How many congested outboxes a batch remembers.
-const CONGESTED_MAX: usize = 16;
-
-impl Touched {
-    /// Nothing touched.
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// True if there is nothing to flush.
-    pub fn is_empty(&self) -> bool {
-        self.outboxes.is_empty()
-    }
-
-    /// The outboxes that a batch has filled above a quarter; some of them, where they are many.
-    pub fn take_congested(&mut self) -> Vec<Arc<Outbox>> {
-        std::mem::take(&mut self.congested)
-    }
-
-    fn note_congested(&mut self, outbox: &Arc<Outbox>) {
-        if self.congested.len() < CONGESTED_MAX && !self.congested.iter().any(|known| Arc::ptr_eq(known, outbox)) {
-            self.congested.push(outbox.clone());
-        }
-    }
-
-    /// Writes the first few outboxes and wakes the tasks of the others. Never called with a realm locked.
-    pub fn flush(&mut self) {
-        for (n, outbox) in self.outboxes.drain(..).enumerate() {
-            if n < OWN_FLUSHES_MAX { outbox.flush() } else { outbox.wake() }
-        }
-    }
-}
-
-impl Drop for Touched {
-    fn drop(&mut self) {
-        self.flush();
-    }
-}
-
-/// The pong to a peer's ping, in the framing of `wire`.
-pub fn pong(wire: WireFormat, payload: &[u8]) -> Vec<u8> {
-    let mut frame = Vec::with_capacity(payload.len().min(PAYLOAD_BYTES_MAX) + 4);
-    match wire.framing {
-        Framing::WebSocketText | Framing::WebSocketBinary => {
-            websocket::frame::append_control(websocket::frame::Opcode::Pong, payload, &mut frame);
-        }
-        Framing::RawSocket => {
-            frame.extend_from_slice(rawsocket::frame::header(rawsocket::frame::Kind::Pong, payload.len()).bytes());
-            frame.extend_from_slice(payload);
-        }
-    }
-    frame
 }
 
 #[cfg(test)]

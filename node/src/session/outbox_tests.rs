@@ -1,5 +1,8 @@
-use super::*;
-use crate::wamp::{PublicationId, RegistrationId, RequestId, SubscriptionId, Value};
+use super::{writing::KEEP_BYTES_MAX, *};
+use crate::{
+    transport::framing::Framing,
+    wamp::{Dict, Payload, PublicationId, RegistrationId, Serializer, SubscriptionId, Value, error_uri, message::code},
+};
 
 fn outbox_of(serializer: Serializer, message_bytes_max: usize, limits: &SessionLimits) -> Arc<Outbox> {
     let wire = WireFormat {
@@ -248,13 +251,13 @@ fn an_outbox_is_touched_once_until_somebody_writes_it() {
     for _ in 0..3 {
         outbox.push(&event(text(1)), &mut touched);
     }
-    assert_eq!(touched.outboxes.len(), 1);
+    assert_eq!(touched.len(), 1);
     let mut other = Touched::new();
     outbox.push(&event(text(1)), &mut other);
     assert!(other.is_empty(), "the first has undertaken to flush");
     drain(&outbox);
     outbox.push(&event(text(1)), &mut other);
-    assert_eq!(other.outboxes.len(), 1);
+    assert_eq!(other.len(), 1);
 }
 
 #[test]
@@ -314,4 +317,90 @@ fn pongs_are_refused_to_a_peer_that_does_not_read_them() {
     let pong = pong(outbox.wire(), &[1; 100]);
     let taken = (0..100).filter(|_| outbox.push_raw(&pong)).count();
     assert_eq!(taken, 4);
+}
+
+#[test]
+fn a_long_foreign_payload_is_transcoded_when_it_is_written_and_keeps_its_place() {
+    let outbox = outbox(1 << 20);
+    let long = |n: u64| payload(Serializer::Cbor, Value::List(vec![n.into(); 4000]));
+    push(&outbox, &result(text(1)));
+    push(&outbox, &event(long(1)));
+    push(&outbox, &result(text(2)));
+    push(&outbox, &event(long(2)));
+    push(&outbox, &event(long(3)));
+    assert!(outbox.push_raw(b"\0\0\0\x02[]"));
+    assert_eq!(outbox.inner.lock().later.len(), 3, "nothing was transcoded yet");
+    let written = drain(&outbox);
+    let beginnings: Vec<_> = written.iter().map(|message| &message[..message.len().min(14)]).collect();
+    assert_eq!(
+        beginnings,
+        [
+            "[50,3,{},[\"x\"]",
+            "[36,1,2,{},[[1",
+            "[50,3,{},[\"xx\"",
+            "[36,1,2,{},[[2",
+            "[36,1,2,{},[[3",
+            "[]"
+        ]
+    );
+    let inner = outbox.inner.lock();
+    assert_eq!(
+        (inner.queued_bytes(), inner.queued_messages(), inner.later_messages),
+        (0, 0, 0)
+    );
+    assert_eq!(
+        inner.admitted,
+        written.iter().map(|message| message.len() as u64 + 4).sum::<u64>()
+    );
+}
+
+#[test]
+fn long_foreign_payloads_count_against_the_budget() {
+    let outbox = outbox(100_000);
+    let long = || payload(Serializer::Cbor, Value::Text("x".repeat(20_000)));
+    let sent = (0..10).filter(|_| push(&outbox, &event(long())) == Pushed::Queued).count();
+    assert_eq!(sent, 2);
+    assert_eq!(push(&outbox, &result(long())), Pushed::Queued);
+    assert_eq!(push(&outbox, &result(long())), Pushed::Queued);
+    assert_eq!(push(&outbox, &result(long())), Pushed::SlowConsumer);
+}
+
+#[test]
+fn a_long_payload_that_cannot_be_carried_is_dropped_replaced_or_refused_when_it_is_written() {
+    let outbox = outbox(1 << 20);
+    let long = || payload(Serializer::Cbor, Value::List(vec![Value::Float(f64::NAN); 4000]));
+    assert_eq!(push(&outbox, &event(long())), Pushed::Queued);
+    assert_eq!(push(&outbox, &invocation(long())), Pushed::Queued);
+    assert_eq!(push(&outbox, &result(long())), Pushed::Queued);
+    assert_eq!(drain(&outbox), ["[8,48,3,{},\"wamp.error.invalid_payload\"]"]);
+    assert_eq!(
+        outbox.take_refused(),
+        [(RequestId::new(4).unwrap(), "wamp.error.invalid_payload")]
+    );
+    assert_eq!(outbox.stats.events_dropped_payload.load(Ordering::Relaxed), 1);
+
+    push(&outbox, &invocation(long()));
+    outbox.next_session();
+    drain(&outbox);
+    assert!(outbox.take_refused().is_empty(), "the session it was for is over");
+}
+
+#[test]
+fn a_long_shared_event_is_transcoded_once_for_all() {
+    let message = event(payload(Serializer::Cbor, Value::Text("x".repeat(5000))));
+    let mut shared = Shared::new(&message);
+    let boxes: Vec<_> = (0..3).map(|_| outbox(1 << 20)).collect();
+    for outbox in &boxes {
+        assert_eq!(outbox.push_shared(&mut shared, &mut Touched::new()), Pushed::Queued);
+    }
+    let first = boxes[0].inner.lock().later[0].encoding.clone();
+    assert!(
+        boxes
+            .iter()
+            .all(|outbox| Arc::ptr_eq(&outbox.inner.lock().later[0].encoding, &first))
+    );
+    let expected = format!("[36,1,2,{{}},[\"{}\"]]", "x".repeat(5000));
+    for outbox in &boxes {
+        assert!(drain(outbox) == [expected.as_str()]);
+    }
 }

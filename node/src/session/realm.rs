@@ -25,7 +25,7 @@ use super::{
 };
 use crate::{
     router::{Effect, Input, Op, Realm, SessionInfo},
-    wamp::{Dict, Message, Payload, SessionId, SubscriptionId, Uri, message::code},
+    wamp::{Dict, Message, Payload, RequestId, SessionId, SubscriptionId, Uri, message::code},
 };
 
 /// A cheap handle on one realm of this node.
@@ -399,18 +399,8 @@ impl State {
             Pushed::Undeliverable(error) => {
                 if let Message::Invocation { request, .. } = message {
                     self.stats.undeliverable += 1;
-                    // To the core it is as if the callee had refused the invocation; the caller hears why.
-                    let refusal = Message::Error {
-                        request_type: code::INVOCATION,
-                        request: *request,
-                        details: Dict::new(),
-                        error: error.into(),
-                        payload: Payload::EMPTY,
-                    };
-                    self.followups.push_back(Input::Message {
-                        session,
-                        message: refusal,
-                    });
+                    let message = refusal(*request, error);
+                    self.followups.push_back(Input::Message { session, message });
                 }
             }
             Pushed::SlowConsumer => {
@@ -418,6 +408,18 @@ impl State {
                 self.followups.push_back(Input::SessionGone { session });
             }
         }
+    }
+}
+
+/// The ERROR by which an invocation that cannot be written to its callee is answered: to the core it is as if the callee had
+/// refused it, and the caller hears why.
+pub(super) fn refusal(request: RequestId, error: &str) -> Message {
+    Message::Error {
+        request_type: code::INVOCATION,
+        request,
+        details: Dict::new(),
+        error: error.into(),
+        payload: Payload::EMPTY,
     }
 }
 

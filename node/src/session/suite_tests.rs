@@ -402,4 +402,14 @@ async fn what_json_cannot_carry_never_reaches_a_json_client() {
         other => panic!("no ERROR but {other:?}"),
     }
     assert!(json.is_alive().await, "and nothing came before");
+
+    // A long payload is looked at only when it is written; the caller hears of it all the same.
+    let long = [Value::List(vec![Value::Float(f64::NAN); 10_000])];
+    cbor.publish("com.topic", &long, false).await;
+    let request = cbor.call("com.proc", &long).await;
+    match cbor.recv().await {
+        Some(Message::Error { request: r, error, .. }) => assert_eq!((r, &*error), (request, "wamp.error.invalid_payload")),
+        other => panic!("no ERROR but {other:?}"),
+    }
+    assert!(json.is_alive().await, "and nothing came before");
 }

@@ -4,11 +4,7 @@
 //! scratch buffer of the worker thread, so an idle connection owns no buffer. A batch (what one read brought) is handled without
 //! an await; then the outboxes it filled are flushed.
 
-use std::{
-    future::poll_fn,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{future::poll_fn, sync::Arc, time::Instant};
 
 use bytes::Bytes;
 use tokio::time::sleep_until;
@@ -16,15 +12,16 @@ use tokio::time::sleep_until;
 use super::{
     auth::PeerFacts,
     handshake::{Handshake, Step, abort_message},
-    outbox::{End, Outbox, Touched, WireFormat, pong},
-    realm::RealmHandle,
+    hold::Hold,
+    outbox::{End, Outbox, Touched, WireFormat, ping, pong},
+    realm::{RealmHandle, refusal},
     sessions::{Entered, Service},
 };
 use crate::{
     transport::{
         framing::{Data, Decoder, Fault, Framing, Incoming},
         io::{Io, scratch},
-        rawsocket, websocket,
+        websocket,
     },
     wamp::{
         Dict, Message, SessionId, Uri,
@@ -106,7 +103,7 @@ struct Task {
     /// Always true for WebSocket. A RawSocket peer proves it by sending a ping: some implementations end on one.
     answers_pings: bool,
     /// Reading stands still because what was read has filled other outboxes.
-    hold: Option<Box<Hold>>,
+    hold: Option<Hold>,
     /// Since when reading is known to stand still because the peer does not read.
     paused_since: Option<Instant>,
     _entered: Entered,
@@ -126,28 +123,6 @@ enum State {
     /// Nothing more is read.
     Over,
 }
-
-/// A pause in reading for the sake of congested outboxes.
-struct Hold {
-    /// Each with its count of written bytes at `window`.
-    outboxes: Vec<(Arc<Outbox>, u64)>,
-    /// When the counts were taken.
-    window: Instant,
-    /// When to look again.
-    check_at: Instant,
-    /// When to read again in any case.
-    until: Instant,
-}
-
-/// How often a hold looks whether its outboxes have drained.
-const HOLD_CHECK: Duration = Duration::from_millis(2);
-
-/// What an outbox must write in each such time to be waited for.
-const HOLD_WINDOW: Duration = Duration::from_millis(100);
-const HOLD_WINDOW_BYTES: u64 = 256 * 1024;
-
-/// The longest hold between two batches.
-const HOLD_MAX: Duration = Duration::from_secs(1);
 
 /// A session's place in its realm; dropping it is the session's end, also when its task panics.
 struct Membership {
@@ -212,6 +187,7 @@ impl Task {
                     if self.io.is_shared() {
                         self.outbox.flush();
                     }
+                    self.refuse(&mut touched);
                 }
                 read = poll_fn(|cx| io.poll(cx, reading, outbox)) => match read {
                     Ok(0) | Err(_) => return Ending::Lost,
@@ -241,6 +217,16 @@ impl Task {
         }
     }
 
+    /// Answers invocations that could not be written to this peer, in its place.
+    fn refuse(&self, touched: &mut Touched) {
+        let State::Established(membership) = &self.state else { return };
+        for (request, error) in self.outbox.take_refused() {
+            membership.realm.message(membership.session, refusal(request, error), touched);
+        }
+        touched.flush();
+        membership.realm.flush();
+    }
+
     /// Handles the whole of `input` and flushes; on an error `at` is where the batch stopped.
     fn batch(&mut self, input: &mut [u8], at: &mut usize, touched: &mut Touched) -> Result<(), Stop> {
         let result = self.messages(input, at, touched);
@@ -248,54 +234,11 @@ impl Task {
         if let State::Established(membership) = &self.state {
             membership.realm.flush();
         }
-        self.begin_hold(touched.take_congested());
+        let congested = touched.take_congested();
+        if !congested.is_empty() {
+            self.hold = Hold::begin(congested, now());
+        }
         result
-    }
-
-    /// Stops reading while outboxes that this session has filled are still congested after the flush, and drain.
-    fn begin_hold(&mut self, congested: Vec<Arc<Outbox>>) {
-        let outboxes: Vec<_> = congested
-            .into_iter()
-            .filter_map(|o| o.congestion().map(|written| (o, written)))
-            .collect();
-        if !outboxes.is_empty() {
-            let now = now();
-            self.hold = Some(Box::new(Hold {
-                outboxes,
-                window: now,
-                check_at: now + HOLD_CHECK,
-                until: now + HOLD_MAX,
-            }));
-        }
-    }
-
-    /// Ends the hold when no outbox is worth waiting for any more.
-    fn check_hold(&mut self, now: Instant) {
-        let Some(hold) = &mut self.hold else { return };
-        if now < hold.check_at {
-            return;
-        }
-        hold.check_at = now + HOLD_CHECK;
-        let window_over = now >= hold.window + HOLD_WINDOW;
-        hold.outboxes.retain_mut(|(outbox, before)| match outbox.congestion() {
-            None => false,
-            Some(written) if window_over && written - *before < HOLD_WINDOW_BYTES => {
-                outbox.set_laggard();
-                false
-            }
-            Some(written) => {
-                if window_over {
-                    *before = written;
-                }
-                true
-            }
-        });
-        if window_over {
-            hold.window = now;
-        }
-        if hold.outboxes.is_empty() || now >= hold.until {
-            self.hold = None;
-        }
     }
 
     fn messages(&mut self, input: &mut [u8], at: &mut usize, touched: &mut Touched) -> Result<(), Stop> {
@@ -496,7 +439,7 @@ impl Task {
         let next = self
             .hold
             .as_ref()
-            .map_or(self.look_at, |hold| hold.check_at.min(self.look_at));
+            .map_or(self.look_at, |hold| hold.check_at().min(self.look_at));
         match &self.state {
             State::Handshake { until, .. } | State::ShuttingDown { until } => next.min(*until),
             State::Established(_) | State::Over => next,
@@ -505,7 +448,9 @@ impl Task {
 
     fn on_timer(&mut self) -> Option<Ending> {
         let now = now();
-        self.check_hold(now);
+        if self.hold.as_mut().is_some_and(|hold| hold.is_over(now)) {
+            self.hold = None;
+        }
         let limits = &self.service.limits;
         match &self.state {
             State::Handshake { until, .. } if now >= *until => {
@@ -615,17 +560,6 @@ fn goodbye(reason: Uri) -> Message {
         details: Dict::new(),
         reason,
     }
-}
-
-fn ping(wire: WireFormat) -> Vec<u8> {
-    let mut frame = Vec::new();
-    match wire.framing {
-        Framing::RawSocket => frame.extend_from_slice(rawsocket::frame::header(rawsocket::frame::Kind::Ping, 0).bytes()),
-        Framing::WebSocketText | Framing::WebSocketBinary => {
-            websocket::frame::append_control(websocket::frame::Opcode::Ping, &[], &mut frame);
-        }
-    }
-    frame
 }
 
 /// The clock of sessions; tokio's, so that tests can pause it.

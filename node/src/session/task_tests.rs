@@ -321,7 +321,11 @@ async fn the_task_of_an_idle_session_is_small() {
     let connection = super::Connection {
         io: crate::transport::io::Stream::Plain(stream).into(),
         decoder: Decoder::RawSocket(rawsocket::frame::Decoder::new(1)),
-        wire: WireFormat { serializer: Serializer::Json, framing: Framing::RawSocket, message_bytes_max: 1 },
+        wire: WireFormat {
+            serializer: Serializer::Json,
+            framing: Framing::RawSocket,
+            message_bytes_max: 1,
+        },
         peer: PeerFacts { loopback: true },
         read_ahead: Vec::new(),
         since: super::now(),

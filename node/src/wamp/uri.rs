@@ -8,6 +8,9 @@ use std::{borrow::Borrow, fmt, ops::Deref, sync::Arc};
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Uri(Arc<str>);
 
+/// The longest URI taken in a request. Choice: the text knows no bound, but URIs stand in tables of every node.
+pub const BYTES_MAX: usize = 4_096;
+
 impl Uri {
     /// Wraps `text` without checking it.
     pub fn new(text: impl Into<Arc<str>>) -> Self {
@@ -31,9 +34,11 @@ impl Uri {
 
     /// True if this names one thing: no component is empty.
     pub fn is_uri(&self, check: UriCheck) -> bool {
-        self.0
-            .split('.')
-            .all(|component| !component.is_empty() && check.allows(component))
+        self.0.len() <= BYTES_MAX
+            && self
+                .0
+                .split('.')
+                .all(|component| !component.is_empty() && check.allows(component))
     }
 
     /// True if this can stand under `match: prefix`: only the last component may be empty. The empty text is the prefix of all.

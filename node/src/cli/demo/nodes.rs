@@ -84,11 +84,12 @@ impl Nodes {
             children.push(child.map_err(|error| other("cannot start a node", error))?);
         }
         let ready = async {
-            let mut nodes = Vec::new();
-            for (index, child) in children.into_iter().enumerate() {
-                nodes.push(Node::when_ready(format!("n{}", index + 1), child).await?);
-            }
-            Ok(Self(nodes))
+            // All at once: one that ends for want of its port would leave the others waiting for it.
+            let nodes = children
+                .into_iter()
+                .enumerate()
+                .map(|(index, child)| Node::when_ready(format!("n{}", index + 1), child));
+            futures_util::future::try_join_all(nodes).await.map(Self)
         };
         let late = || {
             Err(StartError::Other(Failure::new(format!(
@@ -216,18 +217,28 @@ fn settings(number: usize, ports: &[u16; COUNT], log: &str) -> String {
     text
 }
 
-/// Ports that are free right now.
+/// Ports that are free right now, below the range from which the system takes ports for outgoing connections: one of those could
+/// be gone between this and the node's own bind.
 fn free_ports() -> io::Result<[u16; COUNT]> {
+    // Different demos begin at different places; without randomness they only try longer.
+    let start = getrandom::u32().unwrap_or_else(|_| std::process::id());
+    let candidates = (0..RANGE).map(|step| FIRST + (u32::from(step).wrapping_add(start) % u32::from(RANGE)) as u16);
     // All are held until all are known, so that they differ.
     let mut held = Vec::new();
-    let mut ports = [0; COUNT];
-    for port in &mut ports {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
-        *port = listener.local_addr()?.port();
-        held.push(listener);
+    for port in candidates {
+        if let Ok(listener) = TcpListener::bind((Ipv4Addr::LOCALHOST, port)) {
+            held.push((port, listener));
+        }
+        if held.len() == COUNT {
+            return Ok(std::array::from_fn(|n| held[n].0));
+        }
     }
-    Ok(ports)
+    Err(io::Error::new(io::ErrorKind::AddrInUse, "every port from 20000 to 31999 is taken"))
 }
+
+/// Where the search for ports begins, and how many it looks at.
+const FIRST: u16 = 20_000;
+const RANGE: u16 = 12_000;
 
 fn describe(status: Option<ExitStatus>) -> String {
     status.map(|status| format!(": {status}")).unwrap_or_default()

@@ -119,7 +119,11 @@ impl RealmAuth {
             }
         }
         let only_anonymous = offered.iter().all(|method| *method == anonymous::METHOD);
-        Err(if only_anonymous { NoMethod::AuthenticationRequired } else { NoMethod::NoMatch })
+        Err(if only_anonymous {
+            NoMethod::AuthenticationRequired
+        } else {
+            NoMethod::NoMatch
+        })
     }
 
     /// Judges AUTHENTICATE; `None` for a wrong secret and for somebody unknown alike.
@@ -135,8 +139,15 @@ mod tests {
     use super::*;
 
     fn realm(anonymous: Anonymous) -> RealmAuth {
-        let lamp = Principal { role: "device".into(), ticket: Some(Secret::new("shines")) };
-        RealmAuth { anonymous, anonymous_role: "guest".into(), principals: HashMap::from([("lamp".into(), lamp)]) }
+        let lamp = Principal {
+            role: "device".into(),
+            ticket: Some(Secret::new("shines")),
+        };
+        RealmAuth {
+            anonymous,
+            anonymous_role: "guest".into(),
+            principals: HashMap::from([("lamp".into(), lamp)]),
+        }
     }
 
     const HERE: PeerFacts = PeerFacts { loopback: true };
@@ -166,12 +177,24 @@ mod tests {
     #[test]
     fn the_first_offered_method_that_is_possible_is_taken() {
         let realm = realm(Anonymous::On);
-        assert!(matches!(realm.begin(&["scram", "ticket", "anonymous"], Some("lamp"), AWAY), Ok(Begin::Challenge("ticket", _))));
-        assert!(matches!(realm.begin(&["anonymous", "ticket"], Some("lamp"), AWAY), Ok(Begin::Known(_))));
+        assert!(matches!(
+            realm.begin(&["scram", "ticket", "anonymous"], Some("lamp"), AWAY),
+            Ok(Begin::Challenge("ticket", _))
+        ));
+        assert!(matches!(
+            realm.begin(&["anonymous", "ticket"], Some("lamp"), AWAY),
+            Ok(Begin::Known(_))
+        ));
         assert!(matches!(realm.begin(&["scram"], Some("lamp"), AWAY), Err(NoMethod::NoMatch)));
         let nobody = RealmAuth::default();
-        assert!(matches!(nobody.begin(&["ticket"], Some("lamp"), AWAY), Err(NoMethod::NoMatch)));
-        assert!(matches!(nobody.begin(&["ticket", "anonymous"], Some("lamp"), AWAY), Err(NoMethod::NoMatch)));
+        assert!(matches!(
+            nobody.begin(&["ticket"], Some("lamp"), AWAY),
+            Err(NoMethod::NoMatch)
+        ));
+        assert!(matches!(
+            nobody.begin(&["ticket", "anonymous"], Some("lamp"), AWAY),
+            Err(NoMethod::NoMatch)
+        ));
     }
 
     #[test]
@@ -179,7 +202,10 @@ mod tests {
         let realm = realm(Anonymous::Off);
         let verify = |authid: &str, ticket: &str| realm.finish(Pending::Ticket { authid: authid.into() }, ticket);
         let lamp = verify("lamp", "shines").unwrap();
-        assert_eq!((lamp.authid.as_str(), lamp.authrole.as_str(), lamp.authmethod), ("lamp", "device", "ticket"));
+        assert_eq!(
+            (lamp.authid.as_str(), lamp.authrole.as_str(), lamp.authmethod),
+            ("lamp", "device", "ticket")
+        );
         assert_eq!(verify("lamp", "shine"), None);
         assert_eq!(verify("lamp", ""), None);
         assert_eq!(verify("ghost", "shines"), None);

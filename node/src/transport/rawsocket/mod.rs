@@ -47,7 +47,10 @@ pub fn accept(octets: [u8; 4]) -> Result<Request, Refusal> {
         return Err(Refusal::ReservedBits);
     }
     let serializer = Serializer::from_rawsocket_id(octets[1] & 0x0F).ok_or(Refusal::Serializer)?;
-    Ok(Request { serializer, receives_bytes_max: 1 << (9 + (octets[1] >> 4)) })
+    Ok(Request {
+        serializer,
+        receives_bytes_max: 1 << (9 + (octets[1] >> 4)),
+    })
 }
 
 /// The success reply: this router receives messages of up to [`announced_bytes_max`] of `message_bytes_max`.
@@ -74,7 +77,13 @@ mod tests {
         for length in 0..16u8 {
             for (nibble, serializer) in [(1, Serializer::Json), (2, Serializer::MsgPack), (3, Serializer::Cbor)] {
                 let request = accept([MAGIC, length << 4 | nibble, 0, 0]).unwrap();
-                assert_eq!(request, Request { serializer, receives_bytes_max: 512 << length });
+                assert_eq!(
+                    request,
+                    Request {
+                        serializer,
+                        receives_bytes_max: 512 << length
+                    }
+                );
             }
         }
     }

@@ -35,7 +35,11 @@ impl Origins {
 
     /// True if a page of `origin` may connect to `host` (name and port as the client wrote them).
     fn admit(&self, origin: &str, host: &str) -> bool {
-        let same_host = || origin.split_once("://").is_some_and(|(_, from)| from.eq_ignore_ascii_case(host));
+        let same_host = || {
+            origin
+                .split_once("://")
+                .is_some_and(|(_, from)| from.eq_ignore_ascii_case(host))
+        };
         match self {
             Origins::Any => true,
             Origins::SameHost => same_host(),
@@ -72,23 +76,37 @@ pub fn is_upgrade(head: &Head) -> bool {
 /// # Errors
 /// How to answer instead of upgrading.
 pub fn accept(head: &Head, origins: &Origins) -> Result<Upgrade, Refusal> {
-    let bad = Refusal { status: StatusCode::BAD_REQUEST, fields: "" };
+    let bad = Refusal {
+        status: StatusCode::BAD_REQUEST,
+        fields: "",
+    };
     let host = head.field(header::HOST).ok_or(bad)?;
     if head.minor_version != 1 {
         return Err(bad);
     }
     if head.field(header::SEC_WEBSOCKET_VERSION) != Some("13") {
-        return Err(Refusal { status: StatusCode::UPGRADE_REQUIRED, fields: "Sec-WebSocket-Version: 13\r\n" });
+        return Err(Refusal {
+            status: StatusCode::UPGRADE_REQUIRED,
+            fields: "Sec-WebSocket-Version: 13\r\n",
+        });
     }
     if let Some(origin) = head.fields.get(header::ORIGIN)
         && !origin.to_str().is_ok_and(|origin| origins.admit(origin, host))
     {
-        return Err(Refusal { status: StatusCode::FORBIDDEN, fields: "" });
+        return Err(Refusal {
+            status: StatusCode::FORBIDDEN,
+            fields: "",
+        });
     }
     // The nonce is 16 bytes in base64.
-    let key = head.field(header::SEC_WEBSOCKET_KEY).filter(|key| key.len() == 24).ok_or(bad)?;
-    let (protocol, serializer) =
-        head.list(header::SEC_WEBSOCKET_PROTOCOL).find_map(|offered| Some((offered, Serializer::from_subprotocol(offered)?))).ok_or(bad)?;
+    let key = head
+        .field(header::SEC_WEBSOCKET_KEY)
+        .filter(|key| key.len() == 24)
+        .ok_or(bad)?;
+    let (protocol, serializer) = head
+        .list(header::SEC_WEBSOCKET_PROTOCOL)
+        .find_map(|offered| Some((offered, Serializer::from_subprotocol(offered)?)))
+        .ok_or(bad)?;
     let response = format!(
         "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: {}\r\nSec-WebSocket-Protocol: {protocol}\r\n\r\n",
         derive_accept_key(key.as_bytes())

@@ -8,7 +8,7 @@
 //!
 //! | value | mapping |
 //! |---|---|
-//! | null, booleans, text, lists, dicts | themselves; CBOR `undefined` becomes null |
+//! | null, booleans, text, lists, dicts | themselves; `undefined` (CBOR's, and MessagePack extension type 0 of one byte 0) becomes null |
 //! | integers -2^64..=2^64-1 | themselves; MessagePack reaches down to -2^63 only, below is an error |
 //! | JSON integers beyond | the nearest double, as JSON has no other meaning for them |
 //! | CBOR bignums (tags 2 and 3) | integers where they lie in that range, else an error |
@@ -18,7 +18,7 @@
 //! | JSON string of U+0000 and no base64 | an error |
 //! | text that begins with U+0000 | an error towards JSON, where it would turn into binary |
 //! | dict keys | themselves between MessagePack and CBOR; towards JSON integers, floats, booleans and null become their JSON text (`1` → `"1"`), other keys are an error; keys never carry binary in JSON |
-//! | equal keys in one payload dict | kept, in order; readers of a [`Value`](super::Value) tree see the last |
+//! | equal keys in one payload dict | kept, in order; readers of a [`Value`] tree see the last |
 //! | other CBOR tags | dropped, their content stays |
 //! | CBOR simple values without a name, MessagePack extension types | an error; kept where the serializer stays the same |
 //!
@@ -27,7 +27,8 @@
 //! # Protocol dicts
 //!
 //! Options and details have text keys, each once, at every level; anything else is a [`DecodeError`]. So is an option that the
-//! protocol names and that has another type than it says ([`options`]); unknown keys pass.
+//! protocol names and that has another type than it says ([`options`]); unknown keys pass. An entry whose value is `undefined` is as
+//! if it were not there: JavaScript clients write one for an option they do not set.
 
 mod cbor;
 mod cursor;

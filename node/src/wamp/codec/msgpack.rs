@@ -32,6 +32,8 @@ enum Token<'a> {
     Binary(&'a [u8]),
     List(usize),
     Dict(usize),
+    /// Extension type 0 with the one byte 0: how JavaScript libraries write `undefined`.
+    Undefined,
     Extension(i8),
 }
 
@@ -169,8 +171,10 @@ fn length(cursor: &mut Cursor<'_>, width: u8) -> Result<u64, DecodeError> {
 
 fn extension<'a>(cursor: &mut Cursor<'a>, len: u64) -> Result<Token<'a>, DecodeError> {
     let kind = cursor.byte()? as i8;
-    cursor.take(len)?;
-    Ok(Token::Extension(kind))
+    Ok(match (kind, cursor.take(len)?) {
+        (0, [0]) => Token::Undefined,
+        _ => Token::Extension(kind),
+    })
 }
 
 impl<'a> Reader<'a> for MsgPackReader<'a> {
@@ -255,6 +259,7 @@ impl<'a> Reader<'a> for MsgPackReader<'a> {
     fn event(&mut self, _: bool) -> Result<Event<'a>, TranscodeError> {
         Ok(match self.token()? {
             Token::Null => Event::Null,
+            Token::Undefined => Event::Undefined,
             Token::Bool(value) => Event::Bool(value),
             Token::Integer(value) => Event::Integer(value),
             Token::Float(value) => Event::Float(value),

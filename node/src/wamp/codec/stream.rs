@@ -49,6 +49,10 @@ pub(crate) type Step = Result<(), ValueError>;
 /// `colon` and a value for each entry, then `end`.
 pub(crate) trait Sink {
     fn null(&mut self) -> Step;
+    /// `undefined`, which is null to everybody but protocol dicts.
+    fn undefined(&mut self) -> Step {
+        self.null()
+    }
     fn bool(&mut self, value: bool) -> Step;
     /// `value` lies in -2^64..=2^64-1.
     fn integer(&mut self, value: i128) -> Step;
@@ -112,6 +116,8 @@ pub(crate) trait Reader<'a> {
 #[derive(Clone, Debug)]
 pub(crate) enum Event<'a> {
     Null,
+    /// What JavaScript clients write for an option they do not set.
+    Undefined,
     Bool(bool),
     Integer(i128),
     Float(f64),
@@ -137,6 +143,7 @@ pub(crate) fn pump<'a, R: Reader<'a>, S: Sink>(reader: &mut R, sink: &mut S) -> 
         let key = levels.last().is_some_and(|level| level.key);
         match reader.event(key)? {
             Event::Null => sink.null()?,
+            Event::Undefined => sink.undefined()?,
             Event::Bool(value) => sink.bool(value)?,
             Event::Integer(value) => sink.integer(value)?,
             Event::Float(value) => sink.float(value)?,

@@ -127,6 +127,15 @@ impl Sink for Tree {
         self.scalar(Value::Null, "null", || Some("null".to_owned()))
     }
 
+    /// An undefined option is an absent one.
+    fn undefined(&mut self) -> Step {
+        if !self.strict || self.key || !matches!(self.open.last(), Some(Open::Dict(..))) {
+            return self.null();
+        }
+        self.name(String::new());
+        self.count()
+    }
+
     fn bool(&mut self, value: bool) -> Step {
         self.scalar(Value::Bool(value), "a boolean", || Some(value.to_string()))
     }

@@ -445,3 +445,14 @@ fn a_message_that_cannot_be_written_leaves_the_buffer_as_it_was() {
     );
     assert_eq!(out, b"before");
 }
+
+#[test]
+fn an_undefined_option_is_an_absent_one() {
+    // [32, 1, {"match": undefined, "x": 7}, "a"], as wampy writes options that are not set.
+    let msgpack = b"\x94\x20\x01\x82\xa5match\xd4\x00\x00\xa1x\x07\xa1a";
+    let cbor = b"\x84\x18\x20\x01\xa2\x65match\xf7\x61x\x07\x61a";
+    for (serializer, bytes) in [(Serializer::MsgPack, &msgpack[..]), (Serializer::Cbor, &cbor[..])] {
+        let Ok(Message::Subscribe { options, .. }) = read(serializer, bytes) else { panic!("{serializer:?}") };
+        assert_eq!(options, Dict::new().with("x", 7u64));
+    }
+}

@@ -1,0 +1,64 @@
+//! Which outboxes somebody has filled and not flushed yet.
+
+use std::sync::Arc;
+
+use super::Outbox;
+
+/// The outboxes that were filled since the last flush. Whoever fills one without finding it here already has to flush it; that
+/// also happens when this is dropped, so no message is left lying by an early return or a panic.
+#[derive(Debug, Default)]
+pub struct Touched {
+    outboxes: Vec<Arc<Outbox>>,
+    congested: Vec<Arc<Outbox>>,
+}
+
+/// How many plaintext outboxes a sender flushes itself.
+const OWN_FLUSHES_MAX: usize = 4;
+
+/// How many congested outboxes a batch remembers.
+const CONGESTED_MAX: usize = 16;
+
+impl Touched {
+    /// Nothing touched.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// How many outboxes wait for the flush.
+    pub fn len(&self) -> usize {
+        self.outboxes.len()
+    }
+
+    /// True if there is nothing to flush.
+    pub fn is_empty(&self) -> bool {
+        self.outboxes.is_empty()
+    }
+
+    pub(super) fn note(&mut self, outbox: &Arc<Outbox>) {
+        self.outboxes.push(outbox.clone());
+    }
+
+    pub(super) fn note_congested(&mut self, outbox: &Arc<Outbox>) {
+        if self.congested.len() < CONGESTED_MAX && !self.congested.iter().any(|known| Arc::ptr_eq(known, outbox)) {
+            self.congested.push(outbox.clone());
+        }
+    }
+
+    /// The outboxes that a batch has filled above a quarter; some of them, where they are many.
+    pub fn take_congested(&mut self) -> Vec<Arc<Outbox>> {
+        std::mem::take(&mut self.congested)
+    }
+
+    /// Writes the first few outboxes and wakes the tasks of the others. Never called with a realm locked.
+    pub fn flush(&mut self) {
+        for (n, outbox) in self.outboxes.drain(..).enumerate() {
+            if n < OWN_FLUSHES_MAX { outbox.flush() } else { outbox.wake() }
+        }
+    }
+}
+
+impl Drop for Touched {
+    fn drop(&mut self) {
+        self.flush();
+    }
+}
