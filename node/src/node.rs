@@ -73,11 +73,24 @@ impl StartError {
     /// The exit code of a process that could not start for this reason.
     pub fn exit_code(&self) -> u8 {
         match self {
-            StartError::Listener { source: listener::Error::Bind { .. }, .. } | StartError::Admin { .. } => 4,
-            StartError::Listener { source: listener::Error::Tls { .. }, .. } => 5,
-            StartError::Cluster { source: cluster::StartError::Net(net::Error::Listen { .. }) } => 4,
-            StartError::Cluster { source: cluster::StartError::Net(_) } => 5,
-            StartError::Cluster { source: cluster::StartError::Identity(_) | cluster::StartError::Consensus(_) } => 6,
+            StartError::Listener {
+                source: listener::Error::Bind { .. },
+                ..
+            }
+            | StartError::Admin { .. } => 4,
+            StartError::Listener {
+                source: listener::Error::Tls { .. },
+                ..
+            } => 5,
+            StartError::Cluster {
+                source: cluster::StartError::Net(net::Error::Listen { .. }),
+            } => 4,
+            StartError::Cluster {
+                source: cluster::StartError::Net(_),
+            } => 5,
+            StartError::Cluster {
+                source: cluster::StartError::Identity(_) | cluster::StartError::Consensus(_),
+            } => 6,
             StartError::Cluster { .. } => 1,
         }
     }
@@ -161,7 +174,10 @@ pub async fn start(config: Config) -> Result<RunningNode, StartError> {
     let mut tasks = JoinSet::new();
     let mut admin = None;
     if let Some(address) = config.admin.address.0 {
-        let source = Source { name: config.node.name.clone(), inspect: cluster.inspect.clone() };
+        let source = Source {
+            name: config.node.name.clone(),
+            inspect: cluster.inspect.clone(),
+        };
         let server = match admin::Server::bind(address, source).await {
             Ok(server) => server,
             Err(source) => {
@@ -184,7 +200,14 @@ pub async fn start(config: Config) -> Result<RunningNode, StartError> {
     }
     let goodbye = Duration::from_secs(config.node.drain_secs);
     tasks.spawn(keep_gate(gates, service, goodbye));
-    Ok(RunningNode { listeners: addresses, admin, stage: cluster.inspect.stage.clone(), cluster, stop_accepting, tasks })
+    Ok(RunningNode {
+        listeners: addresses,
+        admin,
+        stage: cluster.inspect.stage.clone(),
+        cluster,
+        stop_accepting,
+        tasks,
+    })
 }
 
 /// Lets clients in and ends all sessions, as the cluster part says.
@@ -197,7 +220,10 @@ async fn keep_gate(mut gates: mpsc::Receiver<Gate>, service: Arc<Service>, goodb
             }
             Gate::Close(done) => {
                 service.sessions.set_ready(false);
-                let cut = service.sessions.close_all(&Uri::from(error_uri::SYSTEM_SHUTDOWN), goodbye).await;
+                let cut = service
+                    .sessions
+                    .close_all(&Uri::from(error_uri::SYSTEM_SHUTDOWN), goodbye)
+                    .await;
                 if cut > 0 {
                     tracing::warn!(cut, "sessions did not take their GOODBYE in time and were cut");
                 }
@@ -229,11 +255,24 @@ fn realm_auth(realm: &config::Realm, principals: &[config::Principal]) -> RealmA
         config::Anonymous::Loopback => Anonymous::Loopback,
         config::Anonymous::On => Anonymous::On,
     };
-    let principals = principals.iter().filter(|principal| principal.realm == realm.name).map(|principal| {
-        let ticket = Some(Secret::new(principal.ticket.expose()));
-        (principal.authid.clone(), Principal { role: principal.role.clone(), ticket })
-    });
-    RealmAuth { anonymous, anonymous_role: realm.anonymous_role.clone(), principals: principals.collect() }
+    let principals = principals
+        .iter()
+        .filter(|principal| principal.realm == realm.name)
+        .map(|principal| {
+            let ticket = Some(Secret::new(principal.ticket.expose()));
+            (
+                principal.authid.clone(),
+                Principal {
+                    role: principal.role.clone(),
+                    ticket,
+                },
+            )
+        });
+    RealmAuth {
+        anonymous,
+        anonymous_role: realm.anonymous_role.clone(),
+        principals: principals.collect(),
+    }
 }
 
 fn session_limits(limits: &config::Limits) -> SessionLimits {
@@ -245,7 +284,10 @@ fn session_limits(limits: &config::Limits) -> SessionLimits {
         outbox_messages_max: limits.outbox_messages_max,
         ping_after: limits.keepalive(),
         dead_after: limits.dead_peer(),
-        codec: codec::Limits { depth_max: limits.depth_max, ..codec::Limits::default() },
+        codec: codec::Limits {
+            depth_max: limits.depth_max,
+            ..codec::Limits::default()
+        },
         ..SessionLimits::default()
     }
 }
@@ -256,7 +298,10 @@ fn listener_config(listener: &config::Listener, limits: &config::Limits) -> List
         path: listener.path.clone(),
         origins: Origins::from_list(&listener.origins),
         rawsocket: listener.rawsocket,
-        tls: listener.tls.as_ref().map(|tls| TlsFiles { certificate: tls.certificate.clone(), key: tls.key.clone() }),
+        tls: listener.tls.as_ref().map(|tls| TlsFiles {
+            certificate: tls.certificate.clone(),
+            key: tls.key.clone(),
+        }),
         pages: pages::from_config(&listener.pages),
         connections_max: limits.sessions_max,
         ..ListenerConfig::default()
@@ -266,15 +311,22 @@ fn listener_config(listener: &config::Listener, limits: &config::Limits) -> List
 fn settings(config: &Config) -> Result<Settings, StartError> {
     let cluster = &config.cluster;
     let identity = net::Identity::new(cluster.id.clone(), config.node.name.clone()).map_err(cluster::StartError::Net)?;
-    let mut peers: Vec<(String, String)> =
-        cluster.peers.iter().map(|peer| (peer.name.clone(), peer.address.to_string())).collect();
+    let mut peers: Vec<(String, String)> = cluster
+        .peers
+        .iter()
+        .map(|peer| (peer.name.clone(), peer.address.to_string()))
+        .collect();
     let listen = (!cluster.is_single()).then(|| cluster.address.to_string());
     if peers.is_empty() {
         peers.push((config.node.name.clone(), cluster.address.to_string()));
     }
     let security = match &cluster.tls {
         Some(tls) => {
-            let files = net::TlsFiles { ca: tls.ca.clone(), certificate: tls.certificate.clone(), key: tls.key.clone() };
+            let files = net::TlsFiles {
+                ca: tls.ca.clone(),
+                certificate: tls.certificate.clone(),
+                key: tls.key.clone(),
+            };
             let loaded = net::ClusterTls::load(&identity, &files).map_err(cluster::StartError::Net)?;
             net::Security::Tls(loaded)
         }
@@ -292,5 +344,12 @@ fn settings(config: &Config) -> Result<Settings, StartError> {
         ttl: cluster.timing.lease_ttl(),
         ..Timing::default()
     };
-    Ok(Settings { identity, peers, listen, security, data_dir: cluster.data_dir.clone(), timing })
+    Ok(Settings {
+        identity,
+        peers,
+        listen,
+        security,
+        data_dir: cluster.data_dir.clone(),
+        timing,
+    })
 }

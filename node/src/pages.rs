@@ -88,7 +88,10 @@ mod tests {
         std::os::unix::fs::symlink(dir.path().join("secret"), root.join("link")).unwrap();
         let pages = from_config(&config::Pages::Directory(root));
         let (content_type, content) = pages.get("/").unwrap();
-        assert_eq!((content_type.as_str(), content.as_ref()), ("text/html; charset=utf-8", b"<p>".as_slice()));
+        assert_eq!(
+            (content_type.as_str(), content.as_ref()),
+            ("text/html; charset=utf-8", b"<p>".as_slice())
+        );
         for path in ["/../secret", "//etc/passwd", "/link", "/none", "secret", "/./index.html/.."] {
             assert_eq!(pages.get(path), None, "{path}");
         }

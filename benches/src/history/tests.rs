@@ -132,7 +132,11 @@ fn a_doubled_delivery_is_found_also_at_another_callee_of_the_group() {
     assert_eq!((report.doubled, report.violations()), (1, 1));
     log.push(delivered(9, 0, 0));
     let report = judge(Expect::Calls, log);
-    assert_eq!((report.doubled, report.violations()), (2, 2), "a late double is no reordering on top");
+    assert_eq!(
+        (report.doubled, report.violations()),
+        (2, 2),
+        "a late double is no reordering on top"
+    );
 }
 
 #[test]

@@ -39,7 +39,10 @@ impl Server {
     /// # Errors
     /// The address cannot be listened on.
     pub async fn bind(address: SocketAddr, source: Source) -> io::Result<Self> {
-        Ok(Self { listener: TcpListener::bind(address).await?, source })
+        Ok(Self {
+            listener: TcpListener::bind(address).await?,
+            source,
+        })
     }
 
     /// Where it listens.
@@ -54,7 +57,9 @@ impl Server {
     pub async fn run(self) {
         let permits = std::sync::Arc::new(Semaphore::new(CONNECTIONS_MAX));
         loop {
-            let Ok(permit) = permits.clone().acquire_owned().await else { return };
+            let Ok(permit) = permits.clone().acquire_owned().await else {
+                return;
+            };
             let stream = match self.listener.accept().await {
                 Ok((stream, _)) => stream,
                 Err(error) => {
@@ -93,13 +98,21 @@ fn answer(source: &Source, request: &Request<Incoming>) -> Response<Full<Bytes>>
         "/readyz" => reply(StatusCode::SERVICE_UNAVAILABLE, "text/plain", "not ready\n"),
         "/status" => json(&source.status()),
         "/log" => {
-            let from = request.uri().query().and_then(|query| query.strip_prefix("from=")).map_or(Ok(0), str::parse);
+            let from = request
+                .uri()
+                .query()
+                .and_then(|query| query.strip_prefix("from="))
+                .map_or(Ok(0), str::parse);
             match from {
                 Ok(from) => json(&source.log(from)),
                 Err(_) => reply(StatusCode::BAD_REQUEST, "text/plain", "use /log?from=INDEX\n"),
             }
         }
-        _ => reply(StatusCode::NOT_FOUND, "text/plain", "try /status, /log, /healthz or /readyz\n"),
+        _ => reply(
+            StatusCode::NOT_FOUND,
+            "text/plain",
+            "try /status, /log, /healthz or /readyz\n",
+        ),
     }
 }
 
@@ -110,6 +123,8 @@ fn json(value: &serde_json::Value) -> Response<Full<Bytes>> {
 fn reply(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::new(body.into()));
     *response.status_mut() = status;
-    response.headers_mut().insert(header::CONTENT_TYPE, header::HeaderValue::from_static(content_type));
+    response
+        .headers_mut()
+        .insert(header::CONTENT_TYPE, header::HeaderValue::from_static(content_type));
     response
 }

@@ -34,8 +34,18 @@ impl Source {
         let stage = self.inspect.stage.borrow().clone();
         let leadership = self.inspect.consensus.leadership().borrow().clone();
         let view = self.inspect.view.borrow().clone();
-        let links = self.inspect.shared.links().map(|links| links.link_states()).unwrap_or_default();
-        let heard = self.inspect.heard.as_ref().map(|heard| heard.borrow().clone()).unwrap_or_default();
+        let links = self
+            .inspect
+            .shared
+            .links()
+            .map(|links| links.link_states())
+            .unwrap_or_default();
+        let heard = self
+            .inspect
+            .heard
+            .as_ref()
+            .map(|heard| heard.borrow().clone())
+            .unwrap_or_default();
         let members = view.table.live().map(|(life, row)| {
             let link = links.iter().find(|link| link.member.node == life);
             json!({

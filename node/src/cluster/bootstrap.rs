@@ -55,8 +55,13 @@ pub async fn run(consensus: &Consensus, peers: Arc<dyn Peers>, cluster_id: &str,
 async fn ask_all(peers: &dyn Peers, cluster_id: &str, me: (&str, u64), expected: &[String]) -> Finding {
     let mut replies = Vec::new();
     for name in expected.iter().filter(|name| *name != me.0) {
-        let Some(channel) = peers.channel(name) else { return Finding::Wait(format!("{name} has no address")) };
-        let mut request = tonic::Request::new(InfoRequest { cluster_id: cluster_id.to_owned(), from: me.0.to_owned() });
+        let Some(channel) = peers.channel(name) else {
+            return Finding::Wait(format!("{name} has no address"));
+        };
+        let mut request = tonic::Request::new(InfoRequest {
+            cluster_id: cluster_id.to_owned(),
+            from: me.0.to_owned(),
+        });
         request.set_timeout(ASK_DEADLINE);
         match tokio::time::timeout(ASK_DEADLINE, ControlClient::new(channel).info(request)).await {
             Ok(Ok(reply)) => replies.push((name.clone(), reply.into_inner())),
@@ -73,13 +78,19 @@ fn judge(me: (&str, u64), expected: &[String], replies: Vec<(String, InfoReply)>
     let mut members = BTreeMap::from([(me.1, me.0.to_owned())]);
     for (name, reply) in replies {
         if reply.name != name {
-            return Finding::Wait(format!("the address of {name} is that of {}: correct cluster.peers", reply.name));
+            return Finding::Wait(format!(
+                "the address of {name} is that of {}: correct cluster.peers",
+                reply.name
+            ));
         }
         if reply.initialized {
             return Finding::Wait(format!("{name} belongs to a cluster already, and this node's disk is empty"));
         }
         if reply.expected != sorted {
-            return Finding::Wait(format!("{name} expects {:?}, this node {sorted:?}: make cluster.peers equal", reply.expected));
+            return Finding::Wait(format!(
+                "{name} expects {:?}, this node {sorted:?}: make cluster.peers equal",
+                reply.expected
+            ));
         }
         if members.insert(reply.raft_id, name.clone()).is_some() {
             return Finding::Wait(format!("{name} has the consensus id of another node: was its disk copied?"));
@@ -94,7 +105,13 @@ mod tests {
 
     fn reply(name: &str, raft_id: u64) -> (String, InfoReply) {
         let expected = vec!["n1".to_owned(), "n2".to_owned()];
-        let reply = InfoReply { cluster_id: "c".into(), name: name.into(), raft_id, initialized: false, expected };
+        let reply = InfoReply {
+            cluster_id: "c".into(),
+            name: name.into(),
+            raft_id,
+            initialized: false,
+            expected,
+        };
         (name.to_owned(), reply)
     }
 

@@ -22,7 +22,12 @@ pub enum Command {
     /// Fixes the cluster's id and the key of its session and subscription ids. The first one wins.
     Init { cluster_id: String, id_key: [u8; 16] },
     /// A node asks for a slot and a new epoch. Ends an earlier life of the same disk (`raft_id`).
-    Join { raft_id: u64, incarnation: u64, name: String, version: String },
+    Join {
+        raft_id: u64,
+        incarnation: u64,
+        name: String,
+        version: String,
+    },
     /// Ends a node life: its sessions and registrations go.
     Fence { node: NodeRef, reason: String },
     /// Changes of realms, in the order in which the sessions of one node life asked for them.
@@ -66,7 +71,12 @@ impl Command {
                 cluster_id: cluster_id.clone(),
                 id_key: Bytes::copy_from_slice(id_key),
             }),
-            Command::Join { raft_id, incarnation, name, version } => pb::command::Body::Join(pb::NodeJoin {
+            Command::Join {
+                raft_id,
+                incarnation,
+                name,
+                version,
+            } => pb::command::Body::Join(pb::NodeJoin {
                 raft_id: *raft_id,
                 incarnation: *incarnation,
                 name: name.clone(),
@@ -84,7 +94,13 @@ impl Command {
                 ops: ops.iter().map(|(realm, op)| op_to_pb(realm, op)).collect(),
             }),
         };
-        pb::Command { version: VERSION, shard: 0, body: Some(body) }.encode_to_vec().into()
+        pb::Command {
+            version: VERSION,
+            shard: 0,
+            body: Some(body),
+        }
+        .encode_to_vec()
+        .into()
     }
 
     /// The command in these bytes of the log.
@@ -94,12 +110,23 @@ impl Command {
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
         let command = pb::Command::decode(bytes)?;
         if command.version != VERSION {
-            return Err(DecodeError::Version { what: "log entry", found: command.version, known: VERSION });
+            return Err(DecodeError::Version {
+                what: "log entry",
+                found: command.version,
+                known: VERSION,
+            });
         }
-        match command.body.ok_or(DecodeError::Field("log entry without a body this build knows"))? {
+        match command
+            .body
+            .ok_or(DecodeError::Field("log entry without a body this build knows"))?
+        {
             pb::command::Body::Init(init) => Ok(Command::Init {
                 cluster_id: init.cluster_id,
-                id_key: init.id_key.as_ref().try_into().map_err(|_| DecodeError::Field("id key is not 16 bytes"))?,
+                id_key: init
+                    .id_key
+                    .as_ref()
+                    .try_into()
+                    .map_err(|_| DecodeError::Field("id key is not 16 bytes"))?,
             }),
             pb::command::Body::Join(join) => Ok(Command::Join {
                 raft_id: join.raft_id,
@@ -107,9 +134,10 @@ impl Command {
                 name: join.name,
                 version: join.version,
             }),
-            pb::command::Body::Fence(fence) => {
-                Ok(Command::Fence { node: node_ref(fence.slot, fence.epoch)?, reason: fence.reason })
-            }
+            pb::command::Body::Fence(fence) => Ok(Command::Fence {
+                node: node_ref(fence.slot, fence.epoch)?,
+                reason: fence.reason,
+            }),
             pb::command::Body::Batch(batch) => Ok(Command::Batch {
                 node: node_ref(batch.slot, batch.epoch)?,
                 seq: batch.seq,
@@ -124,13 +152,12 @@ impl Outcome {
     pub fn encode(&self) -> Bytes {
         let outcome = match self {
             Outcome::Done => pb::outcome::Outcome::Done(pb::Done {}),
-            Outcome::Joined(node) => {
-                pb::outcome::Outcome::Joined(pb::Joined { slot: node.slot.0.into(), epoch: node.epoch })
-            }
+            Outcome::Joined(node) => pb::outcome::Outcome::Joined(pb::Joined {
+                slot: node.slot.0.into(),
+                epoch: node.epoch,
+            }),
             Outcome::Fenced => pb::outcome::Outcome::Fenced(pb::Fenced {}),
-            Outcome::OutOfOrder { expected } => {
-                pb::outcome::Outcome::OutOfOrder(pb::OutOfOrder { expected: *expected })
-            }
+            Outcome::OutOfOrder { expected } => pb::outcome::Outcome::OutOfOrder(pb::OutOfOrder { expected: *expected }),
             Outcome::Refused(reason) => pb::outcome::Outcome::Refused(reason.clone()),
         };
         pb::Outcome { outcome: Some(outcome) }.encode_to_vec().into()
@@ -141,7 +168,9 @@ impl Outcome {
     /// # Errors
     /// The answering node runs a newer build or the bytes are damaged.
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
-        let outcome = pb::Outcome::decode(bytes)?.outcome.ok_or(DecodeError::Field("outcome this build does not know"))?;
+        let outcome = pb::Outcome::decode(bytes)?
+            .outcome
+            .ok_or(DecodeError::Field("outcome this build does not know"))?;
         Ok(match outcome {
             pb::outcome::Outcome::Done(_) => Outcome::Done,
             pb::outcome::Outcome::Joined(joined) => Outcome::Joined(node_ref(joined.slot, joined.epoch)?),
@@ -163,13 +192,22 @@ pub(super) fn node_ref(slot: u32, epoch: u32) -> Result<NodeRef, DecodeError> {
 fn op_to_pb(realm: &Uri, op: &Op) -> pb::RealmOp {
     use pb::realm_op::Op as P;
     let op = match op {
-        Op::SessionJoined { session, authid, authrole } => P::SessionJoined(pb::SessionJoined {
+        Op::SessionJoined {
+            session,
+            authid,
+            authrole,
+        } => P::SessionJoined(pb::SessionJoined {
             session: session.get(),
             authid: authid.clone(),
             authrole: authrole.clone(),
         }),
         Op::SessionGone { session } => P::SessionGone(pb::SessionGone { session: session.get() }),
-        Op::Register { session, request, procedure, policy } => P::Register(pb::Register {
+        Op::Register {
+            session,
+            request,
+            procedure,
+            policy,
+        } => P::Register(pb::Register {
             session: session.get(),
             request: request.get(),
             procedure: procedure.to_string(),
@@ -179,23 +217,34 @@ fn op_to_pb(realm: &Uri, op: &Op) -> pb::RealmOp {
                 MatchPolicy::Wildcard => 2,
             },
         }),
-        Op::Unregister { session, request, registration } => P::Unregister(pb::Unregister {
+        Op::Unregister {
+            session,
+            request,
+            registration,
+        } => P::Unregister(pb::Unregister {
             session: session.get(),
             request: request.map_or(0, RequestId::get),
             registration: registration.get(),
         }),
     };
-    pb::RealmOp { realm: realm.to_string(), op: Some(op) }
+    pb::RealmOp {
+        realm: realm.to_string(),
+        op: Some(op),
+    }
 }
 
 fn op_from_pb(op: pb::RealmOp) -> Result<(Uri, Op), DecodeError> {
     use pb::realm_op::Op as P;
     let session = |raw| SessionId::new(raw).ok_or(DecodeError::Field("session id out of range"));
     let decoded = match op.op.ok_or(DecodeError::Field("realm op this build does not know"))? {
-        P::SessionJoined(joined) => {
-            Op::SessionJoined { session: session(joined.session)?, authid: joined.authid, authrole: joined.authrole }
-        }
-        P::SessionGone(gone) => Op::SessionGone { session: session(gone.session)? },
+        P::SessionJoined(joined) => Op::SessionJoined {
+            session: session(joined.session)?,
+            authid: joined.authid,
+            authrole: joined.authrole,
+        },
+        P::SessionGone(gone) => Op::SessionGone {
+            session: session(gone.session)?,
+        },
         P::Register(register) => Op::Register {
             session: session(register.session)?,
             request: RequestId::new(register.request).ok_or(DecodeError::Field("request id out of range"))?,
@@ -229,7 +278,14 @@ mod tests {
     fn every_command_survives_its_bytes() {
         let session = SessionId::new(7).unwrap();
         let ops = vec![
-            (Uri::from("r"), Op::SessionJoined { session, authid: "a".into(), authrole: "b".into() }),
+            (
+                Uri::from("r"),
+                Op::SessionJoined {
+                    session,
+                    authid: "a".into(),
+                    authrole: "b".into(),
+                },
+            ),
             (
                 Uri::from("r"),
                 Op::Register {
@@ -241,15 +297,34 @@ mod tests {
             ),
             (
                 Uri::from("r"),
-                Op::Unregister { session, request: None, registration: RegistrationId::new(9).unwrap() },
+                Op::Unregister {
+                    session,
+                    request: None,
+                    registration: RegistrationId::new(9).unwrap(),
+                },
             ),
             (Uri::from("r"), Op::SessionGone { session }),
         ];
         for command in [
-            Command::Init { cluster_id: "c".into(), id_key: [7; 16] },
-            Command::Join { raft_id: 1, incarnation: 2, name: "n1".into(), version: "0.1.0".into() },
-            Command::Fence { node: node(3, 4), reason: "silent".into() },
-            Command::Batch { node: node(4095, 32_767), seq: 12, ops },
+            Command::Init {
+                cluster_id: "c".into(),
+                id_key: [7; 16],
+            },
+            Command::Join {
+                raft_id: 1,
+                incarnation: 2,
+                name: "n1".into(),
+                version: "0.1.0".into(),
+            },
+            Command::Fence {
+                node: node(3, 4),
+                reason: "silent".into(),
+            },
+            Command::Batch {
+                node: node(4095, 32_767),
+                seq: 12,
+                ops,
+            },
         ] {
             assert_eq!(Command::decode(&command.encode()).unwrap(), command);
         }
@@ -270,9 +345,24 @@ mod tests {
 
     #[test]
     fn an_entry_of_a_newer_build_is_an_error_that_says_so() {
-        let newer = pb::Command { version: 2, shard: 0, body: None }.encode_to_vec();
-        assert!(Command::decode(&newer).unwrap_err().to_string().contains("run the newer build"));
-        let unknown_body = pb::Command { version: 1, shard: 0, body: None }.encode_to_vec();
+        let newer = pb::Command {
+            version: 2,
+            shard: 0,
+            body: None,
+        }
+        .encode_to_vec();
+        assert!(
+            Command::decode(&newer)
+                .unwrap_err()
+                .to_string()
+                .contains("run the newer build")
+        );
+        let unknown_body = pb::Command {
+            version: 1,
+            shard: 0,
+            body: None,
+        }
+        .encode_to_vec();
         assert!(Command::decode(&unknown_body).is_err());
     }
 }

@@ -45,7 +45,9 @@ impl ControlService {
 }
 
 fn not_leader(leader: Option<String>) -> pb::NotLeader {
-    pb::NotLeader { leader: leader.unwrap_or_default() }
+    pb::NotLeader {
+        leader: leader.unwrap_or_default(),
+    }
 }
 
 #[tonic::async_trait]
@@ -65,7 +67,9 @@ impl Control for ControlService {
         self.check(&request.get_ref().cluster_id)?;
         let commands = request.into_inner().commands;
         if commands.len() > COMMANDS_MAX {
-            return Err(Status::invalid_argument(format!("more than {COMMANDS_MAX} commands in one request")));
+            return Err(Status::invalid_argument(format!(
+                "more than {COMMANDS_MAX} commands in one request"
+            )));
         }
         let results = self.consensus.propose(commands).await.into_iter().map(|result| {
             use pb::propose_result::Result as R;
@@ -78,13 +82,12 @@ impl Control for ControlService {
                 }),
             }
         });
-        Ok(Response::new(pb::ProposeReply { results: results.collect() }))
+        Ok(Response::new(pb::ProposeReply {
+            results: results.collect(),
+        }))
     }
 
-    async fn read_index(
-        &self,
-        request: Request<pb::ReadIndexRequest>,
-    ) -> Result<Response<pb::ReadIndexReply>, Status> {
+    async fn read_index(&self, request: Request<pb::ReadIndexRequest>) -> Result<Response<pb::ReadIndexReply>, Status> {
         use pb::read_index_reply::Result as R;
         self.check(&request.get_ref().cluster_id)?;
         let result = match self.consensus.read_index().await {

@@ -40,7 +40,11 @@ pub struct Held {
 pub enum Error {
     /// The surroundings.
     #[error("{path}: {doing}: {source}")]
-    Io { path: PathBuf, doing: &'static str, source: io::Error },
+    Io {
+        path: PathBuf,
+        doing: &'static str,
+        source: io::Error,
+    },
     /// Another process holds the directory.
     #[error("{0}: another process uses this data directory: stop it, or set cluster.data_dir to another one")]
     Locked(PathBuf),
@@ -48,8 +52,15 @@ pub enum Error {
     #[error("{path}: {why}: restore the file, or move the directory away to join as a new node")]
     Unreadable { path: PathBuf, why: String },
     /// The directory belongs to another cluster or node.
-    #[error("{path} belongs to {what} {found:?}, the configuration says {wanted:?}: correct the configuration or cluster.data_dir")]
-    Foreign { path: PathBuf, what: &'static str, found: String, wanted: String },
+    #[error(
+        "{path} belongs to {what} {found:?}, the configuration says {wanted:?}: correct the configuration or cluster.data_dir"
+    )]
+    Foreign {
+        path: PathBuf,
+        what: &'static str,
+        found: String,
+        wanted: String,
+    },
 }
 
 /// Reads the identity in `data_dir`, or draws and stores one; without a directory, one that ends with the process.
@@ -57,8 +68,18 @@ pub enum Error {
 /// # Errors
 /// See [`Error`].
 pub fn load(data_dir: Option<&Path>, cluster_id: &str, name: &str, draw: impl FnOnce() -> u64) -> Result<Held, Error> {
-    let fresh = |raft_id| Identity { format: FORMAT, cluster_id: cluster_id.to_owned(), name: name.to_owned(), raft_id };
-    let Some(dir) = data_dir else { return Ok(Held { identity: fresh(draw()), _lock: None }) };
+    let fresh = |raft_id| Identity {
+        format: FORMAT,
+        cluster_id: cluster_id.to_owned(),
+        name: name.to_owned(),
+        raft_id,
+    };
+    let Some(dir) = data_dir else {
+        return Ok(Held {
+            identity: fresh(draw()),
+            _lock: None,
+        });
+    };
     let io = |path: &Path, doing| {
         let path = path.to_owned();
         move |source| Error::Io { path, doing, source }
@@ -82,14 +103,20 @@ pub fn load(data_dir: Option<&Path>, cluster_id: &str, name: &str, draw: impl Fn
             let unreadable = |why: String| Error::Unreadable { path: path.clone(), why };
             let identity: Identity = serde_json::from_slice(&bytes).map_err(|e| unreadable(e.to_string()))?;
             if identity.format != FORMAT {
-                return Err(unreadable(format!("format {} is not {FORMAT}, which this build knows", identity.format)));
+                return Err(unreadable(format!(
+                    "format {} is not {FORMAT}, which this build knows",
+                    identity.format
+                )));
             }
-            for (what, found, wanted) in
-                [("cluster", &identity.cluster_id, cluster_id), ("node", &identity.name, name)]
-            {
+            for (what, found, wanted) in [("cluster", &identity.cluster_id, cluster_id), ("node", &identity.name, name)] {
                 if found != wanted {
                     let (found, wanted) = (found.clone(), wanted.to_owned());
-                    return Err(Error::Foreign { path, what, found, wanted });
+                    return Err(Error::Foreign {
+                        path,
+                        what,
+                        found,
+                        wanted,
+                    });
                 }
             }
             identity
@@ -99,14 +126,19 @@ pub fn load(data_dir: Option<&Path>, cluster_id: &str, name: &str, draw: impl Fn
             let temporary = dir.join("identity.json.new");
             let text = serde_json::to_vec_pretty(&identity).expect("an identity is plain data");
             let mut file = File::create(&temporary).map_err(io(&temporary, "creating"))?;
-            file.write_all(&text).and_then(|()| file.sync_all()).map_err(io(&temporary, "writing"))?;
+            file.write_all(&text)
+                .and_then(|()| file.sync_all())
+                .map_err(io(&temporary, "writing"))?;
             fs::rename(&temporary, &path).map_err(io(&path, "renaming into place"))?;
             File::open(dir).and_then(|d| d.sync_all()).map_err(io(dir, "syncing"))?;
             identity
         }
         Err(error) => return Err(io(&path, "reading")(error)),
     };
-    Ok(Held { identity, _lock: Some(lock) })
+    Ok(Held {
+        identity,
+        _lock: Some(lock),
+    })
 }
 
 #[cfg(test)]
@@ -136,6 +168,9 @@ mod tests {
     fn a_damaged_identity_is_an_error_not_a_new_node() {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join(FILE), b"{").unwrap();
-        assert!(matches!(load(Some(dir.path()), "c", "n1", || 42), Err(Error::Unreadable { .. })));
+        assert!(matches!(
+            load(Some(dir.path()), "c", "n1", || 42),
+            Err(Error::Unreadable { .. })
+        ));
     }
 }

@@ -74,7 +74,12 @@ pub struct Leader {
 impl Leader {
     /// Requests go to whoever `consensus` says leads, through `peers`, or to `book` where this node grants leases itself.
     pub fn new(consensus: Consensus, peers: Arc<dyn Peers>, book: Arc<LeaseBook>, cluster_id: &str) -> Self {
-        Self { consensus, peers, book, cluster_id: cluster_id.into() }
+        Self {
+            consensus,
+            peers,
+            book,
+            cluster_id: cluster_id.into(),
+        }
     }
 
     /// Commits one command and tells what applying it did.
@@ -86,11 +91,17 @@ impl Leader {
         let (index, outcome) = match self.target()? {
             None => {
                 let mut results = self.consensus.propose(vec![bytes]).await;
-                results.pop().ok_or_else(|| Error::Unknown("no result".to_owned()))?.map_err(Error::from)?
+                results
+                    .pop()
+                    .ok_or_else(|| Error::Unknown("no result".to_owned()))?
+                    .map_err(Error::from)?
             }
             Some(client) => self.propose_remotely(client, bytes).await?,
         };
-        Ok((index, Outcome::decode(&outcome).map_err(|e| Error::Unreadable(e.to_string()))?))
+        Ok((
+            index,
+            Outcome::decode(&outcome).map_err(|e| Error::Unreadable(e.to_string()))?,
+        ))
     }
 
     /// The log index that a read started now has to wait for.
@@ -104,8 +115,16 @@ impl Leader {
                 other => Error::Refused(other.to_string()),
             });
         };
-        let reply = client.read_index(self.request(pb::ReadIndexRequest { cluster_id: self.cluster_id.to_string() })).await;
-        match reply.map_err(|status| Error::Unknown(status.to_string()))?.into_inner().result {
+        let reply = client
+            .read_index(self.request(pb::ReadIndexRequest {
+                cluster_id: self.cluster_id.to_string(),
+            }))
+            .await;
+        match reply
+            .map_err(|status| Error::Unknown(status.to_string()))?
+            .into_inner()
+            .result
+        {
             Some(pb::read_index_reply::Result::Index(index)) => Ok(index),
             Some(pb::read_index_reply::Result::NotLeader(_)) => Err(Error::NotLeader),
             Some(pb::read_index_reply::Result::Failed(why)) => Err(Error::Refused(why)),
@@ -118,7 +137,9 @@ impl Leader {
     /// # Errors
     /// Nothing was granted, or the grant was lost on the way: treat it as not granted.
     pub async fn renew(&self, node: NodeRef) -> Result<Renewal, Error> {
-        let Some(mut client) = self.target()? else { return Ok(self.book.renew(node, &self.consensus)) };
+        let Some(mut client) = self.target()? else {
+            return Ok(self.book.renew(node, &self.consensus));
+        };
         let request = pb::RenewRequest {
             cluster_id: self.cluster_id.to_string(),
             slot: node.slot.0.into(),
@@ -126,7 +147,10 @@ impl Leader {
         };
         let mut request = tonic::Request::new(request);
         request.set_timeout(RENEW_DEADLINE);
-        let reply = client.renew(request).await.map_err(|status| Error::Unknown(status.to_string()))?;
+        let reply = client
+            .renew(request)
+            .await
+            .map_err(|status| Error::Unknown(status.to_string()))?;
         match reply.into_inner().result {
             Some(pb::renew_reply::Result::Granted(_)) => Ok(Renewal::Granted),
             Some(pb::renew_reply::Result::Refused(_)) => Ok(Renewal::Refused),
@@ -153,13 +177,15 @@ impl Leader {
         request
     }
 
-    async fn propose_remotely(
-        &self,
-        mut client: ControlClient<Channel>,
-        command: Bytes,
-    ) -> Result<(LogIndex, Bytes), Error> {
-        let request = pb::ProposeRequest { cluster_id: self.cluster_id.to_string(), commands: vec![command] };
-        let reply = client.propose(self.request(request)).await.map_err(|status| Error::Unknown(status.to_string()))?;
+    async fn propose_remotely(&self, mut client: ControlClient<Channel>, command: Bytes) -> Result<(LogIndex, Bytes), Error> {
+        let request = pb::ProposeRequest {
+            cluster_id: self.cluster_id.to_string(),
+            commands: vec![command],
+        };
+        let reply = client
+            .propose(self.request(request))
+            .await
+            .map_err(|status| Error::Unknown(status.to_string()))?;
         match reply.into_inner().results.pop().and_then(|r| r.result) {
             Some(pb::propose_result::Result::Committed(committed)) => Ok((committed.index, committed.outcome)),
             Some(pb::propose_result::Result::NotLeader(_)) => Err(Error::NotLeader),

@@ -133,13 +133,19 @@ pub struct LeaseBook {
 impl LeaseBook {
     /// An empty book over the node table in `view`.
     pub fn new(timing: Timing, view: watch::Receiver<ClusterView>) -> Self {
-        Self { book: Mutex::default(), timing, view }
+        Self {
+            book: Mutex::default(),
+            timing,
+            view,
+        }
     }
 
     /// Extends the lease of `node`, if this node may promise that now.
     pub fn renew(&self, node: NodeRef, consensus: &Consensus) -> Renewal {
         let leadership = consensus.leadership().borrow().clone();
-        let fresh = consensus.quorum_contact_age().is_some_and(|age| age < self.timing.leader_lease);
+        let fresh = consensus
+            .quorum_contact_age()
+            .is_some_and(|age| age < self.timing.leader_lease);
         if !leadership.is_me || !fresh {
             return Renewal::Refused;
         }
@@ -176,7 +182,10 @@ pub async fn fence_silent(book: Arc<LeaseBook>, consensus: Consensus, leader: Le
         };
         for node in expired {
             tracing::warn!(slot = node.slot.0, epoch = node.epoch, "fencing a silent node");
-            let fence = Command::Fence { node, reason: "its lease ended".to_owned() };
+            let fence = Command::Fence {
+                node,
+                reason: "its lease ended".to_owned(),
+            };
             if let Err(error) = leader.propose(&fence).await {
                 tracing::warn!(slot = node.slot.0, %error, "fence not committed, trying again");
             }
@@ -228,7 +237,14 @@ mod tests {
     #[test]
     fn the_default_timing_is_valid_and_a_short_ttl_is_not() {
         assert_eq!(Timing::default().validate(), Ok(()));
-        assert!(Timing { ttl: secs(4.0), ..Timing::default() }.validate().is_err());
+        assert!(
+            Timing {
+                ttl: secs(4.0),
+                ..Timing::default()
+            }
+            .validate()
+            .is_err()
+        );
     }
 
     #[test]
@@ -266,7 +282,9 @@ mod tests {
         let timing = Timing::default();
         let mut state = 7u64;
         let mut random = |below: u64| {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
             (state >> 33) % below
         };
         for _ in 0..20_000 {

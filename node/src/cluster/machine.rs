@@ -124,7 +124,12 @@ impl Machine {
                 }
                 Outcome::Done
             }
-            Command::Join { raft_id, incarnation, name, version } => self.join(index, raft_id, incarnation, name, version),
+            Command::Join {
+                raft_id,
+                incarnation,
+                name,
+                version,
+            } => self.join(index, raft_id, incarnation, name, version),
             Command::Fence { node, reason } => {
                 if self.table.fence(node) {
                     self.remember(index, "fence", format!("slot {} epoch {}: {reason}", node.slot.0, node.epoch));
@@ -142,7 +147,11 @@ impl Machine {
             return Outcome::Refused("all 4095 slots are taken".to_owned());
         };
         if let Some(ended) = ended {
-            self.remember(index, "fence", format!("slot {} epoch {}: its disk is back", ended.slot.0, ended.epoch));
+            self.remember(
+                index,
+                "fence",
+                format!("slot {} epoch {}: its disk is back", ended.slot.0, ended.epoch),
+            );
             self.end_life(index, ended);
         }
         self.remember(index, "join", format!("{name}: slot {} epoch {}", node.slot.0, node.epoch));
@@ -157,12 +166,16 @@ impl Machine {
     }
 
     fn batch(&mut self, index: LogIndex, node: NodeRef, seq: u64, ops: Vec<(Uri, Op)>) -> Outcome {
-        let Some(row) = self.table.live_mut(node) else { return Outcome::Fenced };
+        let Some(row) = self.table.live_mut(node) else {
+            return Outcome::Fenced;
+        };
         if seq <= row.last_seq {
             return Outcome::Done;
         }
         if seq != row.last_seq + 1 {
-            return Outcome::OutOfOrder { expected: row.last_seq + 1 };
+            return Outcome::OutOfOrder {
+                expected: row.last_seq + 1,
+            };
         }
         row.last_seq = seq;
         for (name, op) in ops {
@@ -186,11 +199,22 @@ impl Machine {
         let state = pb::State::decode(bytes).map_err(|e| DecodeError::from(e).to_string())?;
         if state.version != STATE_VERSION {
             let (found, known) = (state.version, STATE_VERSION);
-            return Err(DecodeError::Version { what: "snapshot", found, known }.to_string());
+            return Err(DecodeError::Version {
+                what: "snapshot",
+                found,
+                known,
+            }
+            .to_string());
         }
         let id_key = match state.id_key.len() {
             0 => None,
-            _ => Some(state.id_key.as_ref().try_into().map_err(|_| "snapshot: id key is not 16 bytes".to_owned())?),
+            _ => Some(
+                state
+                    .id_key
+                    .as_ref()
+                    .try_into()
+                    .map_err(|_| "snapshot: id key is not 16 bytes".to_owned())?,
+            ),
         };
         let mut rows = Vec::with_capacity(state.slots.len());
         for row in state.slots {
@@ -208,8 +232,11 @@ impl Machine {
                 },
             ));
         }
-        let mut registries: BTreeMap<Uri, Bytes> =
-            state.realms.into_iter().map(|realm| (Uri::new(realm.realm), realm.registry)).collect();
+        let mut registries: BTreeMap<Uri, Bytes> = state
+            .realms
+            .into_iter()
+            .map(|realm| (Uri::new(realm.realm), realm.registry))
+            .collect();
         for name in registries.keys() {
             if !self.realms.contains_key(name) {
                 let realm = (self.make_realm)(name);
@@ -272,7 +299,10 @@ impl StateMachine for Machine {
         let realms = self.realms.iter().map(|(name, realm)| {
             let mut registry = Vec::new();
             realm.with_core(|core| core.snapshot_registry(&mut registry));
-            pb::RealmState { realm: name.to_string(), registry: registry.into() }
+            pb::RealmState {
+                realm: name.to_string(),
+                registry: registry.into(),
+            }
         });
         pb::State {
             version: STATE_VERSION,
@@ -294,6 +324,8 @@ fn describe(realm: &Uri, op: &Op) -> (&'static str, String) {
         Op::SessionJoined { session, .. } => ("session_joined", format!("{realm} {session}")),
         Op::SessionGone { session } => ("session_gone", format!("{realm} {session}")),
         Op::Register { session, procedure, .. } => ("register", format!("{realm} {procedure} {session}")),
-        Op::Unregister { session, registration, .. } => ("unregister", format!("{realm} {registration} {session}")),
+        Op::Unregister {
+            session, registration, ..
+        } => ("unregister", format!("{realm} {registration} {session}")),
     }
 }

@@ -127,7 +127,10 @@ impl Supervisor {
                 let mut id_key = [0; 16];
                 id_key[..8].copy_from_slice(&random_u64().to_le_bytes());
                 id_key[8..].copy_from_slice(&random_u64().to_le_bytes());
-                Command::Init { cluster_id: self.cluster_id.clone(), id_key }
+                Command::Init {
+                    cluster_id: self.cluster_id.clone(),
+                    id_key,
+                }
             };
             match self.leader.propose(&command).await {
                 Ok((_, Outcome::Joined(life))) => {
@@ -162,9 +165,10 @@ impl Supervisor {
             return Err(Fatal::Halted(why.clone()));
         }
         match &view.cluster_id {
-            Some(found) if *found != self.cluster_id => {
-                Err(Fatal::ForeignLog { found: found.clone(), wanted: self.cluster_id.clone() })
-            }
+            Some(found) if *found != self.cluster_id => Err(Fatal::ForeignLog {
+                found: found.clone(),
+                wanted: self.cluster_id.clone(),
+            }),
             _ => Ok(()),
         }
     }
@@ -210,9 +214,15 @@ impl Supervisor {
             let members: Vec<Member> = table
                 .live()
                 .filter(|(node, _)| *node != life)
-                .map(|(node, row)| Member { node, name: row.name.clone() })
+                .map(|(node, row)| Member {
+                    node,
+                    name: row.name.clone(),
+                })
                 .collect();
-            let synced = self.shared.links().is_none_or(|links| members.iter().all(|member| links.synced(member.node)));
+            let synced = self
+                .shared
+                .links()
+                .is_none_or(|links| members.iter().all(|member| links.synced(member.node)));
             if linked.as_ref() != Some(&members) {
                 if let Some(links) = self.shared.links() {
                     links.set_members(life, members.clone());
@@ -252,12 +262,20 @@ impl Supervisor {
 
     /// Ends this node's life in the log, so that nobody has to wait for a lease to run out.
     async fn leave(&self, life: NodeRef) {
-        let fence = Command::Fence { node: life, reason: "left".to_owned() };
-        if tokio::time::timeout(Duration::from_secs(2), self.leader.propose(&fence)).await.is_err() {
+        let fence = Command::Fence {
+            node: life,
+            reason: "left".to_owned(),
+        };
+        if tokio::time::timeout(Duration::from_secs(2), self.leader.propose(&fence))
+            .await
+            .is_err()
+        {
             tracing::warn!("left without telling the cluster: no quorum in time");
         }
         for realm in self.shared.realms() {
-            realm.input(Input::Lease { until: std::time::Instant::now() });
+            realm.input(Input::Lease {
+                until: std::time::Instant::now(),
+            });
         }
     }
 }

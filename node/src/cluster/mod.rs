@@ -30,11 +30,11 @@ pub mod table;
 
 use std::{net::SocketAddr, path::PathBuf, sync::Arc, thread};
 
-use tonic::service::interceptor::InterceptedService;
 use tokio::{
     runtime::Handle,
     sync::{mpsc, oneshot, watch},
 };
+use tonic::service::interceptor::InterceptedService;
 
 use self::{
     consensus::{Consensus, ConsensusConfig},
@@ -180,7 +180,12 @@ pub async fn start(
         });
     })?;
     let inspect = ready.await.map_err(|_| StartError::Ended)??;
-    Ok(Running { inspect, leave, ended, thread })
+    Ok(Running {
+        inspect,
+        leave,
+        ended,
+        thread,
+    })
 }
 
 /// What runs beside the supervisor until it is done.
@@ -212,7 +217,10 @@ async fn control(
     let handle = Handle::current();
 
     let addresses = Addresses::fixed(settings.peers.iter().cloned());
-    let channels = PeerChannels::new(Dialer::new(settings.identity.clone(), settings.security.clone(), addresses), handle.clone());
+    let channels = PeerChannels::new(
+        Dialer::new(settings.identity.clone(), settings.security.clone(), addresses),
+        handle.clone(),
+    );
     let peers: Arc<dyn consensus::Peers> = Arc::new(channels.clone());
     let acceptor = match &settings.listen {
         Some(address) => {
@@ -243,12 +251,20 @@ async fn control(
     expected.sort();
 
     let stage = watch::Sender::new(Stage::Joining);
-    let advertised = settings.peers.iter().find(|(peer, _)| *peer == name).map(|(_, at)| at.clone()).unwrap_or_default();
+    let advertised = settings
+        .peers
+        .iter()
+        .find(|(peer, _)| *peer == name)
+        .map(|(_, at)| at.clone())
+        .unwrap_or_default();
     let (mut address, mut heard) = (None, None);
     if let Some((acceptor, control_connections, data_connections)) = acceptor {
         address = acceptor.local_addr().ok();
         let events = Arc::new(IntoRealms(Arc::clone(&shared)));
-        let config = link::Config { seed: member::random_u64(), ..link::Config::default() };
+        let config = link::Config {
+            seed: member::random_u64(),
+            ..link::Config::default()
+        };
         let links = link::Links::new(config, channels.clone(), events, handle.clone(), data.clone());
         shared.wire_links(links.clone());
         let gossip = gossip::Gossip::start(
@@ -289,7 +305,14 @@ async fn control(
             }
         });
         tasks.spawn(acceptor.run());
-        tasks.spawn(tell_vitals(gossip, advertised, stage.subscribe(), leaving.clone(), consensus.clone(), links));
+        tasks.spawn(tell_vitals(
+            gossip,
+            advertised,
+            stage.subscribe(),
+            leaving.clone(),
+            consensus.clone(),
+            links,
+        ));
     }
 
     tasks.spawn(lease::fence_silent(book, consensus.clone(), leader.clone()));
@@ -319,8 +342,27 @@ async fn control(
         heard,
     };
     let timing = settings.timing;
-    let supervisor = Supervisor { raft_id, name, cluster_id, timing, leader, view, shared, gate, stage, leaving };
-    Ok((inspect, supervisor, Tasks { tasks, consensus, _identity: held }))
+    let supervisor = Supervisor {
+        raft_id,
+        name,
+        cluster_id,
+        timing,
+        leader,
+        view,
+        shared,
+        gate,
+        stage,
+        leaving,
+    };
+    Ok((
+        inspect,
+        supervisor,
+        Tasks {
+            tasks,
+            consensus,
+            _identity: held,
+        },
+    ))
 }
 
 /// Hands consensus the name that the connection's certificate proved, so that nobody can speak for another voter.
@@ -367,6 +409,8 @@ const VITALS_EVERY: std::time::Duration = std::time::Duration::from_millis(500);
 
 /// Milliseconds since 1970 at this start: grows from one start of a node to the next.
 fn start_millis() -> u64 {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    let since = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }

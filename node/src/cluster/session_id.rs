@@ -8,10 +8,7 @@ use std::hash::Hasher;
 
 use siphasher::sip::SipHasher13;
 
-use crate::{
-    router::NodeRef,
-    wamp::SessionId,
-};
+use crate::{router::NodeRef, wamp::SessionId};
 
 const COUNTER_BITS: u32 = 26;
 const EPOCH_BITS: u32 = 15;

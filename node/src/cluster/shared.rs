@@ -22,7 +22,11 @@ use super::{
 };
 use crate::{
     router::{Input, NodeRef, Op, PeerFrame, frame::CallId},
-    session::{cluster::Cluster, outbox::Touched, realm::RealmHandle},
+    session::{
+        cluster::{Cluster, Drain},
+        outbox::Touched,
+        realm::RealmHandle,
+    },
     wamp::{SessionId, Uri},
 };
 
@@ -93,7 +97,10 @@ impl Shared {
             }
             for (realm, from, call) in bounced {
                 if let Some(realm) = self.realm(&realm) {
-                    realm.input(Input::Peer { from, frame: PeerFrame::Nack { call } });
+                    realm.input(Input::Peer {
+                        from,
+                        frame: PeerFrame::Nack { call },
+                    });
                 }
             }
         }
@@ -136,6 +143,10 @@ impl Cluster for Shared {
         }
         self.return_bounced();
         self.return_acked();
+    }
+
+    fn congested(&self) -> Vec<Arc<dyn Drain>> {
+        self.links.get().map(Links::congested).unwrap_or_default()
     }
 
     fn new_session_id(&self) -> Option<SessionId> {

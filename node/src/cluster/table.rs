@@ -37,7 +37,9 @@ const EPOCH_MAX: u32 = 32_767;
 impl NodeTable {
     /// A table with these rows, as a snapshot has them.
     pub fn from_rows(rows: impl IntoIterator<Item = (Slot, SlotRow)>) -> Self {
-        Self { rows: rows.into_iter().collect() }
+        Self {
+            rows: rows.into_iter().collect(),
+        }
     }
 
     /// All rows by slot.
@@ -47,17 +49,23 @@ impl NodeTable {
 
     /// The lives that are not fenced, by slot.
     pub fn live(&self) -> impl Iterator<Item = (NodeRef, &SlotRow)> {
-        self.rows().filter(|(_, row)| row.live).map(|(slot, row)| (NodeRef { slot, epoch: row.epoch }, row))
+        self.rows()
+            .filter(|(_, row)| row.live)
+            .map(|(slot, row)| (NodeRef { slot, epoch: row.epoch }, row))
     }
 
     /// True while that life is neither fenced nor superseded.
     pub fn is_live(&self, node: NodeRef) -> bool {
-        self.rows.get(&node.slot).is_some_and(|row| row.live && row.epoch == node.epoch)
+        self.rows
+            .get(&node.slot)
+            .is_some_and(|row| row.live && row.epoch == node.epoch)
     }
 
     /// The row of a live life, to be changed.
     pub fn live_mut(&mut self, node: NodeRef) -> Option<&mut SlotRow> {
-        self.rows.get_mut(&node.slot).filter(|row| row.live && row.epoch == node.epoch)
+        self.rows
+            .get_mut(&node.slot)
+            .filter(|row| row.live && row.epoch == node.epoch)
     }
 
     /// Ends a life. False if it was over already.
@@ -69,14 +77,11 @@ impl NodeTable {
     ///
     /// A repeat of the same joining gets the same life. The slot is the one the disk, else the name, had before, so that numbers stay
     /// small and familiar; else the lowest that was never given out; else the lowest that is free. `None` if there is none.
-    pub fn join(
-        &mut self,
-        raft_id: u64,
-        incarnation: u64,
-        name: String,
-        version: String,
-    ) -> Option<(NodeRef, Option<NodeRef>)> {
-        let held = self.live().find(|(_, row)| row.raft_id == raft_id).map(|(node, row)| (node, row.incarnation));
+    pub fn join(&mut self, raft_id: u64, incarnation: u64, name: String, version: String) -> Option<(NodeRef, Option<NodeRef>)> {
+        let held = self
+            .live()
+            .find(|(_, row)| row.raft_id == raft_id)
+            .map(|(node, row)| (node, row.incarnation));
         if let Some((node, held_incarnation)) = held
             && held_incarnation == incarnation
         {
@@ -95,7 +100,18 @@ impl NodeTable {
             .or_else(|| (1..=SLOT_MAX).map(Slot).find(|slot| !self.rows.contains_key(slot)))
             .or_else(|| self.rows().find(|(_, row)| free(row)).map(|(slot, _)| slot))?;
         let epoch = self.rows.get(&slot).map_or(0, |row| row.epoch) + 1;
-        self.rows.insert(slot, SlotRow { epoch, live: true, raft_id, incarnation, name, version, last_seq: 0 });
+        self.rows.insert(
+            slot,
+            SlotRow {
+                epoch,
+                live: true,
+                raft_id,
+                incarnation,
+                name,
+                version,
+                last_seq: 0,
+            },
+        );
         Some((NodeRef { slot, epoch }, ended))
     }
 }

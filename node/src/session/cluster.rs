@@ -1,9 +1,19 @@
 //! The cluster as sessions see it. Implemented in `cluster/`, wired in `node.rs`.
 
+use std::sync::Arc;
+
 use crate::{
     router::{NodeRef, Op, PeerFrame},
     wamp::{SessionId, Uri},
 };
+
+/// A queue that may fill faster than it drains: an outbox, or a lane to another node.
+pub trait Drain: Send + Sync {
+    /// How many bytes it ever passed on, while it is above a quarter of its bound and not given up as a laggard.
+    fn congestion(&self) -> Option<u64>;
+    /// Nobody waits for it any more until it has drained to a quarter.
+    fn set_laggard(&self);
+}
 
 /// What a realm's shell needs from the cluster. Every method is called while the realm is locked: it only enqueues, never blocks,
 /// and keeps the order of calls. Answers come back later as inputs of [`super::realm::RealmHandle`], from another task.
@@ -18,6 +28,10 @@ pub trait Cluster: Send + Sync + 'static {
     fn barrier(&self, realm: &Uri);
     /// Wakes what the calls since the last `flush` have filled; called after the realm was released.
     fn flush(&self);
+    /// What this node's sessions have filled faster than it drains; asked after a batch that forwarded frames.
+    fn congested(&self) -> Vec<Arc<dyn Drain>> {
+        Vec::new()
+    }
     /// An id for a new session of this node; `None` while the node has no epoch (not joined, or fenced).
     fn new_session_id(&self) -> Option<SessionId>;
 }

@@ -1,4 +1,5 @@
-//! Slowing a flood at its source: a session that has filled outboxes of peers that read is not read itself for a moment.
+//! Slowing a flood at its source: a session that has filled outboxes of peers that read, or lanes to nodes that do, is not read
+//! itself for a moment.
 //!
 //! A peer must earn that: it has to drain at a good rate, or it counts as a laggard for whom nobody waits. So neither a stuck
 //! subscriber nor a trickling one can stop a publisher, at worst it slows it for [`WINDOW`] once per quarter of an outbox.
@@ -8,13 +9,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::outbox::Outbox;
+use super::cluster::Drain;
 
 /// A pause in reading from one session for the sake of congested outboxes.
-#[derive(Debug)]
 pub(super) struct Hold {
     /// Each with its count of written bytes at `window`.
-    outboxes: Vec<(Arc<Outbox>, u64)>,
+    queues: Vec<(Arc<dyn Drain>, u64)>,
     /// When the counts were taken.
     window: Instant,
     check_at: Instant,
@@ -33,12 +33,12 @@ const WINDOW_BYTES: u64 = 256 * 1024;
 const LONGEST: Duration = Duration::from_secs(1);
 
 impl Hold {
-    /// A hold for those of the outboxes that are still congested after the flush, if any.
-    pub(super) fn begin(congested: Vec<Arc<Outbox>>, now: Instant) -> Option<Self> {
-        let still = |outbox: Arc<Outbox>| outbox.congestion().map(|written| (outbox, written));
-        let outboxes: Vec<_> = congested.into_iter().filter_map(still).collect();
-        (!outboxes.is_empty()).then(|| Self {
-            outboxes,
+    /// A hold for those of the outboxes and lanes that are still congested after the flush, if any.
+    pub(super) fn begin(congested: impl Iterator<Item = Arc<dyn Drain>>, now: Instant) -> Option<Self> {
+        let still = |queue: Arc<dyn Drain>| queue.congestion().map(|written| (queue, written));
+        let queues: Vec<_> = congested.filter_map(still).collect();
+        (!queues.is_empty()).then(|| Self {
+            queues,
             window: now,
             check_at: now + CHECK,
             until: now + LONGEST,
@@ -57,10 +57,10 @@ impl Hold {
         }
         self.check_at = now + CHECK;
         let window_over = now >= self.window + WINDOW;
-        self.outboxes.retain_mut(|(outbox, before)| match outbox.congestion() {
+        self.queues.retain_mut(|(queue, before)| match queue.congestion() {
             None => false,
             Some(written) if window_over && written.saturating_sub(*before) < WINDOW_BYTES => {
-                outbox.set_laggard();
+                queue.set_laggard();
                 false
             }
             Some(written) => {
@@ -73,6 +73,6 @@ impl Hold {
         if window_over {
             self.window = now;
         }
-        self.outboxes.is_empty() || now >= self.until
+        self.queues.is_empty() || now >= self.until
     }
 }

@@ -31,7 +31,7 @@ use std::{
 use parking_lot::{Mutex, MutexGuard};
 use tokio::{net::TcpStream, sync::Notify};
 
-use super::limits::SessionLimits;
+use super::{cluster::Drain, limits::SessionLimits};
 use crate::wamp::{Message, RequestId, Uri};
 use encoding::{Encoding, Instead, Refused, deferred_bytes, instead_of};
 pub use encoding::{Shared, WireFormat, ping, pong};
@@ -181,6 +181,18 @@ impl Inner {
         self.front_messages = 0;
         self.back_messages = 0;
         self.later_messages = 0;
+    }
+}
+
+impl Drain for Outbox {
+    fn congestion(&self) -> Option<u64> {
+        let inner = self.inner.lock();
+        let congested = self.is_open() && !inner.laggard && self.is_congested(&inner);
+        congested.then(|| inner.admitted - inner.queued_bytes() as u64)
+    }
+
+    fn set_laggard(&self) {
+        self.inner.lock().laggard = true;
     }
 }
 
@@ -423,18 +435,6 @@ impl Outbox {
     /// True above a quarter of the budget.
     fn is_congested(&self, inner: &Inner) -> bool {
         inner.queued_bytes() > self.bytes_max / 4 || inner.queued_messages() > self.messages_max / 4
-    }
-
-    /// How many bytes were ever written, while the outbox is above a quarter of its budget and not given up as a laggard.
-    pub fn congestion(&self) -> Option<u64> {
-        let inner = self.inner.lock();
-        let congested = self.is_open() && !inner.laggard && self.is_congested(&inner);
-        congested.then(|| inner.admitted - inner.queued_bytes() as u64)
-    }
-
-    /// Nobody waits for this peer any more until it has drained its outbox to a quarter.
-    pub fn set_laggard(&self) {
-        self.inner.lock().laggard = true;
     }
 
     /// Bytes that were not written yet.

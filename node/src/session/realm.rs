@@ -322,7 +322,10 @@ impl Shell {
                 Effect::Propose { op } => self.cluster.propose(&self.name, op),
                 Effect::Barrier => self.cluster.barrier(&self.name),
                 Effect::Interest { topic, wanted, ticket } => self.cluster.interest(&self.name, &topic, wanted, ticket),
-                Effect::Forward { to, source, frame } => self.cluster.forward(&self.name, to, source, frame),
+                Effect::Forward { to, source, frame } => {
+                    self.cluster.forward(&self.name, to, source, frame);
+                    touched.note_forwarded();
+                }
             }
         }
     }

@@ -11,6 +11,7 @@ use tokio::time::sleep_until;
 
 use super::{
     auth::PeerFacts,
+    cluster::Drain,
     handshake::{Handshake, Step, abort_message},
     hold::Hold,
     outbox::{End, Outbox, Touched, WireFormat, ping, pong},
@@ -235,8 +236,13 @@ impl Task {
             membership.realm.flush();
         }
         let congested = touched.take_congested();
-        if !congested.is_empty() {
-            self.hold = Hold::begin(congested, now());
+        let lanes = match &self.state {
+            State::Established(membership) if touched.take_forwarded() => membership.realm.cluster().congested(),
+            _ => Vec::new(),
+        };
+        if !congested.is_empty() || !lanes.is_empty() {
+            let outboxes = congested.into_iter().map(|outbox| outbox as Arc<dyn Drain>);
+            self.hold = Hold::begin(outboxes.chain(lanes), now());
         }
         result
     }

@@ -233,7 +233,10 @@ fn free_ports() -> io::Result<[u16; COUNT]> {
             return Ok(std::array::from_fn(|n| held[n].0));
         }
     }
-    Err(io::Error::new(io::ErrorKind::AddrInUse, "every port from 20000 to 31999 is taken"))
+    Err(io::Error::new(
+        io::ErrorKind::AddrInUse,
+        "every port from 20000 to 31999 is taken",
+    ))
 }
 
 /// Where the search for ports begins, and how many it looks at.

@@ -22,6 +22,7 @@ use super::{
 };
 use crate::{
     router::PeerFrame,
+    session::cluster::Drain,
     wamp::{Dict, Payload, SessionId, Uri, Value, error_uri},
 };
 
@@ -35,6 +36,8 @@ pub(super) struct Lane {
     /// How many batches were taken: a lane that holds frames and takes none is stuck.
     pub(super) taken: AtomicU64,
     counters: Arc<Counters>,
+    /// Above a quarter of its bound; a look at it costs no lock.
+    congested: AtomicBool,
 }
 
 #[derive(Default)]
@@ -44,6 +47,10 @@ struct State {
     bytes: usize,
     closed: bool,
     waker: Option<Waker>,
+    /// The weight of everything ever sent.
+    sent: u64,
+    /// The other node was found not to take frames: nobody waits for it until it has.
+    laggard: bool,
 }
 
 struct Queued {
@@ -72,7 +79,13 @@ impl Lane {
             received: AtomicU64::new(0),
             taken: AtomicU64::new(0),
             counters,
+            congested: AtomicBool::new(false),
         }
+    }
+
+    /// True above a quarter of its bound.
+    pub(super) fn is_congested(&self) -> bool {
+        self.congested.load(Relaxed)
     }
 
     /// Queues a frame. Never waits: what happens when the lane is full depends on the frame (DESIGN §3.5).
@@ -97,6 +110,9 @@ impl Lane {
             return Pushed::Overflow;
         }
         state.bytes += weight;
+        if state.bytes > CONGESTED_BYTES {
+            self.congested.store(true, Relaxed);
+        }
         state.queue.push_back(Queued {
             source,
             realm: realm.clone(),
@@ -144,6 +160,17 @@ impl Lane {
     /// The bytes waiting to be sent.
     pub(super) fn bytes(&self) -> usize {
         self.state.lock().bytes
+    }
+}
+
+impl Drain for Lane {
+    fn congestion(&self) -> Option<u64> {
+        let state = self.state.lock();
+        (!state.closed && !state.laggard && state.bytes > CONGESTED_BYTES).then_some(state.sent)
+    }
+
+    fn set_laggard(&self) {
+        self.state.lock().laggard = true;
     }
 }
 
@@ -277,7 +304,13 @@ impl Stream for LaneStream {
             if state.closed {
                 return Poll::Ready(None);
             }
-            state.bytes -= std::mem::take(&mut this.sent);
+            let sent = std::mem::take(&mut this.sent);
+            state.bytes -= sent;
+            state.sent += sent as u64;
+            if state.bytes <= CONGESTED_BYTES && sent > 0 {
+                state.laggard = false;
+                this.lane.congested.store(false, Relaxed);
+            }
             let mut room = BATCH_FRAMES.saturating_sub(this.ready.len() + this.popped.len());
             let mut bytes = 0;
             while room > 0
@@ -360,6 +393,8 @@ fn too_large(frame: &PeerFrame) -> Option<PeerFrame> {
 
 /// Above this, events are dropped and invocations refused.
 pub(super) const QUEUE_BYTES: usize = 16 << 20;
+/// Above this a lane asks those who fill it to wait a moment, if it drains.
+const CONGESTED_BYTES: usize = QUEUE_BYTES / 4;
 /// Above this, the link is reset.
 pub(super) const RESET_BYTES: usize = 2 * QUEUE_BYTES;
 /// A batch takes what is queued up to this; nothing waits for a batch to fill.

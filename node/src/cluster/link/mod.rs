@@ -54,6 +54,7 @@ use super::{
 };
 use crate::{
     router::{NodeRef, PeerFrame},
+    session::cluster::Drain,
     wamp::{SessionId, Uri},
 };
 
@@ -289,6 +290,13 @@ impl Links {
             own.unwant(realm, topic, now);
         }
         self.0.own_touched.store(true, Relaxed);
+    }
+
+    /// The lanes above a quarter of their bound.
+    pub fn congested(&self) -> Vec<Arc<dyn Drain>> {
+        let table = self.0.table.read();
+        let lanes = table.values().flat_map(|link| &link.lanes).filter(|lane| lane.is_congested());
+        lanes.map(|lane| lane.clone() as Arc<dyn Drain>).collect()
     }
 
     /// Wakes what calls since the last flush have filled; called after the realm's lock was released.

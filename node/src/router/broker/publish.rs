@@ -67,7 +67,6 @@ impl Realm {
         self.stats.publications += 1;
         let publication = self.ids.publication();
         let exclude = exclude_me.then_some(publisher);
-        self.deliver(turn, &topic, publication, exclude, Dict::new(), payload.clone());
         for node in self.broker.interested.get(&topic).into_iter().flatten() {
             self.stats.events_forwarded += 1;
             let (topic, details, payload) = (topic.clone(), Dict::new(), payload.clone());
@@ -84,6 +83,8 @@ impl Realm {
                 },
             );
         }
+        // After the lanes: a long fan-out may let others into the realm, and they must not overtake this on a lane.
+        self.deliver(turn, &topic, publication, exclude, Dict::new(), payload);
         if let Some(request) = acknowledge {
             turn.send(publisher, Message::Published { request, publication });
         }

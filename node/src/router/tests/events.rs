@@ -154,7 +154,7 @@ fn one_copy_goes_to_each_interested_node_in_slot_order() {
         source: alice.id,
         frame: event(p, &alice),
     };
-    assert_eq!(effects, [fanout(&[&bob], news, p), forward(NODE_2), forward(NODE_3)]);
+    assert_eq!(effects, [forward(NODE_2), forward(NODE_3), fanout(&[&bob], news, p)]);
 }
 
 #[test]

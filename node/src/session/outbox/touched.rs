@@ -10,6 +10,7 @@ use super::Outbox;
 pub struct Touched {
     outboxes: Vec<Arc<Outbox>>,
     congested: Vec<Arc<Outbox>>,
+    forwarded: bool,
 }
 
 /// How many plaintext outboxes a sender flushes itself.
@@ -47,6 +48,15 @@ impl Touched {
     /// The outboxes that a batch has filled above a quarter; some of them, where they are many.
     pub fn take_congested(&mut self) -> Vec<Arc<Outbox>> {
         std::mem::take(&mut self.congested)
+    }
+
+    pub(in crate::session) fn note_forwarded(&mut self) {
+        self.forwarded = true;
+    }
+
+    /// True if frames went into lanes to other nodes since this was asked last.
+    pub(in crate::session) fn take_forwarded(&mut self) -> bool {
+        std::mem::take(&mut self.forwarded)
     }
 
     /// Writes the first few outboxes and wakes the tasks of the others. Never called with a realm locked.

@@ -452,7 +452,9 @@ fn an_undefined_option_is_an_absent_one() {
     let msgpack = b"\x94\x20\x01\x82\xa5match\xd4\x00\x00\xa1x\x07\xa1a";
     let cbor = b"\x84\x18\x20\x01\xa2\x65match\xf7\x61x\x07\x61a";
     for (serializer, bytes) in [(Serializer::MsgPack, &msgpack[..]), (Serializer::Cbor, &cbor[..])] {
-        let Ok(Message::Subscribe { options, .. }) = read(serializer, bytes) else { panic!("{serializer:?}") };
+        let Ok(Message::Subscribe { options, .. }) = read(serializer, bytes) else {
+            panic!("{serializer:?}")
+        };
         assert_eq!(options, Dict::new().with("x", 7u64));
     }
 }
