@@ -169,7 +169,14 @@ pub async fn start(config: Config) -> Result<RunningNode, StartError> {
     let (dormant, limits) = (Arc::clone(&shared), config.limits.clone());
     let machine = Machine::new(handles, Box::new(move |name| realm_handle(&dormant, name, None, &limits)));
     let (gate, gates) = mpsc::channel(4);
-    let cluster = cluster::start(settings(&config)?, shared, machine, gate, Handle::current()).await?;
+    let cluster = cluster::start(
+        settings(&config).map_err(cluster::StartError::Net)?,
+        shared,
+        machine,
+        gate,
+        Handle::current(),
+    )
+    .await?;
 
     let mut tasks = JoinSet::new();
     let mut admin = None;
@@ -308,9 +315,9 @@ fn listener_config(listener: &config::Listener, limits: &config::Limits) -> List
     }
 }
 
-fn settings(config: &Config) -> Result<Settings, StartError> {
+fn settings(config: &Config) -> Result<Settings, net::Error> {
     let cluster = &config.cluster;
-    let identity = net::Identity::new(cluster.id.clone(), config.node.name.clone()).map_err(cluster::StartError::Net)?;
+    let identity = net::Identity::new(cluster.id.clone(), config.node.name.clone())?;
     let mut peers: Vec<(String, String)> = cluster
         .peers
         .iter()
@@ -327,12 +334,12 @@ fn settings(config: &Config) -> Result<Settings, StartError> {
                 certificate: tls.certificate.clone(),
                 key: tls.key.clone(),
             };
-            let loaded = net::ClusterTls::load(&identity, &files).map_err(cluster::StartError::Net)?;
+            let loaded = net::ClusterTls::load(&identity, &files)?;
             net::Security::Tls(loaded)
         }
         None => {
             let addresses = peers.iter().map(|(_, address)| address.as_str()).chain(listen.as_deref());
-            net::Security::plain(addresses).map_err(cluster::StartError::Net)?
+            net::Security::plain(addresses)?
         }
     };
     let timing = Timing {

@@ -23,7 +23,9 @@ pub(crate) fn clippy() -> bool {
 
 /// The documentation builds, every link in it leads somewhere.
 pub(crate) fn docs() -> bool {
-    succeeds(cargo(&["doc", "--workspace", "--no-deps"]).env("RUSTDOCFLAGS", "-D warnings"))
+    // Private items too: the docs are for those who work on the code, and a folder's doc names where to start reading.
+    let flags = "-D warnings -A rustdoc::private-intra-doc-links";
+    succeeds(cargo(&["doc", "--workspace", "--no-deps", "--document-private-items"]).env("RUSTDOCFLAGS", flags))
 }
 
 /// No test is switched off.

@@ -1,6 +1,6 @@
 //! Developer commands: `cargo xtask test` checks everything, `fmt` and `lint` are its quick parts, `setup` installs what tests need.
 //!
-//! Start reading at [`test`]; [`setup`] holds the list of what is installed, [`licences`] the rule for dependencies.
+//! Start reading at [`mod@test`]; [`setup`] holds the list of what is installed, [`licences`] the rule for dependencies.
 
 mod checks;
 mod licences;

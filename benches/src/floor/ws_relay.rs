@@ -2,8 +2,11 @@
 
 use anyhow::{Context as _, Result};
 use bytes::Bytes;
-use futures_util::{FutureExt as _, SinkExt as _, StreamExt as _};
-use tokio::net::{TcpListener, TcpStream};
+use futures_util::{SinkExt as _, StreamExt as _, stream::SplitSink};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    task::AbortHandle,
+};
 use tokio_tungstenite::{
     WebSocketStream,
     tungstenite::{self, Message},
@@ -12,7 +15,7 @@ use tokio_tungstenite::{
 use super::{
     BATCH_MAX,
     frame::{self, Kind},
-    hub::{From, Hub},
+    hub::{From, Hub, Seat},
 };
 
 /// Serves clients until the listener fails.
@@ -29,29 +32,41 @@ pub async fn serve(listener: TcpListener, hub: Hub) -> Result<()> {
 async fn client(tcp: TcpStream, hub: Hub) -> Result<()> {
     let mut socket = tokio_tungstenite::accept_async(tcp).await?;
     let hello = next_frame(&mut socket).await?;
-    let mut seat = hub.seat(&hello)?;
+    let seat = hub.seat(&hello)?;
     socket
         .send(binary(Bytes::copy_from_slice(&frame::head(Kind::Ready, 0, 0))))
         .await?;
-    let mut batch = Vec::with_capacity(BATCH_MAX);
-    loop {
-        tokio::select! {
-            count = seat.queue.recv_many(&mut batch, BATCH_MAX) => {
-                if count == 0 {
-                    return Ok(());
-                }
-                for frame in batch.drain(..) {
-                    socket.feed(binary(frame)).await?;
-                }
-                socket.flush().await?;
-            }
-            frame = next_frame(&mut socket) => {
-                hub.route(frame?, From::Client);
-                while let Some(frame) = next_frame(&mut socket).now_or_never() {
-                    hub.route(frame?, From::Client);
-                }
-            }
+    let (sink, mut stream) = socket.split();
+    // The writer has a task of its own: one task for both would try the socket's read side at every delivery, and tungstenite
+    // clears its whole read buffer before each try.
+    let writer = AbortOnDrop(tokio::spawn(write(sink, seat)).abort_handle());
+    while let Some(frame) = stream.next().await {
+        if let Message::Binary(frame) = frame? {
+            hub.route(frame, From::Client);
         }
+    }
+    drop(writer);
+    Ok(())
+}
+
+/// Writes what is queued for the client, one flush for each batch.
+async fn write(mut sink: SplitSink<WebSocketStream<TcpStream>, Message>, mut seat: Seat) -> Result<()> {
+    let mut batch = Vec::with_capacity(BATCH_MAX);
+    while seat.queue.recv_many(&mut batch, BATCH_MAX).await > 0 {
+        for frame in batch.drain(..) {
+            sink.feed(binary(frame)).await?;
+        }
+        sink.flush().await?;
+    }
+    Ok(())
+}
+
+/// Ends the writer with the reader, which gives the client's seat back.
+struct AbortOnDrop(AbortHandle);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
     }
 }
 

@@ -15,7 +15,7 @@ use crate::wamp::{Dict, Value};
 /// The positional and named values of a call or publication.
 #[derive(Debug, Args)]
 struct Values {
-    /// Positional values as JSON: 1 true '"text"' '[1,2]'. A word that is no JSON is taken as text.
+    /// Positional values as JSON: 1 true '"text"' '{"a":1}'. A word that is no JSON is taken as text.
     #[arg(value_name = "ARG", value_parser = json::argument, allow_negative_numbers = true)]
     args: Vec<Value>,
     /// Named values as a JSON object.

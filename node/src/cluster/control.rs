@@ -32,7 +32,6 @@ pub struct ControlService {
 }
 
 impl ControlService {
-    #[expect(clippy::result_large_err, reason = "tonic's handlers return Status")]
     fn check(&self, cluster_id: &str) -> Result<(), Status> {
         if cluster_id == self.cluster_id {
             return Ok(());

@@ -366,7 +366,6 @@ async fn control(
 }
 
 /// Hands consensus the name that the connection's certificate proved, so that nobody can speak for another voter.
-#[expect(clippy::result_large_err, reason = "tonic's interceptors return Status")]
 fn authenticated(mut request: tonic::Request<()>) -> Result<tonic::Request<()>, tonic::Status> {
     if let Some(name) = net::PeerIdentity::of(&request).name {
         request.extensions_mut().insert(consensus::AuthenticatedPeer(name));

@@ -4,18 +4,21 @@
 //! callee under (session, request); the two name each other. Request ids of invocations are 1, 2, 3 … per callee session.
 
 use std::{
-    collections::{BTreeMap, HashMap, VecDeque},
+    collections::{BTreeMap, VecDeque},
     time::Instant,
 };
 
 use super::{NodeRef, RequestIdCheck, SessionInfo, frame::CallId};
-use crate::wamp::{Payload, RegistrationId, RequestId, SessionId, SubscriptionId, Uri, id::ID_MAX};
+use crate::wamp::{
+    Payload, RegistrationId, RequestId, SessionId, SubscriptionId, Uri,
+    id::{ID_MAX, IdMap},
+};
 
 /// All sessions of this node.
 #[derive(Debug, Default)]
 pub(super) struct SessionTable {
     // Looked up, never iterated where the order could reach an effect.
-    sessions: HashMap<SessionId, Session>,
+    sessions: IdMap<SessionId, Session>,
 }
 
 /// One session of this node.

@@ -25,7 +25,7 @@ use super::{
 };
 use crate::{
     router::{Effect, Input, Op, Realm, SessionInfo},
-    wamp::{Dict, Message, Payload, RequestId, SessionId, SubscriptionId, Uri, message::code},
+    wamp::{Dict, Message, Payload, RequestId, SessionId, SubscriptionId, Uri, id::IdMap, message::code},
 };
 
 /// A cheap handle on one realm of this node.
@@ -53,7 +53,7 @@ struct Shell {
 
 struct State {
     core: Realm,
-    outboxes: HashMap<SessionId, Arc<Outbox>>,
+    outboxes: IdMap<SessionId, Arc<Outbox>>,
     /// Reused between inputs.
     effects: Vec<Effect>,
     /// Inputs that carrying out effects brought about; handled before the lock is released.
@@ -99,7 +99,7 @@ impl RealmHandle {
             cluster,
             state: Mutex::new(State {
                 core,
-                outboxes: HashMap::new(),
+                outboxes: IdMap::default(),
                 effects: Vec::new(),
                 followups: VecDeque::new(),
                 leaving: HashMap::new(),
@@ -295,7 +295,7 @@ impl Shell {
         let mut effects = std::mem::take(&mut state.effects);
         state.stats.inputs += 1;
         let watch = FailureWatch(self);
-        state.core.handle(now(), input, &mut effects);
+        state.core.handle(touched.time(now), input, &mut effects);
         std::mem::forget(watch);
         self.carry_out(state, &mut effects, touched);
         state.effects = effects;

@@ -2,7 +2,11 @@
 //!
 //! Spec: WAMP basic profile, "IDs".
 
-use std::fmt;
+use std::{
+    collections::HashMap,
+    fmt,
+    hash::{BuildHasherDefault, Hasher},
+};
 
 /// The largest id WAMP allows, 2^53.
 pub const ID_MAX: u64 = 1 << 53;
@@ -37,6 +41,30 @@ macro_rules! id {
             }
         }
     };
+}
+
+/// Maps keyed by an id of ours. Their keys are drawn by this router, not by a peer, so a weak hash is safe and much cheaper.
+pub type IdMap<K, V> = HashMap<K, V, BuildHasherDefault<IdHasher>>;
+
+/// Spreads the bits of one integer: Fibonacci hashing.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct IdHasher(u64);
+
+impl Hasher for IdHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.write_u64(u64::from(*byte));
+        }
+    }
+
+    fn write_u64(&mut self, value: u64) {
+        let mixed = (self.0 ^ value).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        self.0 = mixed ^ (mixed >> 32);
+    }
 }
 
 id!(

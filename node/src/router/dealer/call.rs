@@ -46,8 +46,10 @@ impl Realm {
         procedure: Uri,
         payload: Payload,
     ) {
-        // Clients may call `wamp.*`; nothing is registered there yet, so such a call misses like any other.
-        if !procedure.is_uri(self.config.uri_check) {
+        let found = self.find(&procedure);
+        // What is registered was checked when it was. Clients may call `wamp.*`; nothing is registered there yet, so such a call
+        // misses like any other.
+        if found.is_none() && !procedure.is_uri(self.config.uri_check) {
             return self.refuse(turn, session, code::CALL, request, error_uri::INVALID_URI, Dict::new());
         }
         let Some(caller) = self.sessions.get(session) else { return };
@@ -56,7 +58,6 @@ impl Realm {
             return self.refuse(turn, session, code::CALL, request, error_uri::UNAVAILABLE, details);
         }
         let its_turn = caller.parked.is_empty();
-        let found = self.find(&procedure);
         let what = Again {
             order: self.dealer.next_order(),
             procedure,

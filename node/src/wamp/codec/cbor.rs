@@ -1,4 +1,4 @@
-//! CBOR: reading. Writing is in [`write`].
+//! CBOR: reading. Writing is in [`mod@write`].
 //!
 //! Spec: RFC 8949. Indefinite lengths, tags, half floats and wide integers are read; everything is written in its shortest form.
 

@@ -1,4 +1,4 @@
-//! JSON: reading. Writing is in [`write`], strings in [`string`], numbers in [`number`].
+//! JSON: reading. Writing is in [`mod@write`], strings in [`string`], numbers in [`number`].
 //!
 //! Spec: RFC 8259; WAMP basic profile, "Serializers" (binary as U+0000 and base64). The whole frame is checked to be UTF-8 once;
 //! after that only structure, escapes and numbers are looked at.

@@ -1,4 +1,4 @@
-//! MessagePack: reading. Writing is in [`write`].
+//! MessagePack: reading. Writing is in [`mod@write`].
 //!
 //! Spec: the MessagePack format, fifth version on (text and binary are distinct).
 
