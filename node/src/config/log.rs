@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 #[serde(default, deny_unknown_fields)]
 pub struct Log {
     /// How much is logged: `error`, `warn`, `info`, `debug`, `trace`, or per module as in `info,ringfort::cluster=debug`.
-    /// Default `info`. Payload and secrets are logged at no level.
+    /// Default `info`. The consensus and gossip libraries are heard from `warn` on, unless named: `info,openraft=info`. Payload and
+    /// secrets are logged at no level.
     pub level: String,
     /// `text` for people, `json` for machines: one object a line. Default `text`.
     pub format: LogFormat,

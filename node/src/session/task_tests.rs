@@ -333,5 +333,5 @@ async fn the_task_of_an_idle_session_is_small() {
     // What an idle connection costs beside its socket; a growth is a decision.
     eprintln!("task {} outbox {}", size_of::<super::Task>(), size_of::<Outbox>());
     let future = super::run(connection, node.service.clone());
-    assert!(size_of_val(&future) <= 1000, "{}", size_of_val(&future));
+    assert!(size_of_val(&future) <= 1024, "{}", size_of_val(&future));
 }
