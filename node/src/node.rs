@@ -127,9 +127,25 @@ impl RunningNode {
 
     /// Resolves when the node cannot go on by itself, with the reason. Call [`Self::stop`] then.
     pub async fn failed(&self) -> String {
-        match self.cluster.ended().await {
-            Ok(()) => "the cluster part ended".to_owned(),
-            Err(error) => error,
+        let realms = self.cluster.inspect.shared.realms().map(|realm| {
+            Box::pin(async move {
+                realm.failed().await;
+                format!("the core of realm {} has panicked", realm.name())
+            })
+        });
+        let panicked = async {
+            let mut realms: Vec<_> = realms.collect();
+            if realms.is_empty() {
+                std::future::pending::<()>().await;
+            }
+            futures_util::future::select_all(realms.drain(..)).await.0
+        };
+        tokio::select! {
+            ended = self.cluster.ended() => match ended {
+                Ok(()) => "the cluster part ended".to_owned(),
+                Err(error) => error,
+            },
+            why = panicked => why,
         }
     }
 
@@ -188,6 +204,8 @@ pub async fn start(config: Config) -> Result<RunningNode, StartError> {
         let server = match admin::Server::bind(address, source).await {
             Ok(server) => server,
             Err(source) => {
+                // Nobody keeps the gate yet; the cluster part must not wait for it.
+                drop(gates);
                 cluster.leave().await;
                 return Err(StartError::Admin { address, source });
             }

@@ -404,6 +404,12 @@ impl Consensus {
         self.engine.transfer_leadership(to).await
     }
 
+    /// Resolves once consensus takes no part any more: it was shut down, or storage or state machine failed it. The node has to end.
+    pub async fn stopped(&self) {
+        let mut leadership = self.leadership();
+        while leadership.changed().await.is_ok() {}
+    }
+
     /// Stops taking part. What was acknowledged is on disk.
     pub async fn shutdown(&self) {
         self.engine.shutdown().await;

@@ -115,16 +115,10 @@ impl Leader {
                 other => Error::Refused(other.to_string()),
             });
         };
-        let reply = client
-            .read_index(self.request(pb::ReadIndexRequest {
-                cluster_id: self.cluster_id.to_string(),
-            }))
-            .await;
-        match reply
-            .map_err(|status| Error::Unknown(status.to_string()))?
-            .into_inner()
-            .result
-        {
+        let request = pb::ReadIndexRequest {
+            cluster_id: self.cluster_id.to_string(),
+        };
+        match within(REQUEST_DEADLINE, client.read_index(request)).await?.result {
             Some(pb::read_index_reply::Result::Index(index)) => Ok(index),
             Some(pb::read_index_reply::Result::NotLeader(_)) => Err(Error::NotLeader),
             Some(pb::read_index_reply::Result::Failed(why)) => Err(Error::Refused(why)),
@@ -145,13 +139,7 @@ impl Leader {
             slot: node.slot.0.into(),
             epoch: node.epoch,
         };
-        let mut request = tonic::Request::new(request);
-        request.set_timeout(RENEW_DEADLINE);
-        let reply = client
-            .renew(request)
-            .await
-            .map_err(|status| Error::Unknown(status.to_string()))?;
-        match reply.into_inner().result {
+        match within(RENEW_DEADLINE, client.renew(request)).await?.result {
             Some(pb::renew_reply::Result::Granted(_)) => Ok(Renewal::Granted),
             Some(pb::renew_reply::Result::Refused(_)) => Ok(Renewal::Refused),
             Some(pb::renew_reply::Result::Fenced(_)) => Ok(Renewal::Fenced),
@@ -171,27 +159,30 @@ impl Leader {
         Ok(Some(ControlClient::new(channel)))
     }
 
-    fn request<T>(&self, message: T) -> tonic::Request<T> {
-        let mut request = tonic::Request::new(message);
-        request.set_timeout(REQUEST_DEADLINE);
-        request
-    }
-
     async fn propose_remotely(&self, mut client: ControlClient<Channel>, command: Bytes) -> Result<(LogIndex, Bytes), Error> {
         let request = pb::ProposeRequest {
             cluster_id: self.cluster_id.to_string(),
             commands: vec![command],
         };
-        let reply = client
-            .propose(self.request(request))
-            .await
-            .map_err(|status| Error::Unknown(status.to_string()))?;
-        match reply.into_inner().results.pop().and_then(|r| r.result) {
+        let mut reply = within(REQUEST_DEADLINE, client.propose(request)).await?;
+        match reply.results.pop().and_then(|r| r.result) {
             Some(pb::propose_result::Result::Committed(committed)) => Ok((committed.index, committed.outcome)),
             Some(pb::propose_result::Result::NotLeader(_)) => Err(Error::NotLeader),
             Some(pb::propose_result::Result::Refused(why)) => Err(Error::Refused(why)),
             Some(pb::propose_result::Result::Unknown(why)) => Err(Error::Unknown(why)),
             None => Err(Error::Unreadable("empty propose reply".to_owned())),
         }
+    }
+}
+
+/// Bounds a request as a whole: a timeout of the request itself does not cover the time in which its connection is opened.
+async fn within<T>(
+    deadline: Duration,
+    request: impl Future<Output = Result<tonic::Response<T>, tonic::Status>>,
+) -> Result<T, Error> {
+    match tokio::time::timeout(deadline, request).await {
+        Ok(Ok(response)) => Ok(response.into_inner()),
+        Ok(Err(status)) => Err(Error::Unknown(status.to_string())),
+        Err(_) => Err(Error::Unknown(format!("no answer within {deadline:?}"))),
     }
 }

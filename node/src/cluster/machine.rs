@@ -280,6 +280,13 @@ impl StateMachine for Machine {
     }
 
     fn applied_to(&mut self, index: LogIndex) {
+        if self.halted.is_none()
+            && let Some(realm) = self.realms.values().find(|realm| realm.has_failed())
+        {
+            // Its copy of the registry stands still from now on; it must neither be used nor go into a snapshot.
+            let why = format!("the core of realm {} has panicked", realm.name());
+            self.halt(why);
+        }
         for realm in self.realms.values() {
             realm.input(Input::AppliedTo { index });
         }
@@ -315,7 +322,11 @@ impl StateMachine for Machine {
     }
 
     fn restore(&mut self, index: LogIndex, bytes: &[u8]) -> Result<(), String> {
-        self.restore_state(index, bytes)
+        let restored = self.restore_state(index, bytes);
+        if let Err(why) = &restored {
+            self.halt(format!("snapshot up to log entry {index}: {why}"));
+        }
+        restored
     }
 }
 

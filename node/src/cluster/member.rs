@@ -8,6 +8,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::{
     command::{Command, Outcome},
+    consensus::Consensus,
     leader::{Error, Leader},
     lease::{self, Timing},
     link::Member,
@@ -16,7 +17,7 @@ use super::{
     session_id::SessionIds,
     shared::Shared,
 };
-use crate::router::{Input, NodeRef};
+use crate::router::NodeRef;
 
 /// Pause before a join is asked for again.
 const RETRY: Duration = Duration::from_millis(50);
@@ -51,6 +52,8 @@ pub struct Supervisor {
     pub cluster_id: String,
     /// Times.
     pub timing: Timing,
+    /// This node's part in consensus; without it the node has to end.
+    pub consensus: Consensus,
     /// The way to the leader.
     pub leader: Leader,
     /// What the log decided.
@@ -71,6 +74,9 @@ pub enum Fatal {
     /// The log holds what this build cannot apply.
     #[error("{0}")]
     Halted(String),
+    /// Storage failed, or a snapshot could not be read; the log before says which.
+    #[error("consensus has stopped: see the log for what failed it")]
+    ConsensusStopped,
     /// The data belongs to another cluster.
     #[error("the log belongs to cluster {found:?}, the configuration says {wanted:?}: correct cluster.id or cluster.data_dir")]
     ForeignLog { found: String, wanted: String },
@@ -84,14 +90,23 @@ impl Supervisor {
     pub async fn run(mut self) -> Result<(), Fatal> {
         loop {
             let mut leaving = self.leaving.clone();
+            let consensus = self.consensus.clone();
             let life = tokio::select! {
                 life = self.join() => life?,
-                () = until_true(&mut leaving) => return Ok(()),
+                () = consensus.stopped() => return Err(Fatal::ConsensusStopped),
+                () = until_true(&mut leaving) => {
+                    self.forget_joining().await;
+                    self.stage.send_replace(Stage::Left);
+                    return Ok(());
+                }
             };
             let ended = self.live(life).await;
             self.close_gate().await;
             let leaves = *self.leaving.borrow();
             if leaves {
+                if let Some(links) = self.shared.links() {
+                    links.drain(DRAIN_WITHIN).await;
+                }
                 self.leave(life).await;
             }
             self.shared.ids.lock().take();
@@ -136,7 +151,10 @@ impl Supervisor {
                 Ok((_, Outcome::Joined(life))) => {
                     self.applied(|view| view.table.is_live(life) || view.fatal.is_some()).await;
                     self.check_view()?;
-                    return Ok(life);
+                    // A long log is still being applied here otherwise; asking again gives the same life.
+                    if self.view.borrow().table.is_live(life) {
+                        return Ok(life);
+                    }
                 }
                 Ok((_, Outcome::Done)) => self.applied(|view| view.id_key.is_some() || view.fatal.is_some()).await,
                 Ok((_, outcome)) => {
@@ -191,7 +209,9 @@ impl Supervisor {
         let (queue, leader) = (Arc::clone(&self.shared), self.leader.clone());
         let propose = proposer::run(&queue.ops, life, leader);
         let mut leaving = self.leaving.clone();
+        let consensus = self.consensus.clone();
         tokio::select! {
+            () = consensus.stopped() => Err(Fatal::ConsensusStopped),
             () = keep => Ok(()),
             () = propose => Ok(()),
             () = until_true(&mut leaving) => Ok(()),
@@ -266,19 +286,31 @@ impl Supervisor {
             node: life,
             reason: "left".to_owned(),
         };
-        if tokio::time::timeout(Duration::from_secs(2), self.leader.propose(&fence))
-            .await
-            .is_err()
-        {
+        let told = async {
+            // The leader may be leaving too: whoever leads next is told then.
+            while self.leader.propose(&fence).await.is_err() {
+                tokio::time::sleep(RETRY).await;
+            }
+        };
+        if tokio::time::timeout(LEAVE_WITHIN, told).await.is_err() {
             tracing::warn!("left without telling the cluster: no quorum in time");
         }
-        for realm in self.shared.realms() {
-            realm.input(Input::Lease {
-                until: std::time::Instant::now(),
-            });
+    }
+
+    /// Told to leave while joining: the join may have been committed, and nobody shall wait for a node that is not there.
+    async fn forget_joining(&self) {
+        let table = Arc::clone(&self.view.borrow().table);
+        if let Some((life, _)) = table.live().find(|(_, row)| row.raft_id == self.raft_id) {
+            self.leave(life).await;
         }
     }
 }
+
+/// How long answers under way to other nodes may take to go out.
+const DRAIN_WITHIN: Duration = Duration::from_millis(500);
+
+/// How long a node that stops tries to tell the cluster.
+const LEAVE_WITHIN: Duration = Duration::from_secs(2);
 
 async fn until_true(flag: &mut watch::Receiver<bool>) {
     if flag.wait_for(|set| *set).await.is_err() {

@@ -315,7 +315,7 @@ async fn control(
         ));
     }
 
-    tasks.spawn(lease::fence_silent(book, consensus.clone(), leader.clone()));
+    tasks.spawn(lease::fence_silent(book, consensus.clone()));
     let (barriers, barrier_leader, applied) = (Arc::clone(&shared), leader.clone(), consensus.applied());
     tasks.spawn(async move {
         let done = |realm: &crate::wamp::Uri, outcome| {
@@ -347,6 +347,7 @@ async fn control(
         name,
         cluster_id,
         timing,
+        consensus: consensus.clone(),
         leader,
         view,
         shared,

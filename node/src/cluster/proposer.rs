@@ -19,7 +19,7 @@ use crate::{
 
 /// At most this many ops in one batch.
 const BATCH_OPS_MAX: usize = 512;
-/// Registrations are no longer queued beyond this; ends of sessions always are, and there are no more of those than sessions.
+/// Beyond this no registration is queued and no session begins; ends of sessions always are queued.
 const QUEUED_MAX: usize = 100_000;
 /// Pause before a batch is sent again.
 const RETRY: Duration = Duration::from_millis(50);
@@ -41,6 +41,11 @@ impl OpQueue {
             return;
         }
         ops.push_back((realm.clone(), op));
+    }
+
+    /// True while the log is so far behind that no session should be added to what it has to be told.
+    pub fn is_full(&self) -> bool {
+        self.ops.lock().len() >= QUEUED_MAX
     }
 
     /// Wakes the proposer if there is anything to do.

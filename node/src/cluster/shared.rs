@@ -150,6 +150,9 @@ impl Cluster for Shared {
     }
 
     fn new_session_id(&self) -> Option<SessionId> {
+        if self.ops.is_full() {
+            return None;
+        }
         self.ids.lock().as_mut().and_then(SessionIds::draw)
     }
 }

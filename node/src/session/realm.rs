@@ -24,7 +24,7 @@ use super::{
     outbox::{End, Outbox, Pushed, Shared, Touched},
 };
 use crate::{
-    router::{Effect, Input, Op, Realm, SessionInfo},
+    router::{Effect, Input, Op, PeerFrame, Realm, SessionInfo},
     wamp::{Dict, Message, Payload, RequestId, SessionId, SubscriptionId, Uri, id::IdMap, message::code},
 };
 
@@ -232,6 +232,11 @@ impl RealmHandle {
         outbox.map(|outbox| outbox.request_end(End::Goodbye(reason))).is_some()
     }
 
+    /// True if the core has panicked; see [`Self::failed`].
+    pub fn has_failed(&self) -> bool {
+        self.shared.failed.load(Ordering::Acquire)
+    }
+
     /// Resolves if the core panics: this node's copy of the realm is then not to be trusted, and the node has to end.
     pub async fn failed(&self) {
         loop {
@@ -295,7 +300,10 @@ impl Shell {
         let mut effects = std::mem::take(&mut state.effects);
         state.stats.inputs += 1;
         let watch = FailureWatch(self);
-        state.core.handle(touched.time(now), input, &mut effects);
+        // Whatever may start an invocation is judged by the clock, not by the batch's time: this process may have been stopped
+        // since, and its lease with it.
+        let time = if may_invoke(&input) { now() } else { touched.time(now) };
+        state.core.handle(time, input, &mut effects);
         std::mem::forget(watch);
         self.carry_out(state, &mut effects, touched);
         state.effects = effects;
@@ -423,6 +431,15 @@ pub(super) fn refusal(request: RequestId, error: &str) -> Message {
         details: Dict::new(),
         error: error.into(),
         payload: Payload::EMPTY,
+    }
+}
+
+/// True for inputs whose handling asks for the lease.
+fn may_invoke(input: &Input) -> bool {
+    match input {
+        Input::Message { message, .. } => matches!(message, Message::Call { .. }),
+        Input::Peer { frame, .. } => matches!(frame, PeerFrame::Invoke { .. } | PeerFrame::Nack { .. }),
+        _ => false,
     }
 }
 

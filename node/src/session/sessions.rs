@@ -50,12 +50,17 @@ pub struct Sessions {
     ready: AtomicBool,
     next: AtomicU64,
     connections: Mutex<HashMap<u64, Arc<Outbox>>>,
+    /// Why every connection is being ended just now.
+    closing: Mutex<Option<Uri>>,
     ended: Notify,
 }
 
 impl Sessions {
     /// Lets clients in, or keeps them out: HTTP then answers 503 and HELLO gets ABORT `wamp.error.unavailable`.
     pub fn set_ready(&self, ready: bool) {
+        if ready {
+            *self.closing.lock() = None;
+        }
         self.ready.store(ready, Ordering::Release);
     }
 
@@ -78,6 +83,10 @@ impl Sessions {
     pub(super) fn enter(self: &Arc<Self>, outbox: &Arc<Outbox>) -> Entered {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         self.connections.lock().insert(number, outbox.clone());
+        // After the insertion: either this sees the reason, or `close_all` sees the connection.
+        if let Some(reason) = self.closing.lock().clone() {
+            outbox.request_end(End::Goodbye(reason));
+        }
         Entered {
             sessions: self.clone(),
             number,
@@ -87,29 +96,38 @@ impl Sessions {
     /// Ends every session with a GOODBYE of `reason` and waits until their connections are closed, at most for `bound`; what is
     /// left then is cut. The caller calls [`Self::set_ready`] before, or new sessions come meanwhile. Returns how many were cut.
     pub async fn close_all(&self, reason: &Uri, bound: Duration) -> usize {
+        *self.closing.lock() = Some(reason.clone());
         let all: Vec<_> = self.connections.lock().values().cloned().collect();
         for outbox in all {
             outbox.request_end(End::Goodbye(reason.clone()));
         }
-        let emptied = async {
-            loop {
-                let ended = self.ended.notified();
-                if self.is_empty() {
-                    return;
-                }
-                ended.await;
-            }
-        };
-        if tokio::time::timeout(bound, emptied).await.is_ok() {
+        if tokio::time::timeout(bound, self.emptied()).await.is_ok() {
             return 0;
         }
         let left: Vec<_> = self.connections.lock().values().cloned().collect();
         for outbox in &left {
             outbox.broken();
         }
+        // Their tasks have only to notice; the caller may rely on it that no session is left.
+        if tokio::time::timeout(CUT_WITHIN, self.emptied()).await.is_err() {
+            tracing::error!("connections that were cut are still there");
+        }
         left.len()
     }
+
+    async fn emptied(&self) {
+        loop {
+            let ended = self.ended.notified();
+            if self.is_empty() {
+                return;
+            }
+            ended.await;
+        }
+    }
 }
+
+/// How long the tasks of connections that were cut may take to end.
+const CUT_WITHIN: Duration = Duration::from_secs(1);
 
 /// A connection's place among the [`Sessions`].
 #[derive(Debug)]

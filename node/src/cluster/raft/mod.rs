@@ -432,6 +432,8 @@ async fn watch_leadership(raft: RaftHandle, me: Arc<Identity>, leadership: watch
         let now = leadership_of(&raft, &me);
         leadership.send_if_modified(|known| (*known != now).then(|| *known = now).is_some());
         if changes.changed().await.is_err() {
+            // Whatever it knew last is not true of a core that has ended; the end of the channel says that it has.
+            leadership.send_replace(Leadership::default());
             return;
         }
         // Marks the change as seen.

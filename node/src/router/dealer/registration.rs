@@ -164,6 +164,16 @@ impl Realm {
             }
             (None, OpOutcome::Registered(registration)) => {
                 self.stats.registers_late += 1;
+                // The client has asked again meanwhile: this is what it wants. Its second op finds the procedure taken, by itself.
+                let again = callee.registering.iter().find(|(_, r)| r.procedure == *procedure);
+                if let Some((again, deadline)) = again.map(|(request, r)| (*request, r.deadline)) {
+                    callee.registering.remove(&again);
+                    callee.registrations.insert(registration, Held::Active);
+                    self.timers.unset(deadline, Timer::Register(session, again));
+                    let request = again;
+                    turn.send(session, Message::Registered { request, registration });
+                    return;
+                }
                 callee.registrations.insert(registration, Held::Leaving { waiting: None });
                 turn.propose(Op::Unregister {
                     session,
