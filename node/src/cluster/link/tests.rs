@@ -479,9 +479,9 @@ async fn a_large_frame_arrives_whole() {
     );
 }
 
-#[test]
-fn interest_is_acknowledged_only_after_every_peer_has_applied_it() {
-    // Node 3 applies interest on threads of its own: while they are held up, its control stream can still say what it likes.
+/// Runs a test in which a node is held up while it applies interest. It does that on a thread of its own: a held-up thread of the
+/// runtime that everybody shares could be the one that looks after its sockets and timers.
+fn with_slow_node<F: Future<Output = ()>>(test: impl FnOnce(Handle) -> F) {
     let runtime = |threads| {
         tokio::runtime::Builder::new_multi_thread()
             .worker_threads(threads)
@@ -490,8 +490,13 @@ fn interest_is_acknowledged_only_after_every_peer_has_applied_it() {
             .unwrap()
     };
     let (main, slow) = (runtime(2), runtime(1));
-    main.block_on(acknowledged_after_applied(slow.handle().clone()));
+    main.block_on(test(slow.handle().clone()));
     slow.shutdown_timeout(Duration::from_millis(100));
+}
+
+#[test]
+fn interest_is_acknowledged_only_after_every_peer_has_applied_it() {
+    with_slow_node(acknowledged_after_applied);
 }
 
 async fn acknowledged_after_applied(slow: Handle) {
@@ -523,13 +528,19 @@ async fn acknowledged_after_applied(slow: Handle) {
     assert_eq!(two.seen.count(&Noted::Acked(1)), 1);
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_peer_that_misses_the_deadline_has_its_link_reset_and_is_not_waited_for() {
+#[test]
+fn a_peer_that_misses_the_deadline_has_its_link_reset_and_is_not_waited_for() {
+    with_slow_node(not_waited_for);
+}
+
+async fn not_waited_for(slow: Handle) {
     let config = || Config {
         ack_deadline: Duration::from_millis(300),
         ..quick()
     };
-    let (one, two) = (Node::start(1, config()).await, Node::start(2, config()).await);
+    let identity = Identity::new("test", "n2").unwrap();
+    let one = Node::start(1, config()).await;
+    let two = Node::start_as(2, config(), identity, Security::Plain, Handle::current(), slow).await;
     one.knows(&[&two]);
     two.knows(&[&one]);
     synced(&[&one, &two]).await;
