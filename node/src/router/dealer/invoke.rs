@@ -241,12 +241,14 @@ impl Realm {
                 self.dealer.barriers.waiting.insert(session);
                 self.stats.calls_retried += 1;
             }
+            // Refused twice, with a read barrier in between: the callee has left and its node knows, though the log does not say so
+            // yet. The caller hears what it would hear on that node, and a moment later everywhere.
             _ => self.refuse(
                 turn,
                 session,
                 code::CALL,
                 request,
-                error_uri::NO_AVAILABLE_CALLEE,
+                error_uri::NO_SUCH_PROCEDURE,
                 reason("stale_route"),
             ),
         }

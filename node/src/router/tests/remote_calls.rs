@@ -51,7 +51,7 @@ fn lost(alice: &TestSession, call: RequestId) -> Effect {
 fn stale(alice: &TestSession, call: RequestId) -> Effect {
     alice.gets_call_error(
         call,
-        "wamp.error.no_available_callee",
+        "wamp.error.no_such_procedure",
         Dict::new().with("_reason", "stale_route"),
     )
 }
