@@ -77,14 +77,16 @@ pub(crate) fn output_of(command: &mut Command) -> Result<String> {
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
-/// Runs it with every line of its standard output on ours and handed to `each`; true if it ends well.
-pub(crate) fn watch(command: &mut Command, mut each: impl FnMut(&str)) -> Result<bool> {
+/// Runs it with every line of its output, standard and error, on ours and handed to `each`; true if it ends well.
+pub(crate) fn watch(mut command: Command, mut each: impl FnMut(&str)) -> Result<bool> {
+    let (output, input) = std::io::pipe()?;
+    command.stdout(input.try_clone()?).stderr(input);
     let mut child = command
-        .stdout(Stdio::piped())
         .spawn()
         .with_context(|| format!("start {:?}", command.get_program()))?;
-    let stdout = child.stdout.take().context("standard output")?;
-    for line in BufReader::new(stdout).split(b'\n') {
+    // It holds the writing ends: the output would never end.
+    drop(command);
+    for line in BufReader::new(output).split(b'\n') {
         let line = line?;
         let line = String::from_utf8_lossy(&line);
         // A reader of our output that went away must not end the run: its exit code still counts.
