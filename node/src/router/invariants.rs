@@ -58,14 +58,11 @@ impl Realm {
     }
 
     fn check_caller(&self, id: SessionId, session: &Session, calls_out: &mut usize) -> Result<(), String> {
-        for (request, call) in &session.calls {
+        for (request, call) in session.calls.iter() {
             match call {
                 Call::Local { callee, invocation } => {
                     let record = self.sessions.get(*callee).and_then(|s| s.invocations.get(invocation));
-                    let expected = Caller::Local {
-                        session: id,
-                        request: *request,
-                    };
+                    let expected = Caller::Local { session: id, request };
                     demand!(
                         record.is_some_and(|i| i.caller == expected),
                         "call {request} of {id} has no invocation"
@@ -78,7 +75,7 @@ impl Realm {
                         "call {request} of {id} is with a node without a link"
                     );
                     let indexed = self.dealer.outgoing.get(&(*node, *call));
-                    demand!(indexed == Some(&(id, *request)), "call {request} of {id} is not indexed");
+                    demand!(indexed == Some(&(id, request)), "call {request} of {id} is not indexed");
                 }
             }
         }
@@ -88,7 +85,7 @@ impl Realm {
             .parked
             .iter()
             .map(|p| p.request)
-            .chain(session.calls.keys().copied())
+            .chain(session.calls.iter().map(|(request, _)| request))
             .collect();
         demand!(
             distinct.len() == session.parked.len() + session.calls.len(),
@@ -105,7 +102,7 @@ impl Realm {
     }
 
     fn check_callee(&self, id: SessionId, session: &Session, calls_in: &mut usize, timers: &mut usize) -> Result<(), String> {
-        for (request, invocation) in &session.invocations {
+        for (request, invocation) in session.invocations.iter() {
             demand!(
                 request.get() <= session.last_invocation,
                 "invocation {request} of {id} was never issued"
@@ -117,7 +114,7 @@ impl Realm {
                 } => {
                     let record = self.sessions.get(caller).and_then(|s| s.calls.get(&call));
                     let there =
-                        matches!(record, Some(Call::Local { callee, invocation }) if *callee == id && invocation == request);
+                        matches!(record, Some(Call::Local { callee, invocation }) if *callee == id && *invocation == request);
                     demand!(there, "invocation {request} of {id} has no call");
                 }
                 Caller::Remote { node, call } => {
@@ -127,10 +124,7 @@ impl Realm {
                         "invocation {request} of {id} is for a node without a link"
                     );
                     let indexed = self.dealer.incoming.get(&(node, call));
-                    demand!(
-                        indexed == Some(&(id, *request)),
-                        "invocation {request} of {id} is not indexed"
-                    );
+                    demand!(indexed == Some(&(id, request)), "invocation {request} of {id} is not indexed");
                 }
             }
         }

@@ -26,6 +26,7 @@ mod peers;
 mod session_table;
 mod timers;
 mod turn;
+mod window;
 
 #[cfg(test)]
 mod cluster_test;

@@ -8,7 +8,7 @@ mod snapshot;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::{LogIndex, MatchPolicy, NodeRef, Op, OpOutcome, Slot};
-use crate::wamp::{RegistrationId, SessionId, Uri};
+use crate::wamp::{RegistrationId, SessionId, Uri, id::IdMap};
 
 /// A session that answers invocations of a registration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -48,7 +48,8 @@ pub struct SessionRow {
 /// Registrations and sessions of one realm, on all nodes.
 #[derive(Clone, Debug, Default)]
 pub struct Registry {
-    registrations: BTreeMap<RegistrationId, Registration>,
+    // Ordered where the order shows: every call looks one up, whatever their number.
+    registrations: IdMap<RegistrationId, Registration>,
     exact: HashMap<Uri, RegistrationId>,
     patterns: BTreeMap<(MatchPolicy, Uri), RegistrationId>,
     by_callee: BTreeMap<Callee, BTreeSet<RegistrationId>>,
@@ -145,7 +146,9 @@ impl Registry {
 
     /// All registrations, by id.
     pub fn registrations(&self) -> impl ExactSizeIterator<Item = &Registration> {
-        self.registrations.values()
+        let mut all: Vec<&Registration> = self.registrations.values().collect();
+        all.sort_unstable_by_key(|registration| registration.id);
+        all.into_iter()
     }
 
     /// The registrations of one callee, by id.

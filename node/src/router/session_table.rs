@@ -8,7 +8,7 @@ use std::{
     time::Instant,
 };
 
-use super::{NodeRef, RequestIdCheck, SessionInfo, frame::CallId};
+use super::{NodeRef, RequestIdCheck, SessionInfo, frame::CallId, window::Window};
 use crate::wamp::{
     Payload, RegistrationId, RequestId, SessionId, SubscriptionId, Uri,
     id::{ID_MAX, IdMap},
@@ -30,13 +30,13 @@ pub(super) struct Session {
     /// The last request id given to an INVOCATION.
     pub(super) last_invocation: u64,
     /// As caller: calls that are with a callee.
-    pub(super) calls: BTreeMap<RequestId, Call>,
+    pub(super) calls: Window<Call>,
     /// As caller: calls that wait for a read barrier, and those behind them; in the order in which they were made.
     pub(super) parked: VecDeque<ParkedCall>,
     /// Payload bytes of [`Self::parked`].
     pub(super) parked_bytes: usize,
     /// As callee: invocations without a final answer.
-    pub(super) invocations: BTreeMap<RequestId, Invocation>,
+    pub(super) invocations: Window<Invocation>,
     /// As callee: REGISTERs that wait for the log.
     pub(super) registering: BTreeMap<RequestId, Registering>,
     /// As callee: what it registered. Only [`Held::Active`] ones are invoked.
@@ -62,7 +62,7 @@ pub(super) enum Call {
         /// The call's number on that link.
         call: CallId,
         /// What is needed to look up once more; `None` once that was done.
-        again: Option<Again>,
+        again: Option<Box<Again>>,
     },
 }
 
@@ -195,10 +195,10 @@ impl Session {
             info,
             last_request: 0,
             last_invocation: 0,
-            calls: BTreeMap::new(),
+            calls: Window::default(),
             parked: VecDeque::new(),
             parked_bytes: 0,
-            invocations: BTreeMap::new(),
+            invocations: Window::default(),
             registering: BTreeMap::new(),
             registrations: BTreeMap::new(),
             subscriptions: BTreeMap::new(),

@@ -159,7 +159,7 @@ impl Realm {
             Call::Remote {
                 node,
                 call,
-                again: (!retried).then_some(what),
+                again: (!retried).then(|| Box::new(what)),
             }
         } else {
             // Nothing was delivered, so this is not the loss of a call under way.

@@ -234,7 +234,7 @@ impl Realm {
                 let wait = Some(self.dealer.barriers.join());
                 caller.park(ParkedCall {
                     request,
-                    what,
+                    what: *what,
                     wait,
                     retried: true,
                 });

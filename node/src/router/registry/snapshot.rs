@@ -29,7 +29,7 @@ impl Registry {
             );
         }
         write_len(out, self.registrations.len());
-        for r in self.registrations.values() {
+        for r in self.registrations() {
             out.extend_from_slice(&r.id.get().to_le_bytes());
             out.push(r.policy.code());
             out.extend_from_slice(&r.index.to_le_bytes());
