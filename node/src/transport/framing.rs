@@ -25,31 +25,43 @@ impl Framing {
         }
     }
 
-    /// Appends one framed message whose bytes `write` appends. When `write` fails, `out` is as it was.
-    pub fn append_with<E>(self, out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>) -> Result<(), E>) -> Result<(), E> {
-        // The header's length depends on the message's. Room for the most usual one is left, and the message is moved where the
-        // guess was wrong: by two bytes when it is tiny, by six when it is above 64 KiB.
-        const ROOM: usize = 4;
+    /// How long the header of a message of `len` bytes is.
+    fn header_len(self, len: usize) -> usize {
+        match (self, len) {
+            (Framing::RawSocket, _) => 4,
+            (_, 0..=125) => 2,
+            (_, 126..=0xFFFF) => 4,
+            _ => 10,
+        }
+    }
+
+    /// Appends one framed message whose bytes `write` appends, about `estimate` of them. When `write` fails, `out` is as it was.
+    pub fn append_with<E>(
+        self,
+        out: &mut Vec<u8>,
+        estimate: usize,
+        write: impl FnOnce(&mut Vec<u8>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        // The header's length depends on the message's. Room for the likely one is left; where the guess was wrong, the message
+        // is moved.
+        let room = self.header_len(estimate);
         let start = out.len();
-        out.extend_from_slice(&[0; ROOM]);
+        out.reserve(room + estimate);
+        out.extend_from_slice(&[0; 10][..room]);
         if let Err(error) = write(out) {
             out.truncate(start);
             return Err(error);
         }
-        let len = out.len() - start - ROOM;
+        let len = out.len() - start - room;
         let header = self.header(len);
         let header = header.bytes();
-        if header.len() <= ROOM {
-            let spare = ROOM - header.len();
-            if spare > 0 {
-                out.copy_within(start + ROOM.., start + header.len());
-                out.truncate(out.len() - spare);
-            }
-        } else {
-            let extra = header.len() - ROOM;
+        if header.len() < room {
+            out.copy_within(start + room.., start + header.len());
+            out.truncate(start + header.len() + len);
+        } else if header.len() > room {
             let end = out.len();
-            out.extend_from_slice(&[0; 10][..extra]);
-            out.copy_within(start + ROOM..end, start + header.len());
+            out.extend_from_slice(&[0; 10][..header.len() - room]);
+            out.copy_within(start + room..end, start + header.len());
         }
         out[start..start + header.len()].copy_from_slice(header);
         Ok(())
@@ -64,12 +76,10 @@ pub struct Header {
 }
 
 impl Header {
-    /// Appends bytes to the header.
-    pub(super) fn push(mut self, bytes: &[u8]) -> Self {
-        let start = usize::from(self.len);
-        self.bytes[start..start + bytes.len()].copy_from_slice(bytes);
-        self.len += bytes.len() as u8;
-        self
+    /// The first `len` of `bytes`.
+    #[inline]
+    pub(super) fn new(bytes: [u8; 10], len: u8) -> Self {
+        Self { bytes, len }
     }
 
     /// The header's bytes.

@@ -2,7 +2,7 @@
 
 use std::{
     cell::RefCell,
-    io,
+    io::{self, Read as _},
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
@@ -11,7 +11,7 @@ use std::{
 
 use socket2::{SockRef, TcpKeepalive};
 use tokio::{
-    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, Interest, ReadBuf},
     net::TcpStream,
 };
 use tokio_rustls::server::TlsStream;
@@ -185,7 +185,7 @@ impl Io {
                 }
                 loop {
                     ready!(socket.poll_read_ready(cx))?;
-                    match scratch(|buffer| socket.try_read(buffer)) {
+                    match scratch(|buffer| read_batch(socket, buffer)) {
                         Err(e) if e.kind() == io::ErrorKind::WouldBlock || e.kind() == io::ErrorKind::Interrupted => {}
                         result => return Poll::Ready(result),
                     }
@@ -255,6 +255,21 @@ impl Io {
             }
         }
     }
+}
+
+/// Reads what is there. A read that does not fill the buffer has emptied the socket: its readiness is taken back at once, which
+/// saves the read that would only find nothing.
+fn read_batch(socket: &TcpStream, buffer: &mut [u8]) -> io::Result<usize> {
+    let mut emptied_by = 0;
+    let result = socket.try_io(Interest::READABLE, || {
+        let read = (&*SockRef::from(socket)).read(buffer)?;
+        if 0 < read && read < buffer.len() {
+            emptied_by = read;
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        Ok(read)
+    });
+    if emptied_by > 0 { Ok(emptied_by) } else { result }
 }
 
 impl TlsIo {

@@ -24,7 +24,7 @@ pub fn header(kind: Kind, len: usize) -> Header {
     debug_assert!(len <= PAYLOAD_BYTES_MAX);
     let extra = if len == PAYLOAD_BYTES_MAX { 0x08 } else { 0 };
     let [_, a, b, c] = (len as u32 & 0x00FF_FFFF).to_be_bytes();
-    Header::default().push(&[extra | kind as u8, a, b, c])
+    Header::new([extra | kind as u8, a, b, c, 0, 0, 0, 0, 0, 0], 4)
 }
 
 /// The incoming side of one RawSocket connection.

@@ -123,7 +123,7 @@ fn a_message_keeps_its_bytes_behind_the_prefix() {
         out.extend_from_slice(b"hello");
         Ok::<_, ()>(())
     };
-    Framing::RawSocket.append_with(&mut out, append).unwrap();
+    Framing::RawSocket.append_with(&mut out, 1_000_000, append).unwrap();
     assert_eq!(out, b"\0\0\0\x05hello");
 }
 

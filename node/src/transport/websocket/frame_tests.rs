@@ -204,23 +204,24 @@ fn headers_are_the_shortest_and_a_message_keeps_its_bytes_behind_each() {
     assert_eq!(header(Opcode::Text, 5).bytes(), [0x81, 5]);
     assert_eq!(header(Opcode::Binary, 126).bytes(), [0x82, 126, 0, 126]);
     assert_eq!(header(Opcode::Binary, 65_536).bytes(), [0x82, 127, 0, 0, 0, 0, 0, 1, 0, 0]);
-    for len in [0, 1, 125, 126, 65_535, 65_536, 100_000] {
+    let lengths = [0, 1, 125, 126, 65_535, 65_536, 100_000];
+    for (len, estimate) in lengths.into_iter().flat_map(|len| lengths.map(|estimate| (len, estimate))) {
         let message: Vec<u8> = (0..len).map(|i| (i * 7) as u8).collect();
         let mut out = b"before".to_vec();
         let append = |out: &mut Vec<u8>| {
             out.extend_from_slice(&message);
             Ok::<_, ()>(())
         };
-        Framing::WebSocketBinary.append_with(&mut out, append).unwrap();
+        Framing::WebSocketBinary.append_with(&mut out, estimate, append).unwrap();
         let expected = [b"before", header(Opcode::Binary, len).bytes(), &message].concat();
-        assert!(out == expected, "length {len}");
+        assert!(out == expected, "length {len}, taken for {estimate}");
     }
     let mut out = b"before".to_vec();
     let failing = |out: &mut Vec<u8>| {
         out.extend_from_slice(b"half");
         Err(())
     };
-    assert_eq!(Framing::WebSocketText.append_with(&mut out, failing), Err(()));
+    assert_eq!(Framing::WebSocketText.append_with(&mut out, 4, failing), Err(()));
     assert_eq!(out, b"before");
 }
 

@@ -518,7 +518,7 @@ impl<W: Writer> List<W> {
 
     fn integer(&mut self, value: u64) -> Result<(), EncodeError> {
         self.item();
-        self.writer.integer(value.into()).map_err(EncodeError::Head)
+        self.writer.unsigned(value).map_err(EncodeError::Head)
     }
 
     fn text(&mut self, text: &str) -> Result<(), EncodeError> {

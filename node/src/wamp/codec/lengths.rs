@@ -35,6 +35,9 @@ impl Lengths {
 
     /// Puts every header in its place. Each byte of `out` moves once, so nesting does not cost more.
     pub(crate) fn fill(&self, out: &mut Vec<u8>, header: impl Fn(Shape, usize) -> Header) {
+        if self.gaps.is_empty() {
+            return;
+        }
         let mut from = out.len();
         let grown: usize = self.gaps.iter().map(|gap| header(gap.shape, gap.len).1).sum();
         out.resize(from + grown, 0);

@@ -109,6 +109,14 @@ impl<'a> MsgPackReader<'a> {
         })
     }
 
+    fn skip_items(&mut self, len: usize, depth: usize, at: usize) -> Result<usize, DecodeError> {
+        let depth = deeper(depth, at)?;
+        for _ in 0..len {
+            self.skip_value(depth, Keys::Any)?;
+        }
+        Ok(len)
+    }
+
     fn skip_value(&mut self, depth: usize, keys: Keys) -> Result<usize, DecodeError> {
         let at = self.cursor.at();
         // The common scalars at once; the rest costs a little more as a token.
@@ -127,19 +135,18 @@ impl<'a> MsgPackReader<'a> {
             0xcd | 0xd1 => 3,
             0xca | 0xce | 0xd2 => 5,
             0xcb | 0xcf | 0xd3 => 9,
+            byte @ 0x90..=0x9f => {
+                self.cursor.byte()?;
+                let len = self.cursor.items(u64::from(byte & 15), 1)?;
+                return self.skip_items(len, depth, at);
+            }
             _ => 0,
         };
         if scalar > 0 {
             return self.cursor.take(scalar).map(|_| 0);
         }
         match self.token()? {
-            Token::List(len) => {
-                let depth = deeper(depth, at)?;
-                for _ in 0..len {
-                    self.skip_value(depth, Keys::Any)?;
-                }
-                Ok(len)
-            }
+            Token::List(len) => self.skip_items(len, depth, at),
             Token::Dict(len) => {
                 let depth = deeper(depth, at)?;
                 for _ in 0..len {
@@ -177,13 +184,32 @@ fn extension<'a>(cursor: &mut Cursor<'a>, len: u64) -> Result<Token<'a>, DecodeE
     })
 }
 
+impl MsgPackReader<'_> {
+    /// An integer in a form that nobody would choose for an id: a float, or signed.
+    #[cold]
+    fn unusual_integer(&mut self) -> Result<Option<u64>, DecodeError> {
+        Ok(match self.token()? {
+            Token::Integer(value) => u64::try_from(value).ok(),
+            Token::Float(value) => integral(value),
+            _ => None,
+        })
+    }
+}
+
 impl<'a> Reader<'a> for MsgPackReader<'a> {
     fn offset(&self) -> usize {
         self.cursor.at()
     }
 
+    #[inline]
     fn open(&mut self) -> Result<(), DecodeError> {
         let at = self.cursor.at();
+        if let byte @ 0x90..=0x9f = self.cursor.peek()? {
+            self.cursor.byte()?;
+            self.left = self.cursor.items(u64::from(byte & 15), 1)?;
+            self.depth = deeper(self.depth, at)?;
+            return Ok(());
+        }
         match self.token()? {
             Token::List(len) => {
                 self.depth = deeper(self.depth, at)?;
@@ -222,19 +248,40 @@ impl<'a> Reader<'a> for MsgPackReader<'a> {
 
     #[inline]
     fn unsigned(&mut self) -> Result<Option<u64>, DecodeError> {
-        if let byte @ 0..=0x7f = self.cursor.peek()? {
-            self.cursor.take(1)?;
-            return Ok(Some(byte.into()));
-        }
-        Ok(match self.token()? {
-            Token::Integer(value) => u64::try_from(value).ok(),
-            Token::Float(value) => integral(value),
-            _ => None,
-        })
+        // The forms in which ids come; the rest is for the general reader.
+        let value = match self.cursor.peek()? {
+            byte @ 0..=0x7f => {
+                self.cursor.byte()?;
+                return Ok(Some(byte.into()));
+            }
+            0xcc => {
+                self.cursor.byte()?;
+                self.cursor.byte()?.into()
+            }
+            0xcd => {
+                self.cursor.byte()?;
+                self.cursor.u16()?.into()
+            }
+            0xce => {
+                self.cursor.byte()?;
+                self.cursor.u32()?.into()
+            }
+            0xcf => {
+                self.cursor.byte()?;
+                self.cursor.u64()?
+            }
+            _ => return self.unusual_integer(),
+        };
+        Ok(Some(value))
     }
 
+    #[inline]
     fn text(&mut self) -> Result<Cow<'a, str>, DecodeError> {
         let at = self.cursor.at();
+        if let byte @ 0xa0..=0xbf = self.cursor.peek()? {
+            self.cursor.byte()?;
+            return self.cursor.take_text(u64::from(byte & 31)).map(Cow::Borrowed);
+        }
         match self.token()? {
             Token::Text(text) => Ok(Cow::Borrowed(text)),
             _ => Err(DecodeError::Syntax {

@@ -56,6 +56,10 @@ pub(crate) trait Sink {
     fn bool(&mut self, value: bool) -> Step;
     /// `value` lies in -2^64..=2^64-1.
     fn integer(&mut self, value: i128) -> Step;
+    /// An integer that is an id or a count, as nearly all of the router's own are.
+    fn unsigned(&mut self, value: u64) -> Step {
+        self.integer(value.into())
+    }
     fn float(&mut self, value: f64) -> Step;
     fn text(&mut self, value: &str) -> Step;
     fn binary(&mut self, value: &[u8]) -> Step;

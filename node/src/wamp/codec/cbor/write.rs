@@ -80,6 +80,11 @@ impl Sink for CborWriter<'_> {
         Ok(())
     }
 
+    fn unsigned(&mut self, value: u64) -> Step {
+        self.head(0, value);
+        Ok(())
+    }
+
     fn integer(&mut self, value: i128) -> Step {
         let (major, argument) = if value >= 0 {
             (0, value.unsigned_abs())

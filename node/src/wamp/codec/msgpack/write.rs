@@ -22,17 +22,27 @@ impl<'a> MsgPackWriter<'a> {
         }
     }
 
+    #[inline]
     fn push<const N: usize>(&mut self, byte: u8, rest: [u8; N]) {
         self.out.push(byte);
         self.out.extend_from_slice(&rest);
     }
 }
 
+/// The header of a container of less than 16, without the length.
+fn short_header(shape: Shape) -> u8 {
+    match shape {
+        Shape::List => 0x90,
+        Shape::Dict => 0x80,
+    }
+}
+
 /// The header of a container; its length was checked to fit.
 fn header(shape: Shape, len: usize) -> Header {
-    let (short, medium) = match shape {
-        Shape::List => (0x90, 0xdc),
-        Shape::Dict => (0x80, 0xde),
+    let short = short_header(shape);
+    let medium = match shape {
+        Shape::List => 0xdc,
+        Shape::Dict => 0xde,
     };
     let mut bytes = [0; 9];
     let width = if len < 16 {
@@ -61,16 +71,21 @@ impl Sink for MsgPackWriter<'_> {
         Ok(())
     }
 
+    #[inline]
+    fn unsigned(&mut self, value: u64) -> Step {
+        match value {
+            0..0x80 => self.out.push(value as u8),
+            0x80..0x100 => self.push(0xcc, [value as u8]),
+            0x100..0x1_0000 => self.push(0xcd, (value as u16).to_be_bytes()),
+            0x1_0000..0x1_0000_0000 => self.push(0xce, (value as u32).to_be_bytes()),
+            _ => self.push(0xcf, value.to_be_bytes()),
+        }
+        Ok(())
+    }
+
     fn integer(&mut self, value: i128) -> Step {
         if let Ok(value) = u64::try_from(value) {
-            match value {
-                0..0x80 => self.out.push(value as u8),
-                0x80..0x100 => self.push(0xcc, [value as u8]),
-                0x100..0x1_0000 => self.push(0xcd, (value as u16).to_be_bytes()),
-                0x1_0000..0x1_0000_0000 => self.push(0xce, (value as u32).to_be_bytes()),
-                _ => self.push(0xcf, value.to_be_bytes()),
-            }
-            return Ok(());
+            return self.unsigned(value);
         }
         let value = i64::try_from(value).map_err(|_| ValueError::IntegerTooWide)?;
         if let Ok(value) = i8::try_from(value) {
@@ -119,6 +134,11 @@ impl Sink for MsgPackWriter<'_> {
         let Some(len) = len else {
             return Ok(self.lengths.open(self.out.len(), shape));
         };
+        if len < 16 {
+            // Every message, and nearly all options and details.
+            self.out.push(short_header(shape) | len as u8);
+            return Ok(Mark::WRITTEN);
+        }
         u32::try_from(len).map_err(|_| ValueError::TooLong)?;
         let (bytes, width) = header(shape, len);
         self.out.extend_from_slice(&bytes[..width]);
