@@ -294,12 +294,22 @@ impl Outbox {
         touched: &mut Touched,
     ) -> Pushed {
         let added = inner.tail().len() - start;
-        if !self.fits(&inner, added, message) {
-            inner.tail().truncate(start);
-            return self.full(inner, message);
+        let (bytes, messages) = (inner.queued_bytes(), inner.queued_messages());
+        // Far from every bound, as an outbox nearly always is, there is nothing more to ask.
+        if bytes + added > self.bytes_max / 4 || messages + 1 > self.messages_max / 4 || inner.laggard {
+            if !self.fits(&inner, added, message) {
+                inner.tail().truncate(start);
+                return self.full(inner, message);
+            }
+            inner.count(added);
+            self.touch(&mut inner, touched);
+            return Pushed::Queued;
         }
         inner.count(added);
-        self.touch(&mut inner, touched);
+        if !inner.touched {
+            inner.touched = true;
+            touched.note(self);
+        }
         Pushed::Queued
     }
 

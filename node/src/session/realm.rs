@@ -135,19 +135,22 @@ impl RealmHandle {
         self.shared.enter(state, Input::SessionJoined { session, info }, touched);
     }
 
-    /// Handles a message that an established session may legally send. The caller flushes `touched` and calls
-    /// [`Self::flush`] after its batch.
-    pub fn message(&self, session: SessionId, message: Message, touched: &mut Touched) {
+    /// Handles messages that an established session may legally send, in their order; what follows the end of the session is
+    /// dropped. The caller flushes `touched` and calls [`Self::flush`] after its batch.
+    pub fn messages(&self, session: SessionId, messages: impl IntoIterator<Item = Message>, touched: &mut Touched) {
         let mut state = self.shared.lock();
-        if !state.outboxes.contains_key(&session) {
-            return;
+        for message in messages {
+            if !state.outboxes.contains_key(&session) {
+                break;
+            }
+            if let Message::Unsubscribe { subscription, .. } = &message
+                && state.open_fanouts > 0
+            {
+                state.given_up.push((session, *subscription));
+            }
+            self.shared.take(&mut state, Input::Message { session, message }, touched);
         }
-        if let Message::Unsubscribe { subscription, .. } = &message
-            && state.open_fanouts > 0
-        {
-            state.given_up.push((session, *subscription));
-        }
-        self.shared.enter(state, Input::Message { session, message }, touched);
+        self.shared.settle(state);
     }
 
     /// Ends a session, the one way out. Does nothing if it has ended already.
@@ -206,7 +209,8 @@ impl RealmHandle {
         let result = f(&mut state.core, now(), &mut effects);
         self.shared.carry_out(&mut state, &mut effects, &mut touched);
         state.effects = effects;
-        self.shared.settle(state, &mut touched);
+        self.shared.follow_up(&mut state, &mut touched);
+        self.shared.settle(state);
         drop(touched);
         self.flush();
         result
@@ -263,6 +267,12 @@ impl Shell {
 
     /// Lets the core judge `input` and whatever follows from it, then releases the realm.
     fn enter(&self, mut state: MutexGuard<'_, State>, input: Input, touched: &mut Touched) {
+        self.take(&mut state, input, touched);
+        self.settle(state);
+    }
+
+    /// Lets the core judge `input` and whatever follows from it.
+    fn take(&self, state: &mut MutexGuard<'_, State>, input: Input, touched: &mut Touched) {
         if self.failed.load(Ordering::Acquire) {
             return;
         }
@@ -273,19 +283,23 @@ impl Shell {
             } => Some(*session),
             _ => None,
         };
-        self.handle(&mut state, input, touched);
+        self.handle(state, input, touched);
         if let Some(waiting) = committed_end.and_then(|session| state.leaving.remove(&session)) {
             // Nobody may be waiting any more; that is fine.
             let _ = waiting.send(());
         }
-        self.settle(state, touched);
+        self.follow_up(state, touched);
     }
 
-    /// Handles what carrying out effects has brought about, arms the deadline, releases the realm.
-    fn settle(&self, mut state: MutexGuard<'_, State>, touched: &mut Touched) {
+    /// Handles what carrying out effects has brought about.
+    fn follow_up(&self, state: &mut MutexGuard<'_, State>, touched: &mut Touched) {
         while let Some(input) = state.followups.pop_front() {
-            self.handle(&mut state, input, touched);
+            self.handle(state, input, touched);
         }
+    }
+
+    /// Arms the deadline, releases the realm.
+    fn settle(&self, mut state: MutexGuard<'_, State>) {
         if let Some(next) = state.core.next_deadline()
             && state.armed.is_none_or(|armed| next < armed)
         {

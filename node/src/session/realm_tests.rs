@@ -101,7 +101,7 @@ impl Member {
     }
 
     fn says(&self, message: Message) {
-        self.realm.message(self.session, message, &mut Touched::new());
+        self.realm.messages(self.session, [message], &mut Touched::new());
         self.realm.flush();
     }
 

@@ -4,7 +4,7 @@
 //! scratch buffer of the worker thread, so an idle connection owns no buffer. A batch (what one read brought) is handled without
 //! an await; then the outboxes it filled are flushed.
 
-use std::{future::poll_fn, sync::Arc, time::Instant};
+use std::{cell::Cell, future::poll_fn, sync::Arc, time::Instant};
 
 use bytes::Bytes;
 use tokio::time::sleep_until;
@@ -222,7 +222,9 @@ impl Task {
     fn refuse(&self, touched: &mut Touched) {
         let State::Established(membership) = &self.state else { return };
         for (request, error) in self.outbox.take_refused() {
-            membership.realm.message(membership.session, refusal(request, error), touched);
+            membership
+                .realm
+                .messages(membership.session, [refusal(request, error)], touched);
         }
         touched.flush();
         membership.realm.flush();
@@ -230,7 +232,9 @@ impl Task {
 
     /// Handles the whole of `input` and flushes; on an error `at` is where the batch stopped.
     fn batch(&mut self, input: &mut [u8], at: &mut usize, touched: &mut Touched) -> Result<(), Stop> {
-        let result = self.messages(input, at, touched);
+        let mut gathered = GATHERED.take();
+        let result = self.messages(input, at, &mut gathered, touched);
+        GATHERED.set(gathered);
         touched.flush();
         if let State::Established(membership) = &self.state {
             membership.realm.flush();
@@ -247,25 +251,64 @@ impl Task {
         result
     }
 
-    fn messages(&mut self, input: &mut [u8], at: &mut usize, touched: &mut Touched) -> Result<(), Stop> {
+    /// Handles messages one after the other. Those for the realm are gathered, so that it is entered once for many; whatever
+    /// else comes finds them handled. `gathered` is empty before and after.
+    fn messages(
+        &mut self,
+        input: &mut [u8],
+        at: &mut usize,
+        gathered: &mut Vec<Message>,
+        touched: &mut Touched,
+    ) -> Result<(), Stop> {
         loop {
             let incoming = match self.decoder.next(input, at) {
                 Ok(Some(incoming)) => incoming,
-                Ok(None) => return Ok(()),
-                Err(fault) => return Err(Stop::End(self.on_fault(fault))),
+                Ok(None) => return self.enter(gathered, touched),
+                Err(fault) => {
+                    self.enter(gathered, touched)?;
+                    return Err(Stop::End(self.on_fault(fault)));
+                }
             };
             match incoming {
-                Incoming::Message { text, data } => self.on_message(text, data, input, touched)?,
+                Incoming::Message { text, data } => self.on_message(text, data, input, gathered, touched)?,
                 Incoming::Ping(data) => self.on_ping(data.bytes(input))?,
                 Incoming::Pong => {}
-                Incoming::Close(code) => return Err(Stop::End(Ending::Closed(code))),
+                Incoming::Close(code) => {
+                    self.enter(gathered, touched)?;
+                    return Err(Stop::End(Ending::Closed(code)));
+                }
             }
         }
     }
 
-    fn on_message(&mut self, text: Option<bool>, data: Data, input: &[u8], touched: &mut Touched) -> Result<(), Stop> {
+    /// Takes what was gathered to the realm.
+    fn enter(&mut self, gathered: &mut Vec<Message>, touched: &mut Touched) -> Result<(), Stop> {
+        if gathered.is_empty() {
+            return Ok(());
+        }
+        let State::Established(membership) = &self.state else {
+            gathered.clear();
+            return Ok(());
+        };
+        membership.realm.messages(membership.session, gathered.drain(..), touched);
+        if self.outbox.is_open() {
+            Ok(())
+        } else {
+            Err(Stop::End(self.ended_by_others().unwrap_or(Ending::Lost)))
+        }
+    }
+
+    fn on_message(
+        &mut self,
+        text: Option<bool>,
+        data: Data,
+        input: &[u8],
+        gathered: &mut Vec<Message>,
+        touched: &mut Touched,
+    ) -> Result<(), Stop> {
         let len = data.bytes(input).len();
         if text.is_some_and(|text| text != (self.outbox.wire().framing == Framing::WebSocketText)) {
+            self.enter(gathered, touched)?;
             return self.violation("the frame type does not fit the serializer");
         }
         if let State::Handshake { bytes, .. } = &mut self.state {
@@ -282,25 +325,31 @@ impl Task {
         };
         let message = match codec::decode(self.outbox.wire().serializer, frame, &self.service.limits.codec) {
             Ok(message) => message,
-            Err(error) => return self.violation(&error.to_string()),
+            Err(error) => {
+                self.enter(gathered, touched)?;
+                return self.violation(&error.to_string());
+            }
         };
+        if matches!(self.state, State::Established(_)) && judge(&message) == Verdict::Route {
+            gathered.push(message);
+            return if gathered.len() < GATHERED_MAX {
+                Ok(())
+            } else {
+                self.enter(gathered, touched)
+            };
+        }
+        self.enter(gathered, touched)?;
         match &mut self.state {
             State::Handshake { handshake, .. } => {
                 let step = handshake.on_message(message);
                 self.on_step(step, touched)
             }
-            State::Established(membership) => match judge(&message) {
-                Verdict::Route => {
-                    membership.realm.message(membership.session, message, touched);
-                    if self.outbox.is_open() {
-                        Ok(())
-                    } else {
-                        Err(Stop::End(self.ended_by_others().unwrap_or(Ending::Lost)))
-                    }
-                }
+            State::Established(_) => match judge(&message) {
                 Verdict::Goodbye => Err(Stop::Goodbye),
                 Verdict::Abort => Err(Stop::End(Ending::LastWords(NORMAL))),
-                Verdict::Illegal => self.violation("this message is not for an established session, or not from a client"),
+                Verdict::Route | Verdict::Illegal => {
+                    self.violation("this message is not for an established session, or not from a client")
+                }
             },
             State::ShuttingDown { .. } => match judge(&message) {
                 Verdict::Goodbye | Verdict::Abort => Err(Stop::End(Ending::LastWords(GOING_AWAY))),
@@ -523,6 +572,7 @@ impl Task {
 }
 
 /// What a message from a client means in an established session.
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Verdict {
     Route,
     Goodbye,
@@ -572,6 +622,14 @@ fn goodbye(reason: Uri) -> Message {
 fn now() -> Instant {
     tokio::time::Instant::now().into_std()
 }
+
+thread_local! {
+    /// Where a worker thread gathers the messages of one read for the realm; empty between two reads.
+    static GATHERED: Cell<Vec<Message>> = const { Cell::new(Vec::new()) };
+}
+
+/// How many messages are handled while the realm is held. Others wait meanwhile.
+const GATHERED_MAX: usize = 64;
 
 /// Messages above this own their memory; smaller payloads are copied out of the read buffer.
 const OWNED_BYTES_MIN: usize = 4096;

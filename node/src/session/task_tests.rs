@@ -304,6 +304,39 @@ async fn a_client_that_floods_and_does_not_read_is_not_read_either_and_ended_aft
 }
 
 #[tokio::test]
+async fn what_came_before_a_violation_in_the_same_read_is_answered_first_and_what_follows_it_never() {
+    const PUBLICATIONS: u64 = 100;
+    let node = TestNode::start().await;
+    let mut subscriber = node.join(RAW).await;
+    subscriber.subscribe("com.example.news").await;
+    let mut client = node.join(RAW).await;
+    let frame = |text: &str| [&(text.len() as u32).to_be_bytes()[..], text.as_bytes()].concat();
+    let publish = |request: u64| {
+        frame(&format!(
+            "[16,{request},{{\"acknowledge\":true}},\"com.example.news\",[{request}]]"
+        ))
+    };
+    let mut bytes: Vec<u8> = (1..=PUBLICATIONS).flat_map(publish).collect();
+    bytes.extend(frame("[16,\"no id\"]"));
+    bytes.extend(publish(PUBLICATIONS + 1));
+    client.send_raw(&bytes).await;
+    for expected in 1..=PUBLICATIONS {
+        match client.recv().await {
+            Some(Message::Published { request, .. }) => assert_eq!(request.get(), expected),
+            other => panic!("PUBLISHED {expected} expected: {other:?}"),
+        }
+    }
+    assert_eq!(client.aborted().await, error_uri::PROTOCOL_VIOLATION);
+    let mut last = 0;
+    while let Ok(Some(Message::Event { payload, .. })) = timeout(Duration::from_millis(300), subscriber.recv()).await {
+        let (args, _) = payload.to_values().unwrap();
+        last += 1;
+        assert_eq!(args, [Value::from(last)]);
+    }
+    assert_eq!(last, PUBLICATIONS);
+}
+
+#[tokio::test]
 async fn a_cut_connection_ends_its_session() {
     let node = TestNode::start().await;
     let mut client: TestClient = node.connect(JSON).await;

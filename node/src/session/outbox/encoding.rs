@@ -47,7 +47,7 @@ const INVALID_PAYLOAD: &str = "wamp.error.invalid_payload";
 impl WireFormat {
     /// Appends the message, encoded and framed. On an error nothing was appended.
     pub(super) fn append(self, message: &Message, out: &mut Vec<u8>) -> Result<(), Refused> {
-        self.framing.append_with(out, |out| {
+        self.framing.append_with(out, likely_bytes(message), |out| {
             let start = out.len();
             codec::encode(message, self.serializer, out).map_err(|_| Refused::Payload)?;
             if out.len() - start > self.message_bytes_max {
@@ -67,6 +67,17 @@ impl WireFormat {
         out.extend_from_slice(self.framing.header(body.len()).bytes());
         out.extend_from_slice(body);
         Ok(())
+    }
+}
+
+/// About how long an encoded message will be: right for the messages that are many, those of calls.
+fn likely_bytes(message: &Message) -> usize {
+    match message {
+        Message::Result { payload, .. } => payload.bytes().len() + 8,
+        Message::Invocation { payload, .. } => payload.bytes().len() + 14,
+        Message::Event { payload, .. } => payload.bytes().len() + 24,
+        Message::Error { payload, error, .. } => payload.bytes().len() + error.len() + 16,
+        _ => 32,
     }
 }
 
