@@ -188,6 +188,21 @@ impl RealmHandle {
         self.shared.enter(state, input, touched);
     }
 
+    /// As [`Self::input_batched`] for inputs of links, under one lock. Returns how many there were.
+    pub fn inputs_batched(&self, inputs: impl Iterator<Item = Input>, touched: &mut Touched) -> usize {
+        let mut state = self.shared.lock();
+        let mut count = 0;
+        for input in inputs {
+            count += 1;
+            if !self.has_failed() {
+                self.shared.handle(&mut state, input, touched);
+                self.shared.follow_up(&mut state, touched);
+            }
+        }
+        self.shared.settle(state, touched);
+        count
+    }
+
     /// Wakes what the inputs since the last flush have put into the cluster's queues.
     pub fn flush(&self) {
         self.shared.cluster.flush();
@@ -283,15 +298,20 @@ impl Shell {
 
     /// Handles what carrying out effects has brought about, arms the deadline, releases the realm.
     fn settle(&self, mut state: MutexGuard<'_, State>, touched: &mut Touched) {
-        while let Some(input) = state.followups.pop_front() {
-            self.handle(&mut state, input, touched);
-        }
+        self.follow_up(&mut state, touched);
         if let Some(next) = state.core.next_deadline()
             && state.armed.is_none_or(|armed| next < armed)
         {
             state.armed = Some(next);
             drop(state);
             self.rearm.notify_one();
+        }
+    }
+
+    /// Handles what carrying out effects has brought about.
+    fn follow_up(&self, state: &mut MutexGuard<'_, State>, touched: &mut Touched) {
+        while let Some(input) = state.followups.pop_front() {
+            self.handle(state, input, touched);
         }
     }
 

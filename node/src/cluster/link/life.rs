@@ -19,15 +19,14 @@ use tonic::Streaming;
 use super::{
     Phase, Shared,
     control::Control,
-    convert::{self, Incoming, Malformed, Realms},
-    fragment::Reassembly,
+    convert::{self, Malformed},
     lane::Lane,
+    receive::{LaneReader, note_received},
     stats::Counters,
 };
 use crate::{
     cluster::interest::{self, Change},
-    router::{NodeRef, PeerFrame},
-    wamp::Uri,
+    router::NodeRef,
 };
 
 /// What both ends of a link share on this node: its queues and how it stands.
@@ -272,7 +271,7 @@ impl Stuck {
 
 fn on_control(shared: &Shared, link: &Link, batch: pb::LinkBatch) -> Result<(), String> {
     use pb::link_frame::Kind;
-    count(&link.control.received, &batch)?;
+    note_received(&link.control.received, batch.first_seq, batch.frames.len() as u64)?;
     for frame in batch.frames {
         match frame.kind {
             Some(Kind::Ping(_)) => link.control.pong(),
@@ -360,9 +359,13 @@ async fn read_lane(shared: Arc<Shared>, link: Arc<Link>, lane: Arc<Lane>, mut st
     let mut reader = LaneReader::default();
     let reason = loop {
         match stream.message().await {
-            Ok(Some(batch)) => match reader.read(&lane, &link.counters, batch) {
-                Ok(frames) if frames.is_empty() => {}
-                Ok(frames) => shared.events.frames(link.node, frames),
+            Ok(Some(batch)) => match reader.read(&lane.received, &link.counters, batch) {
+                Ok(mut frames) => {
+                    shared.events.frames(link.node, &mut frames);
+                    if let Err(malformed) = frames.finish() {
+                        break malformed.to_string();
+                    }
+                }
                 Err(reason) => break reason,
             },
             Ok(None) => break "the peer ended a data lane".to_owned(),
@@ -371,60 +374,6 @@ async fn read_lane(shared: Arc<Shared>, link: Arc<Link>, lane: Arc<Lane>, mut st
         tokio::task::consume_budget().await;
     };
     link.end(&reason);
-}
-
-/// Turns the batches of a lane into frames.
-#[derive(Default)]
-pub(super) struct LaneReader {
-    realms: Realms,
-    reassembly: Reassembly,
-}
-
-impl LaneReader {
-    fn read(&mut self, lane: &Lane, counters: &Counters, batch: pb::LinkBatch) -> Result<Vec<(Uri, PeerFrame)>, String> {
-        count(&lane.received, &batch)?;
-        counters.frames_in.fetch_add(batch.frames.len() as u64, Relaxed);
-        let mut frames = Vec::with_capacity(batch.frames.len());
-        for frame in batch.frames {
-            match self.frame(frame).map_err(|malformed| malformed.to_string())? {
-                Some(Incoming::Frame(realm, frame)) => frames.push((realm, frame)),
-                Some(_) => {
-                    counters.unknown_frames.fetch_add(1, Relaxed);
-                }
-                None => {}
-            }
-        }
-        Ok(frames)
-    }
-
-    /// The frame, or the whole that its fragment completes.
-    fn frame(&mut self, frame: pb::LinkFrame) -> Result<Option<Incoming>, Malformed> {
-        match convert::frame_in(frame, &mut self.realms)? {
-            Incoming::Fragment(fragment) => {
-                let Some(whole) = self.reassembly.add(fragment)? else {
-                    return Ok(None);
-                };
-                match convert::frame_in(convert::frame_from_bytes(whole)?, &mut self.realms)? {
-                    Incoming::Fragment(_) => Err(Malformed::Fragment("a fragment in fragments")),
-                    incoming => Ok(Some(incoming)),
-                }
-            }
-            incoming => Ok(Some(incoming)),
-        }
-    }
-}
-
-/// Checks that no frame is missing before this batch, and notes its last one.
-fn count(received: &std::sync::atomic::AtomicU64, batch: &pb::LinkBatch) -> Result<(), String> {
-    let have = received.load(Relaxed);
-    if batch.frames.is_empty() {
-        return Ok(());
-    }
-    if batch.first_seq != have + 1 {
-        return Err(format!("frame {} follows frame {have}", batch.first_seq));
-    }
-    received.store(have + batch.frames.len() as u64, Relaxed);
-    Ok(())
 }
 
 /// A gRPC status in a log line.
