@@ -209,7 +209,7 @@ impl LinkEvents for IntoRealms {
             while realm.inputs_batched(inputs.by_ref().take(FRAMES_AT_ONCE), &mut touched) == FRAMES_AT_ONCE {}
             entered = Some(realm);
         }
-        touched.flush();
+        touched.flush_own(OWN_FLUSHES_MAX);
         if let Some(realm) = entered {
             realm.flush();
         }
@@ -230,3 +230,5 @@ impl LinkEvents for IntoRealms {
 
 /// How many frames of another node enter a realm before a session may.
 const FRAMES_AT_ONCE: usize = 32;
+/// How many outboxes the reader of a lane writes itself after a batch; more of them wake their sessions' tasks.
+const OWN_FLUSHES_MAX: usize = 32;

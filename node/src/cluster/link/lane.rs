@@ -8,7 +8,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     },
-    task::{Context, Poll, Waker},
+    task::{Context, Poll, Waker, ready},
 };
 
 use futures_util::Stream;
@@ -168,6 +168,8 @@ pub(super) struct LaneStream {
     next_seq: u64,
     /// Weight of what was sent since the queue's account was last settled.
     sent: usize,
+    /// Set while others go first who may have more for the batch.
+    pause: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
 }
 
 impl LaneStream {
@@ -178,6 +180,7 @@ impl LaneStream {
             hello: Some(hello),
             next_seq: 1,
             sent: 0,
+            pause: None,
         }
     }
 
@@ -214,6 +217,14 @@ impl Stream for LaneStream {
                 ..Default::default()
             }));
         }
+        let paused = match &mut this.pause {
+            Some(pause) => {
+                ready!(pause.as_mut().poll(cx));
+                this.pause = None;
+                true
+            }
+            None => false,
+        };
         let taken = {
             let mut state = this.lane.state.lock();
             if state.closed {
@@ -225,6 +236,17 @@ impl Stream for LaneStream {
             if state.bytes <= CONGESTED_BYTES && sent > 0 {
                 state.laggard = false;
                 this.lane.congested.store(false, Relaxed);
+            }
+            if !paused && state.queue.may_grow() {
+                // Under load whoever else can run now has more to send, and one write for all is cheaper than one for each. This
+                // is no timer: it ends as soon as the runtime has looked once at everything that is ready.
+                drop(state);
+                let mut pause = Box::pin(tokio::task::yield_now());
+                if pause.as_mut().poll(cx).is_pending() {
+                    this.pause = Some(pause);
+                    return Poll::Pending;
+                }
+                state = this.lane.state.lock();
             }
             match state.queue.take() {
                 Some(taken) => taken,

@@ -18,6 +18,7 @@ use tonic::Streaming;
 
 use super::{
     Phase, Shared,
+    accept::LaneIn,
     control::Control,
     convert::{self, Malformed},
     lane::Lane,
@@ -25,7 +26,10 @@ use super::{
     stats::Counters,
 };
 use crate::{
-    cluster::interest::{self, Change},
+    cluster::{
+        interest::{self, Change},
+        net::Bundle,
+    },
     router::NodeRef,
 };
 
@@ -153,7 +157,7 @@ pub(super) async fn live(
     shared: Arc<Shared>,
     link: Arc<Link>,
     (early, control_in): (Option<pb::LinkBatch>, Streaming<pb::LinkBatch>),
-    lanes_in: Vec<Streaming<pb::LinkBatch>>,
+    lanes_in: Vec<LaneIn>,
 ) -> Arc<str> {
     let (apply, to_apply) = mpsc::channel(interest::WINDOW as usize + PULLED_MAX);
     let (told_up, up) = oneshot::channel();
@@ -170,15 +174,9 @@ pub(super) async fn live(
         tracing::info!(peer = %link.name, slot = link.node.slot.0, epoch = link.node.epoch, "router link up");
         link.control.wake();
 
-        let readers: Vec<_> = link
-            .lanes
-            .iter()
-            .zip(lanes_in)
-            .map(|(lane, stream)| {
-                shared
-                    .data
-                    .spawn(read_lane(shared.clone(), link.clone(), lane.clone(), stream))
-            })
+        let lanes = link.lanes.iter().zip(lanes_in);
+        let readers: Vec<_> = lanes
+            .map(|(lane, (stream, bundle))| Reader::start(&bundle, read_lane(shared.clone(), link.clone(), lane.clone(), stream)))
             .collect();
         if let Some(Err(reason)) = early.map(|batch| on_control(&shared, &link, batch)) {
             link.end(&reason);
@@ -188,12 +186,8 @@ pub(super) async fn live(
         shared.table.write().remove(&link.node);
         shared.own.lock().unfollow(link.node);
         shared.acks.notify_one();
-        for reader in &readers {
-            reader.abort();
-        }
         for reader in readers {
-            // Cancelled or finished: nothing is delivered any more.
-            let _ = reader.await;
+            reader.stop().await;
         }
     }
     link.apply.lock().take();
@@ -352,6 +346,35 @@ async fn apply_interest(shared: Arc<Shared>, link: Arc<Link>, mut messages: mpsc
     // The link may still be up after an error: wait until its readers are gone, which closes the channel.
     while messages.recv().await.is_some() {}
     shared.events.down(link.node);
+}
+
+/// A future in the task of a lane's connection that can be stopped.
+struct Reader {
+    stop: oneshot::Sender<()>,
+    gone: oneshot::Receiver<()>,
+}
+
+impl Reader {
+    fn start(bundle: &Bundle, reading: impl Future<Output = ()> + Send + 'static) -> Self {
+        let ((stop, stopped), (going, gone)) = (oneshot::channel::<()>(), oneshot::channel::<()>());
+        bundle.run(async move {
+            // Dropped after the reading, however this ends.
+            let _going = going;
+            tokio::select! {
+                biased;
+                _ = stopped => {}
+                () = reading => {}
+            }
+        });
+        Self { stop, gone }
+    }
+
+    /// After this nothing is delivered any more.
+    async fn stop(self) {
+        drop(self.stop);
+        // Nothing is ever sent: this is the end of the sender.
+        let _ = self.gone.await;
+    }
 }
 
 /// Delivers a lane's frames in order. Never waits for anything but the lane.

@@ -184,7 +184,7 @@ struct Shared {
     /// Every link from its handshake until nothing of it is heard any more: at most one per node life.
     claims: Mutex<HashMap<NodeRef, Claim>>,
     /// The links that are up.
-    table: RwLock<HashMap<NodeRef, Arc<Link>>>,
+    table: RwLock<BTreeMap<NodeRef, Arc<Link>>>,
     /// Lanes that have got frames since the last flush; `any_touched` says so without a lock.
     touched: Mutex<Vec<Arc<Lane>>>,
     any_touched: AtomicBool,

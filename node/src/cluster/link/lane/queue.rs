@@ -77,6 +77,12 @@ impl Apart {
     }
 }
 
+impl Batch {
+    fn is_full(&self) -> bool {
+        self.frames >= BATCH_FRAMES || self.weight >= BATCH_BYTES
+    }
+}
+
 impl Queue {
     /// Puts a frame in and returns its weight; `None`, and nothing put in, if it is larger than any frame may be.
     pub(super) fn push(&mut self, realm: &Uri, source: SessionId, frame: &PeerFrame) -> Option<usize> {
@@ -129,8 +135,7 @@ impl Queue {
     }
 
     fn open_batch(&mut self) -> &mut Batch {
-        let full = |batch: &Batch| batch.frames >= BATCH_FRAMES || batch.weight >= BATCH_BYTES;
-        if self.batches.back().is_none_or(full) {
+        if self.batches.back().is_none_or(Batch::is_full) {
             self.begun += 1;
             self.batches.push_back(Batch {
                 bytes: Vec::with_capacity(self.batch_bytes),
@@ -169,6 +174,13 @@ impl Queue {
             behind: VecDeque::new(),
         });
         None
+    }
+
+    /// True if what goes next is one batch of several frames with room for more. A single frame is as likely alone.
+    pub(super) fn may_grow(&self) -> bool {
+        self.large.is_empty()
+            && self.batches.len() == 1
+            && self.batches.front().is_some_and(|batch| batch.frames > 1 && !batch.is_full())
     }
 
     /// What goes next; `None` if there is nothing.

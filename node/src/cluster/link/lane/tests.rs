@@ -38,10 +38,18 @@ fn lane() -> (Arc<Lane>, LaneStream) {
     (lane, stream)
 }
 
+fn poll(stream: &mut LaneStream) -> Poll<Option<pb::LinkBatch>> {
+    Pin::new(stream).poll_next(&mut Context::from_waker(Waker::noop()))
+}
+
+/// What the stream yields now, or after it has let others go first.
 fn next(stream: &mut LaneStream) -> Option<pb::LinkBatch> {
-    match Pin::new(stream).poll_next(&mut Context::from_waker(Waker::noop())) {
+    match poll(stream) {
         Poll::Ready(batch) => batch,
-        Poll::Pending => None,
+        Poll::Pending => match poll(stream) {
+            Poll::Ready(batch) => batch,
+            Poll::Pending => None,
+        },
     }
 }
 
@@ -86,6 +94,25 @@ fn a_batch_is_what_is_queued_up_to_its_limits() {
         push(&lane, 1, event(i, 30_000));
     }
     assert_eq!(next(&mut stream).map(|b| b.count), Some(3));
+}
+
+#[test]
+fn a_single_frame_goes_at_once_and_several_let_others_add_to_them_once() {
+    let (lane, mut stream) = lane();
+    push(&lane, 1, event(1, 10));
+    assert!(matches!(poll(&mut stream), Poll::Ready(Some(batch)) if batch.count == 1));
+    push(&lane, 1, event(2, 10));
+    push(&lane, 1, event(3, 10));
+    assert!(poll(&mut stream).is_pending());
+    push(&lane, 2, event(4, 10));
+    assert!(matches!(poll(&mut stream), Poll::Ready(Some(batch)) if batch.count == 3));
+    for i in 5..=300 {
+        push(&lane, 1, event(i, 10));
+    }
+    assert!(
+        matches!(poll(&mut stream), Poll::Ready(Some(batch)) if batch.count == 128),
+        "a full one waits for nobody"
+    );
 }
 
 #[test]

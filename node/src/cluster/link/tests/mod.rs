@@ -193,11 +193,13 @@ impl Node {
         let address = acceptor.local_addr().unwrap();
         let peers = PeerChannels::new(Dialer::new(identity, security, addresses.clone()), control.clone());
         let links = Links::new(config, peers, seen.clone(), control.clone(), data.clone());
-        let serve = |kind, incoming| net::server().add_service(links.service(kind)).serve_with_incoming(incoming);
+        let serve_control = net::server()
+            .add_service(links.control_service())
+            .serve_with_incoming(of_control);
         let tasks = vec![
             control.spawn(acceptor.run()).abort_handle(),
-            control.spawn(serve(Kind::Control, of_control)).abort_handle(),
-            data.spawn(serve(Kind::Data, of_data)).abort_handle(),
+            control.spawn(serve_control).abort_handle(),
+            data.spawn(links.clone().serve_lanes(of_data)).abort_handle(),
         ];
         Self {
             me: life(slot, 1),
