@@ -1,6 +1,10 @@
 //! Arguments, and what they start.
 
+mod churn;
+mod common;
+mod idle;
 mod load;
+mod register;
 mod servers;
 
 use anyhow::{Context as _, Result};
@@ -32,6 +36,20 @@ enum Command {
     FloorRpc(load::PlainRpc),
     /// Fan-out through one of the floors.
     FloorPubsub(load::PlainPubsub),
+    /// Sessions that are only there, and the memory they take in a WAMP router.
+    Idle(idle::Idle),
+    /// The same in a NATS server.
+    NatsIdle(idle::PlainIdle),
+    /// The same in one of the floors, upgraded and no more.
+    FloorIdle(idle::PlainIdle),
+    /// Sessions that come and go at a WAMP router.
+    Churn(churn::Churn),
+    /// Connections that come and go at a NATS server.
+    NatsChurn(churn::PlainChurn),
+    /// Connections that come and go at one of the floors: accept and upgrade.
+    FloorChurn(churn::PlainChurn),
+    /// Registrations that come and go at a WAMP router.
+    Register(register::Register),
     /// Serves a floor: a relay without WAMP to measure against.
     #[command(subcommand)]
     Floor(servers::Floor),
@@ -74,6 +92,13 @@ impl Cli {
                 Command::NatsPubsub(pubsub) => pubsub.run(load::Kind::Nats).await,
                 Command::FloorRpc(rpc) => rpc.run(load::Kind::Floor).await,
                 Command::FloorPubsub(pubsub) => pubsub.run(load::Kind::Floor).await,
+                Command::Idle(idle) => idle.run().await,
+                Command::NatsIdle(idle) => idle.run(load::Kind::Nats).await,
+                Command::FloorIdle(idle) => idle.run(load::Kind::Floor).await,
+                Command::Churn(churn) => churn.run().await,
+                Command::NatsChurn(churn) => churn.run(load::Kind::Nats).await,
+                Command::FloorChurn(churn) => churn.run(load::Kind::Floor).await,
+                Command::Register(register) => register.run().await,
                 Command::Floor(floor) => floor.run().await,
                 Command::ConvictProxy(proxy) => proxy.run().await,
                 Command::Compare(compare) => compare::run(&compare.targets, compare.rounds, compare.json.as_deref()).await,
