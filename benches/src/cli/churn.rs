@@ -12,7 +12,7 @@ use ringfort_bench::{
 };
 
 use super::{
-    common::{Output, Span},
+    common::{Output, Span, seconds},
     load::{Kind, Wamp, unique},
 };
 
@@ -60,6 +60,9 @@ struct Lanes {
     /// Milliseconds between two samples of the router's memory.
     #[arg(long, default_value_t = 100)]
     sample_ms: u32,
+    /// Seconds between the last session and the last sample.
+    #[arg(long, default_value_t = 1.0)]
+    settle: f64,
     /// Fail if the router's resident memory grows by more KiB than this after the warm-up.
     #[arg(long)]
     rss_growth_max_kib: Option<f64>,
@@ -117,6 +120,7 @@ impl Lanes {
             timing: self.span.timing()?,
             pids: self.output.pids.clone(),
             sample_every: Duration::from_millis(self.sample_ms.max(1).into()),
+            settle: seconds(self.settle, "--settle")?,
             growth_max_kib: self.rss_growth_max_kib,
         };
         let (measured, churn) = churn::run(&plan).await?;

@@ -106,3 +106,36 @@ impl Cli {
         }))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, path::Path};
+
+    use clap::CommandFactory as _;
+    use ringfort_bench::compare::targets::Targets;
+
+    use super::*;
+
+    #[test]
+    fn the_arguments_fit_together() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_file_of_targets_runs_what_we_understand() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("targets");
+        let mut runs = 0;
+        for file in fs::read_dir(folder).unwrap() {
+            let file = file.unwrap().path();
+            let targets = Targets::parse(&fs::read_to_string(&file).unwrap()).unwrap();
+            for target in targets.target {
+                let words = ["ringfort-bench"].into_iter().chain(target.run.iter().map(String::as_str));
+                let words = words.chain(["--pid", "1", "--json", "x"]);
+                let parsed = Cli::try_parse_from(words);
+                assert!(parsed.is_ok(), "{}: {:?}: {parsed:?}", file.display(), target.name);
+                runs += 1;
+            }
+        }
+        assert!(runs > 30, "{runs} targets");
+    }
+}

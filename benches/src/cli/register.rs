@@ -69,6 +69,6 @@ impl Register {
         };
         let (measured, register) = register::run(&plan).await?;
         self.output
-            .report(&Outcome::new(load, measured).with_detail(Detail::Register(register)))
+            .report(&Outcome::new(load, measured).with_detail(Detail::Register(Box::new(register))))
     }
 }

@@ -15,7 +15,7 @@ pub enum Detail {
     /// Sessions that come and go.
     Churn(Churn),
     /// Registrations that come and go.
-    Register(Register),
+    Register(Box<Register>),
 }
 
 impl Detail {

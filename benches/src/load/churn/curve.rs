@@ -41,7 +41,7 @@ pub struct Memory {
     pub end_kib: f64,
     /// The largest sample.
     pub max_kib: u64,
-    /// KiB a second after the last session has gone.
+    /// KiB some time after the last session has gone.
     pub after_kib: u64,
     /// From start to end.
     pub growth_kib: f64,

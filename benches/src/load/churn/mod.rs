@@ -59,6 +59,8 @@ pub struct Plan {
     pub pids: Vec<u32>,
     /// Time between two samples of memory; it doubles whenever the curve becomes too long.
     pub sample_every: Duration,
+    /// Time for the router to notice that the last sessions have gone, before its memory is taken for the last time.
+    pub settle: Duration,
     /// More growth of the router's resident memory than this, in KiB, makes the run a failure.
     pub growth_max_kib: Option<f64>,
 }
@@ -81,9 +83,6 @@ const CYCLE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A lane that fails so often in a row ends the run: it would only hammer a router that is not there.
 const FAILURES_MAX: u32 = 20;
-
-/// Time for a router to notice that the last sessions have gone, before its memory is taken for the last time.
-const LEAVING: Duration = Duration::from_secs(1);
 
 /// What the lanes share beside the [`Run`].
 struct Lanes {
@@ -127,7 +126,7 @@ pub async fn run(plan: &Plan) -> Result<(Measured, Churn)> {
     let measured = run.finish(measured, &plan.timing, tasks, drained).await?;
     let mut memory = None;
     if let Some(before_kib) = before_kib {
-        sleep(LEAVING).await;
+        sleep(plan.settle).await;
         memory = curve.memory(before_kib, usage::rss_kib(&plan.pids)?);
     }
     let churn = Churn {
