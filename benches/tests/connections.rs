@@ -313,6 +313,17 @@ async fn a_bound_that_is_broken_or_cannot_be_judged_fails_a_register_run() {
 }
 
 #[tokio::test]
+async fn registrations_without_an_answer_fail_the_run() {
+    let mut plan = register_plan(plain("ws", mini_router::start().await, Serializer::Json), 3);
+    plan.procedure = "ignored.bench".into();
+    plan.timing.stop = Stop::After(Duration::from_millis(50));
+    plan.timing.drain = Duration::from_millis(50);
+    let (measured, register) = register::run(&plan).await.unwrap();
+    assert_eq!((measured.operations, measured.history.unanswered), (0, 6));
+    assert!(!outcome(measured, Detail::Register(Box::new(register))).passed);
+}
+
+#[tokio::test]
 async fn a_router_that_refuses_every_registration_is_named() {
     let mut plan = register_plan(plain("ws", mini_router::start().await, Serializer::Json), 2);
     plan.procedure = "refused.bench".into();

@@ -1,7 +1,7 @@
 //! The smallest thing that routes WAMP correctly, so that the harness is tested without the router it is to test.
 //!
 //! Exact registrations and subscriptions, no authentication, no errors beyond `no_such_procedure`, except that procedures below
-//! `refused.` cannot be registered; WebSocket and RawSocket, with TLS if asked for.
+//! `refused.` cannot be registered and those below `ignored.` get no answer; WebSocket and RawSocket, with TLS if asked for.
 #![allow(dead_code)] // Not every test uses every way to start it.
 
 use std::{
@@ -279,6 +279,7 @@ fn handle(state: &Shared, id: u64, message: Message) {
             error: "wamp.error.not_authorized".into(),
             payload: Payload::EMPTY,
         }),
+        Message::Register { procedure, .. } if procedure.as_str().starts_with("ignored.") => None,
         Message::Register { request, procedure, .. } => {
             state.procedures.insert(procedure.to_string(), (id, fresh));
             Some(Message::Registered {

@@ -19,7 +19,7 @@ use tokio::{task::spawn_blocking, time::sleep};
 use super::Plan;
 use crate::{
     load::{Latency, Phase, Run, recorder},
-    peer::session::Session,
+    peer::{session::Session, within},
 };
 
 /// Bytes of a record: about what one registration takes in a log.
@@ -82,9 +82,7 @@ impl Probes {
     pub(super) async fn open(plan: &Plan) -> Result<Self> {
         let log = plan.fsync_dir.as_deref().map(Log::create).transpose()?;
         let session = if plan.round_trips {
-            let mut session = Session::open(&plan.at).await?;
-            session.join().await.context("the session for round trips cannot join")?;
-            Some(session)
+            Some(within("join for round trips", Session::joined(&plan.at)).await?)
         } else {
             None
         };
@@ -120,7 +118,7 @@ impl Probes {
         }
         if let Some(session) = &mut self.session {
             let start = Instant::now();
-            session.ping().await?;
+            within("see a pong", session.ping()).await?;
             records.round_trip.lock().record(nanos(start.elapsed()));
         }
         Ok(())

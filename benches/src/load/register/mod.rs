@@ -27,7 +27,7 @@ use super::{Latency, Measured, Run, Timing, recorder};
 use crate::{
     history::Expect,
     limits,
-    peer::{Target, session::Session},
+    peer::{Target, session::Session, within},
 };
 use beside::{Beside, Probes};
 
@@ -73,6 +73,7 @@ struct Lanes {
     plan: Plan,
     running: AtomicU32,
     refused: AtomicU64,
+    unanswered: AtomicU64,
     unregister: recorder::Shared,
 }
 
@@ -92,9 +93,7 @@ pub async fn run(plan: &Plan) -> Result<(Measured, Register)> {
 
     let mut sessions = Vec::new();
     for _ in 0..plan.sessions {
-        let mut session = Session::open(&plan.at).await?;
-        session.join().await.context("a session cannot join")?;
-        sessions.push(session);
+        sessions.push(within("join", Session::joined(&plan.at)).await?);
     }
     let run = Run::new(Expect::Calls, plan.timing.stop);
     let lanes = Arc::new(Lanes {
@@ -102,6 +101,7 @@ pub async fn run(plan: &Plan) -> Result<(Measured, Register)> {
         plan: plan.clone(),
         running: AtomicU32::new(plan.sessions),
         refused: AtomicU64::new(0),
+        unanswered: AtomicU64::new(0),
         unregister: recorder::Shared::default(),
     });
     let mut tasks = JoinSet::new();
@@ -115,6 +115,7 @@ pub async fn run(plan: &Plan) -> Result<(Measured, Register)> {
     let probes = beside.await.context("measuring beside has panicked")??;
     probes.measure_quietly(&quiet).await?;
 
+    measured.history.unanswered += lanes.unanswered.load(Ordering::Relaxed);
     measured.history.failed += lanes.refused.load(Ordering::Relaxed);
     let p99_us = measured.latency.p99_us;
     let register = Register {
