@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     history,
-    load::{Latency, Measured, Pace},
+    load::{Detail, Latency, Measured, Pace},
     usage::Usage,
 };
 
@@ -18,7 +18,7 @@ pub struct Outcome {
     pub load: Load,
     /// Length of the measurement in seconds.
     pub secs: f64,
-    /// Operations measured: answered calls, or deliveries of events.
+    /// Operations measured: answered calls, deliveries of events, sessions joined, cycles, registrations.
     pub operations: u64,
     /// Operations per second.
     pub per_sec: f64,
@@ -34,24 +34,27 @@ pub struct Outcome {
     pub history: history::Report,
     /// The first error that was answered, if any.
     pub first_failure: Option<String>,
-    /// True if nothing was lost, doubled, reordered or refused; figures of other runs do not count.
+    /// What only this scenario measures.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detail: Option<Detail>,
+    /// True if nothing was lost, doubled, reordered or refused, and no limit was broken; figures of other runs do not count.
     pub passed: bool,
 }
 
 /// The load of a run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Load {
-    /// `rpc` or `pubsub`.
+    /// `rpc`, `pubsub`, `idle`, `churn-connect`, `churn-cycle` or `register`.
     pub scenario: String,
     /// Where, the callees' or subscribers' addresses last.
     pub urls: Vec<String>,
     /// The serializer, where there is one.
     pub serializer: Option<String>,
-    /// Callers or publishers.
+    /// Callers, publishers, lanes of churn or sessions.
     pub senders: u32,
-    /// Callees or subscribers.
+    /// Callees or subscribers; 0 where there are none.
     pub receivers: u32,
-    /// Messages each sender keeps under way.
+    /// Messages each sender keeps under way; 0 where it sends none.
     pub window: u32,
     /// Bytes of payload.
     pub payload: usize,
@@ -91,7 +94,20 @@ impl Outcome {
             passed: measured.history.is_clean() && measured.history.failed == 0 && measured.operations > 0,
             history: measured.history,
             first_failure: measured.first_failure,
+            detail: None,
         }
+    }
+
+    /// Adds what only this scenario measures; its complaints make the run a failure.
+    pub fn with_detail(mut self, detail: Detail) -> Self {
+        self.passed &= detail.complaints().is_empty();
+        self.detail = Some(detail);
+        self
+    }
+
+    /// What the run cost: the router's CPU time per operation, or what the scenario is about instead. Equal scenarios compare.
+    pub fn cost(&self) -> Option<f64> {
+        self.detail.as_ref().and_then(Detail::cost).or(self.router_cpu_us)
     }
 
     /// Writes the result as JSON.
@@ -120,6 +136,9 @@ impl fmt::Display for Outcome {
         let Self { load, latency, .. } = self;
         let (senders, receivers, unit) = match load.scenario.as_str() {
             "rpc" => ("callers", "callees", "calls"),
+            "idle" => ("sessions", "", "joins"),
+            "churn-connect" | "churn-cycle" => ("lanes", "", "cycles"),
+            "register" => ("sessions", "", "registrations"),
             _ => ("publishers", "subscribers", "deliveries"),
         };
         let pace = match load.rate {
@@ -128,11 +147,17 @@ impl fmt::Display for Outcome {
         };
         let serializer = load.serializer.as_deref().map(|name| format!(", {name}")).unwrap_or_default();
         writeln!(f, "{} {}{serializer}", load.scenario, load.urls.join(" → "))?;
-        writeln!(
-            f,
-            "  load        {} {senders}, {} {receivers}, {pace}, {} B",
-            load.senders, load.receivers, load.payload
-        )?;
+        write!(f, "  load        {} {senders}", load.senders)?;
+        if load.receivers > 0 {
+            write!(f, ", {} {receivers}", load.receivers)?;
+        }
+        if load.window > 0 {
+            write!(f, ", {pace}")?;
+        }
+        if load.payload > 0 {
+            write!(f, ", {} B", load.payload)?;
+        }
+        writeln!(f)?;
         writeln!(
             f,
             "  throughput  {:.0} {unit}/s ({} in {:.2} s)",
@@ -160,7 +185,13 @@ impl fmt::Display for Outcome {
             writeln!(f, "    pid {pid}: {cpu} ms CPU, {rss} KiB RSS, {pss} KiB PSS")?;
         }
         writeln!(f, "  client CPU  {:.2} µs per operation", self.client_cpu_us)?;
-        writeln!(f, "  history     {}", self.history)?;
+        if let Some(detail) = &self.detail {
+            detail.fmt(f)?;
+        }
+        // Scenarios about connections send nothing that has a history.
+        if self.history != history::Report::default() {
+            writeln!(f, "  history     {}", self.history)?;
+        }
         if let Some(failure) = &self.first_failure {
             writeln!(f, "  first error {failure}")?;
         }

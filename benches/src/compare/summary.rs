@@ -19,6 +19,8 @@ struct Row {
     p50: Spread,
     p99: Spread,
     rss_mib: Spread,
+    /// What the scenario is about, and its unit; see [`Detail::figure`](crate::load::Detail::figure).
+    figure: Option<(Spread, &'static str)>,
     failed: usize,
 }
 
@@ -44,11 +46,15 @@ impl Summary {
             let spread = |figure: &dyn Fn(&Outcome) -> f64| Spread::of(rounds.iter().filter(|o| o.passed).map(figure).collect());
             let ratio = results.against.get(name).and_then(|against| {
                 let pairs = rounds.iter().zip(outcomes(against)?).filter(|(a, b)| a.passed && b.passed);
-                let ratios = pairs.filter_map(|(a, b)| Some(a.router_cpu_us? / b.router_cpu_us?)).collect();
+                let ratios = pairs.filter_map(|(a, b)| Some(a.cost()? / b.cost()?)).collect();
                 Some((Spread::of(ratios), against.clone()))
             });
+            let figure = |o: &Outcome| o.detail.as_ref()?.figure();
+            let figures = rounds.iter().filter(|o| o.passed).filter_map(figure);
+            let unit = figures.clone().next().map(|(_, unit)| unit);
             Row {
                 name: name.clone(),
+                figure: unit.map(|unit| (Spread::of(figures.map(|(value, _)| value).collect()), unit)),
                 cpu: spread(&|o| o.router_cpu_us.unwrap_or(f64::NAN)),
                 ratio,
                 per_sec: spread(&|o| o.per_sec),
@@ -96,8 +102,13 @@ impl Spread {
 impl fmt::Display for Summary {
     /// As a Markdown table, ready for `docs/performance.md`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "| target | router CPU µs/op | ratio | op/s | p50 µs | p99 µs | RSS MiB |")?;
-        write!(f, "|---|---|---|---|---|---|---|")?;
+        let with_figures = self.0.iter().any(|row| row.figure.is_some());
+        let (title, line) = if with_figures { (" figure |", "---|") } else { ("", "") };
+        writeln!(
+            f,
+            "| target | router CPU µs/op | ratio | op/s | p50 µs | p99 µs | RSS MiB |{title}"
+        )?;
+        write!(f, "|---|---|---|---|---|---|---|{line}")?;
         for row in &self.0 {
             let ratio = match &row.ratio {
                 Some((ratio, against)) => format!("{} × {against}", ratio.digits(2)),
@@ -115,6 +126,11 @@ impl fmt::Display for Summary {
                 "\n| {}{failed} | {cpu} | {ratio} | {per_sec} | {p50} | {p99} | {rss} |",
                 row.name
             )?;
+            match &row.figure {
+                Some((figure, unit)) => write!(f, " {} {unit} |", figure.digits(2))?,
+                None if with_figures => write!(f, "  |")?,
+                None => {}
+            }
         }
         Ok(())
     }
@@ -158,6 +174,7 @@ mod tests {
             client_cpu_us: 0.0,
             history: Default::default(),
             first_failure: None,
+            detail: None,
             passed,
         }
     }

@@ -1,6 +1,9 @@
 //! Counts operations and their latencies.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::{
+    fmt,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
 
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
@@ -23,6 +26,21 @@ impl Recorder {
 
     pub(super) fn operations(&self) -> u64 {
         self.histogram.len()
+    }
+
+    /// Each recorded value in nanoseconds and how often it was seen, for another process to add to its own.
+    pub(super) fn counts(&self) -> Vec<(u64, u64)> {
+        let recorded = self.histogram.iter_recorded();
+        recorded
+            .map(|value| (value.value_iterated_to(), value.count_at_value()))
+            .collect()
+    }
+
+    /// Adds what another recorder has counted.
+    pub(super) fn add(&mut self, counts: &[(u64, u64)]) {
+        for (nanos, count) in counts {
+            self.histogram.saturating_record_n(*nanos, *count);
+        }
     }
 
     pub(super) fn latency(&self) -> Latency {
@@ -50,6 +68,16 @@ pub struct Latency {
     pub max_us: f64,
     /// The mean.
     pub mean_us: f64,
+}
+
+impl fmt::Display for Latency {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "p50 {:.0} µs, p99 {:.0} µs, max {:.0} µs",
+            self.p50_us, self.p99_us, self.max_us
+        )
+    }
 }
 
 /// A recorder that the tasks of a run write together.
