@@ -11,6 +11,7 @@ pub mod history;
 pub mod load;
 pub mod outcome;
 pub mod peer;
+pub mod progress;
 pub mod tag;
 pub mod usage;
 pub mod wire;

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     history,
-    load::{Latency, Measured, Pace},
+    load::{Latency, Measured, Pace, series::Trace},
     usage::Usage,
 };
 
@@ -34,6 +34,9 @@ pub struct Outcome {
     pub history: history::Report,
     /// The first error that was answered, if any.
     pub first_failure: Option<String>,
+    /// The run over time, the curve of latencies, and the errors by URI.
+    #[serde(flatten)]
+    pub trace: Trace,
     /// True if nothing was lost, doubled, reordered or refused; figures of other runs do not count.
     pub passed: bool,
 }
@@ -91,6 +94,7 @@ impl Outcome {
             passed: measured.history.is_clean() && measured.history.failed == 0 && measured.operations > 0,
             history: measured.history,
             first_failure: measured.first_failure,
+            trace: measured.trace,
         }
     }
 
@@ -164,6 +168,15 @@ impl fmt::Display for Outcome {
         if let Some(failure) = &self.first_failure {
             writeln!(f, "  first error {failure}")?;
         }
+        if !self.trace.errors.is_empty() {
+            let errors: Vec<_> = self
+                .trace
+                .errors
+                .iter()
+                .map(|(uri, count)| format!("{uri} × {count}"))
+                .collect();
+            writeln!(f, "  errors      {}", errors.join(", "))?;
+        }
         write!(f, "  {}", if self.passed { "passed" } else { "FAILED" })
     }
 }
@@ -199,6 +212,8 @@ mod tests {
                 ..Default::default()
             },
             first_failure: None,
+            histogram: hdrhistogram::Histogram::new(3).unwrap(),
+            trace: Trace::default(),
         }
     }
 

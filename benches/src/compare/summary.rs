@@ -158,6 +158,7 @@ mod tests {
             client_cpu_us: 0.0,
             history: Default::default(),
             first_failure: None,
+            trace: Default::default(),
             passed,
         }
     }

@@ -13,6 +13,8 @@ mod pace;
 pub mod pubsub;
 mod recorder;
 pub mod rpc;
+mod sampler;
+pub mod series;
 
 use std::{
     collections::BTreeMap,
@@ -24,6 +26,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail};
+use hdrhistogram::Histogram;
 use tokio::{
     sync::{Notify, watch},
     task::JoinSet,
@@ -32,10 +35,13 @@ use tokio::{
 
 pub use pace::Pace;
 pub use recorder::Latency;
+use sampler::{Sampled, Sampler, Subject};
+use series::Trace;
 
 use crate::{
     history,
     peer::{Body, Connection, Role, Target},
+    progress::{Progress, thousands},
     tag::Clock,
     usage::{self, Usage},
 };
@@ -69,6 +75,10 @@ pub struct Measured {
     pub operations: u64,
     /// Their latencies.
     pub latency: Latency,
+    /// The latencies in full, in nanoseconds.
+    pub histogram: Histogram<u64>,
+    /// The run over time, the curve of latencies, and the errors by URI.
+    pub trace: Trace,
     /// CPU time spent by each router process meanwhile, and its memory at the end.
     pub routers: BTreeMap<u32, Usage>,
     /// CPU time this process spent meanwhile.
@@ -100,7 +110,7 @@ struct Run {
     phase: AtomicU8,
     changes: watch::Sender<Phase>,
     history: history::Shared,
-    recorder: recorder::Shared,
+    recorder: Arc<recorder::Shared>,
     /// The number of operations to stop at.
     quota: u64,
     enough: Notify,
@@ -117,7 +127,7 @@ impl Run {
             phase: AtomicU8::new(Phase::Warmup as u8),
             changes: watch::Sender::new(Phase::Warmup),
             history: history::Shared::new(expect),
-            recorder: recorder::Shared::default(),
+            recorder: Arc::default(),
             quota,
             enough: Notify::new(),
         })
@@ -139,10 +149,16 @@ impl Run {
 
     /// Records operations that ended `now`, if they are to be measured.
     fn record(&self, now: u64, ended: &[u64]) {
-        if ended.is_empty() || !self.is(Phase::Measuring) {
+        if ended.is_empty() || self.is(Phase::Warmup) {
             return;
         }
         let mut recorder = self.recorder.lock();
+        for sent in ended {
+            recorder.record_in_window(*sent, now.saturating_sub(*sent));
+        }
+        if !self.is(Phase::Measuring) {
+            return;
+        }
         for sent in ended {
             recorder.record(now.saturating_sub(*sent));
         }
@@ -151,9 +167,9 @@ impl Run {
         }
     }
 
-    /// Notes a call's error; only the first is kept in words.
+    /// Notes a call's error.
     fn failure(&self, reason: String) {
-        self.recorder.lock().first_failure.get_or_insert(reason);
+        self.recorder.lock().failure(reason);
     }
 
     /// The tag of a payload of the right length, or a note in the history.
@@ -168,30 +184,12 @@ impl Run {
     /// Warms up, measures and leaves the phase at `Draining`. A task that ends before is the run's error.
     async fn measure(&self, timing: &Timing, pids: &[u32], tasks: &mut JoinSet<Result<()>>) -> Result<Measured> {
         unless_a_task_ends(tasks, sleep(timing.warmup)).await?;
-        let (routers, client) = (usage::sample(pids)?, usage::own_cpu_us()?);
-        let start = Instant::now();
-        self.enter(Phase::Measuring);
+        let measurement = Measurement::start(&[self], timing.stop, pids)?;
         match timing.stop {
             Stop::After(duration) => unless_a_task_ends(tasks, sleep(duration)).await?,
             Stop::Operations(_) => unless_a_task_ends(tasks, self.enough.notified()).await?,
         }
-        self.enter(Phase::Draining);
-        let elapsed = start.elapsed();
-        let mut after = usage::sample(pids)?;
-        for (pid, usage) in &mut after {
-            usage.cpu_us = usage.cpu_us.saturating_sub(routers[pid].cpu_us);
-        }
-        let client_cpu_us = usage::own_cpu_us()?.saturating_sub(client);
-        let recorder = self.recorder.lock();
-        Ok(Measured {
-            elapsed,
-            operations: recorder.operations(),
-            latency: recorder.latency(),
-            routers: after,
-            client_cpu_us,
-            history: history::Report::default(),
-            first_failure: None,
-        })
+        measurement.end(&[self]).await
     }
 
     /// Waits until `drained` or the patience is over, stops every task and passes the verdict.
@@ -215,8 +213,76 @@ impl Run {
             ended.context("a task of the load has panicked")??;
         }
         measured.history = self.history.lock().report();
-        measured.first_failure = self.recorder.lock().first_failure.take();
+        let mut recorder = self.recorder.lock();
+        measured.first_failure = recorder.first_failure.take();
+        measured.trace.errors = std::mem::take(&mut recorder.errors);
+        drop(recorder);
         Ok(measured)
+    }
+}
+
+/// The time between warm-up and drain, of one run or of several side by side.
+struct Measurement {
+    start: Instant,
+    routers: BTreeMap<u32, Usage>,
+    client_cpu_us: u64,
+    sampler: Sampler,
+}
+
+impl Measurement {
+    /// Enters `Measuring`.
+    fn start(runs: &[&Run], stop: Stop, pids: &[u32]) -> Result<Self> {
+        let (routers, client_cpu_us) = (usage::sample(pids)?, usage::own_cpu_us()?);
+        let title = match runs {
+            [run] if run.history.lock().expect() == history::Expect::Calls => "calls",
+            [_] => "events",
+            _ => "mixed load",
+        };
+        let start = Instant::now();
+        let sampler = Sampler::start(Subject {
+            title: title.to_owned(),
+            recorders: runs.iter().map(|run| run.recorder.clone()).collect(),
+            routers: routers.clone(),
+            planned: match stop {
+                Stop::After(duration) => Some(duration),
+                Stop::Operations(_) => None,
+            },
+        })?;
+        runs.iter().for_each(|run| run.enter(Phase::Measuring));
+        Ok(Self {
+            start,
+            routers,
+            client_cpu_us,
+            sampler,
+        })
+    }
+
+    /// Enters `Draining`.
+    async fn end(self, runs: &[&Run]) -> Result<Measured> {
+        runs.iter().for_each(|run| run.enter(Phase::Draining));
+        let elapsed = self.start.elapsed();
+        let pids: Vec<u32> = self.routers.keys().copied().collect();
+        let mut routers = usage::sample(&pids)?;
+        for (pid, usage) in &mut routers {
+            usage.cpu_us = usage.cpu_us.saturating_sub(self.routers[pid].cpu_us);
+        }
+        let client_cpu_us = usage::own_cpu_us()?.saturating_sub(self.client_cpu_us);
+        let Sampled { histogram, series } = self.sampler.finish().await?;
+        Ok(Measured {
+            elapsed,
+            operations: histogram.len(),
+            latency: Latency::of(&histogram),
+            trace: Trace {
+                series,
+                percentiles: series::percentiles(&histogram),
+                errors: BTreeMap::new(),
+            },
+            histogram,
+            routers,
+            client_cpu_us,
+            history: history::Report::default(),
+            first_failure: None,
+        })
     }
 }
 
@@ -233,11 +299,21 @@ async fn unless_a_task_ends(tasks: &mut JoinSet<Result<()>>, waiting: impl Futur
 /// Connects all `roles`, in order of the result.
 async fn connect_all(target: &Target, roles: Vec<Role>) -> Result<Vec<Connection>> {
     use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+    let wanted = roles.len();
     let connecting = roles.into_iter().map(|role| async move {
         target
             .connect(&role)
             .await
             .with_context(|| format!("cannot bring up {role:?}"))
     });
-    stream::iter(connecting).buffered(CONNECTING_MAX).try_collect().await
+    let mut connecting = stream::iter(connecting).buffered(CONNECTING_MAX);
+    let (mut connected, mut progress) = (Vec::with_capacity(wanted), Progress::new());
+    while let Some(connection) = connecting.try_next().await? {
+        connected.push(connection);
+        if connected.len().is_multiple_of(CONNECTING_MAX) {
+            let (count, all) = (thousands(connected.len() as f64), thousands(wanted as f64));
+            progress.show(&format!("connecting  {count}/{all}"));
+        }
+    }
+    Ok(connected)
 }
