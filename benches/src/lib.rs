@@ -13,6 +13,7 @@ pub mod load;
 pub mod outcome;
 pub mod peer;
 pub mod progress;
+pub mod report;
 pub mod tag;
 pub mod trust;
 pub mod usage;

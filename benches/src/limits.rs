@@ -13,7 +13,10 @@ const SPARE: u64 = 64;
 pub fn allow_connections(connections: u64) -> Result<()> {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     if current != maximum {
-        let raised = Rlimit { current: maximum, maximum };
+        let raised = Rlimit {
+            current: maximum,
+            maximum,
+        };
         // Where it cannot be raised the check below says what that means.
         setrlimit(Resource::Nofile, raised).ok();
     }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     history,
-    load::{Latency, Measured, Pace, series::Trace},
+    load::{Detail, Latency, Measured, Pace, series::Trace},
     usage::Usage,
 };
 
@@ -37,7 +37,10 @@ pub struct Outcome {
     /// The run over time, the curve of latencies, and the errors by URI.
     #[serde(flatten)]
     pub trace: Trace,
-    /// True if nothing was lost, doubled, reordered or refused; figures of other runs do not count.
+    /// What only this scenario measures.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detail: Option<Detail>,
+    /// True if nothing was lost, doubled, reordered or refused, and no limit was broken; figures of other runs do not count.
     pub passed: bool,
 }
 
@@ -95,7 +98,20 @@ impl Outcome {
             history: measured.history,
             first_failure: measured.first_failure,
             trace: measured.trace,
+            detail: None,
         }
+    }
+
+    /// Adds what only this scenario measures; its complaints make the run a failure.
+    pub fn with_detail(mut self, detail: Detail) -> Self {
+        self.passed &= detail.complaints().is_empty();
+        self.detail = Some(detail);
+        self
+    }
+
+    /// What the run cost: the router's CPU time per operation, or what the scenario is about instead. Equal scenarios compare.
+    pub fn cost(&self) -> Option<f64> {
+        self.detail.as_ref().and_then(Detail::cost).or(self.router_cpu_us)
     }
 
     /// Writes the result as JSON.
@@ -123,7 +139,8 @@ impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { load, latency, .. } = self;
         let (senders, receivers, unit) = match load.scenario.as_str() {
-            "rpc" => ("callers", "callees", "calls"),
+            "rpc" | "storm" => ("callers", "callees", "calls"),
+            "soak" => ("callers and publishers", "callees and subscribers", "messages"),
             _ => ("publishers", "subscribers", "deliveries"),
         };
         let pace = match load.rate {
@@ -164,6 +181,9 @@ impl fmt::Display for Outcome {
             writeln!(f, "    pid {pid}: {cpu} ms CPU, {rss} KiB RSS, {pss} KiB PSS")?;
         }
         writeln!(f, "  client CPU  {:.2} µs per operation", self.client_cpu_us)?;
+        if let Some(detail) = &self.detail {
+            detail.fmt(f)?;
+        }
         writeln!(f, "  history     {}", self.history)?;
         if let Some(failure) = &self.first_failure {
             writeln!(f, "  first error {failure}")?;

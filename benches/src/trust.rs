@@ -36,9 +36,7 @@ pub(crate) fn client(trust: Trust<'_>) -> Result<Arc<ClientConfig>> {
     let builder = ClientConfig::builder_with_provider(provider.clone()).with_safe_default_protocol_versions()?;
     let mut config = match trust {
         Trust::Authority(file) => builder.with_root_certificates(roots(file)?).with_no_client_auth(),
-        Trust::Nobody => builder
-            .with_root_certificates(RootCertStore::empty())
-            .with_no_client_auth(),
+        Trust::Nobody => builder.with_root_certificates(RootCertStore::empty()).with_no_client_auth(),
         Trust::Anybody => builder
             .dangerous()
             .with_custom_certificate_verifier(Arc::new(Unchecked(provider)))

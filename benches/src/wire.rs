@@ -248,7 +248,10 @@ impl Endpoint {
     /// # Errors
     /// When the address cannot be reached or TLS fails.
     pub async fn dial(&self) -> Result<Box<dyn Io>> {
-        let tcp = self.connect().await.with_context(|| format!("cannot connect to {}", self.url))?;
+        let tcp = self
+            .connect()
+            .await
+            .with_context(|| format!("cannot connect to {}", self.url))?;
         tcp.set_nodelay(true)?;
         let Some(config) = &self.tls else {
             return Ok(Box::new(tcp));
@@ -265,8 +268,14 @@ impl Endpoint {
         };
         let found = lookup_host(address).await?.find(|to| to.is_ipv4() == source.is_ipv4());
         let to = found.with_context(|| format!("it has no address that {source} can reach"))?;
-        let socket = if to.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
-        socket.bind((source, 0).into()).with_context(|| format!("cannot use the source address {source}"))?;
+        let socket = if to.is_ipv4() {
+            TcpSocket::new_v4()
+        } else {
+            TcpSocket::new_v6()
+        }?;
+        socket
+            .bind((source, 0).into())
+            .with_context(|| format!("cannot use the source address {source}"))?;
         Ok(socket.connect(to).await?)
     }
 
@@ -314,7 +323,12 @@ mod tests {
             assert_eq!(listener.accept().await.unwrap().1.ip(), source);
         }
         assert!(endpoint.loopback_sources(0).is_err());
-        assert!(Endpoint::parse("tcp://192.0.2.1:1", None).unwrap().loopback_sources(1).is_err());
+        assert!(
+            Endpoint::parse("tcp://192.0.2.1:1", None)
+                .unwrap()
+                .loopback_sources(1)
+                .is_err()
+        );
     }
 
     #[tokio::test]

@@ -9,6 +9,7 @@ use ringfort_bench::{
     load::{Measured, Pace, Stop, Timing, pubsub, rpc},
     outcome::{Load, Outcome},
     peer::Target,
+    report,
     tag::TAG_LEN,
     wire::Endpoint,
 };
@@ -40,14 +41,38 @@ struct Common {
     /// Process ids of the router, one per node; each counts with its children.
     #[arg(long = "pid", value_delimiter = ',')]
     pids: Vec<u32>,
+    #[command(flatten)]
+    files: Files,
+}
+
+/// Where results go beside standard output.
+#[derive(Debug, Args)]
+pub(super) struct Files {
     /// Write the result as JSON.
     #[arg(long)]
     json: Option<PathBuf>,
+    /// Write the result as a page with plots: one file, which needs no network.
+    #[arg(long)]
+    html: Option<PathBuf>,
+}
+
+impl Files {
+    /// Writes and prints the result; false if the run does not count.
+    pub(super) fn report(&self, outcome: &Outcome) -> Result<bool> {
+        if let Some(file) = &self.json {
+            outcome.save(file)?;
+        }
+        if let Some(file) = &self.html {
+            report::write(file, &report::single(outcome))?;
+        }
+        println!("{outcome}");
+        Ok(outcome.passed)
+    }
 }
 
 /// How to speak WAMP.
 #[derive(Debug, Args)]
-struct Wamp {
+pub(super) struct Wamp {
     /// The realm.
     #[arg(long, default_value = "realm1")]
     realm: String,
@@ -295,7 +320,7 @@ async fn run_pubsub(
 }
 
 /// Runs side by side on one router must not meet.
-fn unique(uri: &str) -> String {
+pub(super) fn unique(uri: &str) -> String {
     format!("{uri}.p{}", std::process::id())
 }
 
@@ -309,6 +334,11 @@ impl Sizes {
     }
 }
 
+/// A time given in seconds.
+pub(super) fn secs(value: f64, name: &str) -> Result<Duration> {
+    Duration::try_from_secs_f64(value).with_context(|| format!("{name} must be a time in seconds"))
+}
+
 impl Common {
     fn pace(&self) -> Pace {
         self.rate.map_or(Pace::Closed, Pace::Rate)
@@ -320,7 +350,6 @@ impl Common {
             "--payload must be at least {TAG_LEN}, which the tag takes"
         );
         ensure!(self.window > 0, "--window must be at least 1");
-        let secs = |value, name| Duration::try_from_secs_f64(value).with_context(|| format!("{name} must be a time in seconds"));
         Ok(Timing {
             warmup: secs(self.warmup, "--warmup")?,
             stop: match self.ops {
@@ -345,17 +374,12 @@ impl Common {
     }
 
     fn report(&self, load: Load, measured: Measured) -> Result<bool> {
-        let outcome = Outcome::new(load, measured);
-        if let Some(file) = &self.json {
-            outcome.save(file)?;
-        }
-        println!("{outcome}");
-        Ok(outcome.passed)
+        self.files.report(&Outcome::new(load, measured))
     }
 }
 
 impl Wamp {
-    fn target(&self, url: &str) -> Result<Target> {
+    pub(super) fn target(&self, url: &str) -> Result<Target> {
         let ticket = match &self.authid {
             None => None,
             Some(authid) => {
@@ -372,6 +396,13 @@ impl Wamp {
             serializer: self.serializer.wamp(),
             ticket,
         })
+    }
+}
+
+impl Wamp {
+    /// How messages are written.
+    pub(super) fn serializer(&self) -> &'static str {
+        self.serializer.name()
     }
 }
 

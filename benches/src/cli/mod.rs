@@ -2,10 +2,12 @@
 
 mod load;
 mod servers;
+mod soak;
+mod storm;
 
 use anyhow::{Context as _, Result};
 use clap::{Args, Parser, Subcommand};
-use ringfort_bench::compare;
+use ringfort_bench::{compare, report};
 
 /// Load test a WAMP router, or what it is compared with.
 #[derive(Debug, Parser)]
@@ -37,6 +39,12 @@ enum Command {
     Floor(servers::Floor),
     /// Serves a proxy before a WAMP router that reorders, drops and doubles what it delivers, to convict the history checker.
     ConvictProxy(servers::ConvictProxy),
+    /// Kills a node and sees all its sessions come back to the others, while those go on working.
+    Storm(storm::Storm),
+    /// Calls, events and sessions that come and go for hours, and the memory of the routers meanwhile.
+    Soak(soak::Soak),
+    /// Turns a JSON result of a run or a comparison into a page with plots.
+    Report(Report),
     /// Runs several targets in interleaved rounds and prints medians with minimum and maximum.
     Compare(Compare),
 }
@@ -51,6 +59,18 @@ struct Compare {
     /// Write all results as JSON.
     #[arg(long)]
     json: Option<std::path::PathBuf>,
+    /// Write all results as a page with plots: one file, which needs no network.
+    #[arg(long)]
+    html: Option<std::path::PathBuf>,
+}
+
+#[derive(Debug, Args)]
+struct Report {
+    /// What `--json` wrote.
+    results: std::path::PathBuf,
+    /// The page to write.
+    #[arg(long)]
+    html: std::path::PathBuf,
 }
 
 impl Cli {
@@ -76,7 +96,13 @@ impl Cli {
                 Command::FloorPubsub(pubsub) => pubsub.run(load::Kind::Floor).await,
                 Command::Floor(floor) => floor.run().await,
                 Command::ConvictProxy(proxy) => proxy.run().await,
-                Command::Compare(compare) => compare::run(&compare.targets, compare.rounds, compare.json.as_deref()).await,
+                Command::Compare(compare) => {
+                    let Compare { json, html, .. } = &compare;
+                    compare::run(&compare.targets, compare.rounds, json.as_deref(), html.as_deref()).await
+                }
+                Command::Storm(storm) => storm.run().await,
+                Command::Soak(soak) => soak.run().await,
+                Command::Report(Report { results, html }) => report::convert(&results, &html).map(|()| true),
             }
         }))
     }

@@ -44,7 +44,7 @@ impl Summary {
             let spread = |figure: &dyn Fn(&Outcome) -> f64| Spread::of(rounds.iter().filter(|o| o.passed).map(figure).collect());
             let ratio = results.against.get(name).and_then(|against| {
                 let pairs = rounds.iter().zip(outcomes(against)?).filter(|(a, b)| a.passed && b.passed);
-                let ratios = pairs.filter_map(|(a, b)| Some(a.router_cpu_us? / b.router_cpu_us?)).collect();
+                let ratios = pairs.filter_map(|(a, b)| Some(a.cost()? / b.cost()?)).collect();
                 Some((Spread::of(ratios), against.clone()))
             });
             Row {
@@ -159,6 +159,7 @@ mod tests {
             history: Default::default(),
             first_failure: None,
             trace: Default::default(),
+            detail: None,
             passed,
         }
     }

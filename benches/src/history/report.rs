@@ -56,6 +56,25 @@ impl Report {
             + self.misdirected
     }
 
+    /// Adds the verdict over other messages of the same run.
+    pub fn absorb(&mut self, other: Report) {
+        self.sent += other.sent;
+        self.delivered += other.delivered;
+        self.answered += other.answered;
+        self.failed += other.failed;
+        self.lost += other.lost;
+        self.doubled += other.doubled;
+        self.reordered += other.reordered;
+        self.unanswered += other.unanswered;
+        self.answered_twice += other.answered_twice;
+        self.invented += other.invented;
+        self.damaged += other.damaged;
+        self.misdirected += other.misdirected;
+        for text in other.examples {
+            self.example(|| text);
+        }
+    }
+
     pub(super) fn example(&mut self, text: impl FnOnce() -> String) {
         if self.examples.len() < EXAMPLES_MAX {
             self.examples.push(text());

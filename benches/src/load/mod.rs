@@ -9,12 +9,15 @@
 //! - **Fixed rate** ([`Pace::Rate`]): every message has an instant at which it is due, whatever the router does, and its latency
 //!   counts from there. A stall is charged to every message that had to wait for it (no coordinated omission).
 
+mod detail;
 mod pace;
 pub mod pubsub;
 mod recorder;
 pub mod rpc;
 mod sampler;
 pub mod series;
+pub mod soak;
+pub mod storm;
 
 use std::{
     collections::BTreeMap,
@@ -33,6 +36,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 
+pub use detail::Detail;
 pub use pace::Pace;
 pub use recorder::Latency;
 use sampler::{Sampled, Sampler, Subject};
@@ -257,12 +261,29 @@ impl Measurement {
         })
     }
 
+    /// What the line on the terminal says at its end; see [`sampler::Note`].
+    fn note(&self) -> sampler::Note {
+        self.sampler.note()
+    }
+
     /// Enters `Draining`.
     async fn end(self, runs: &[&Run]) -> Result<Measured> {
         runs.iter().for_each(|run| run.enter(Phase::Draining));
-        let elapsed = self.start.elapsed();
         let pids: Vec<u32> = self.routers.keys().copied().collect();
-        let mut routers = usage::sample(&pids)?;
+        let after = usage::sample(&pids)?;
+        self.conclude(after).await
+    }
+
+    /// The same after a failure, which may be that a router has died: then there is nothing to read about it.
+    async fn end_of_broken(self, runs: &[&Run]) -> Result<Measured> {
+        runs.iter().for_each(|run| run.enter(Phase::Draining));
+        let after = self.routers.keys().flat_map(|pid| usage::sample(&[*pid]).unwrap_or_default());
+        let after = after.collect();
+        self.conclude(after).await
+    }
+
+    async fn conclude(self, mut routers: BTreeMap<u32, Usage>) -> Result<Measured> {
+        let elapsed = self.start.elapsed();
         for (pid, usage) in &mut routers {
             usage.cpu_us = usage.cpu_us.saturating_sub(self.routers[pid].cpu_us);
         }

@@ -77,56 +77,95 @@ struct Feedback {
 /// # Errors
 /// When peers cannot be brought up or one fails on the way. Violations are no errors but part of the result.
 pub async fn run(plan: &Plan) -> Result<Measured> {
-    let subscriber = |index| Role::Subscriber {
-        index,
-        topic: plan.topic.clone(),
-    };
-    let publisher = |index| Role::Publisher {
-        index,
-        topic: plan.topic.clone(),
-    };
-    let mut subscribers = Vec::new();
-    let nodes = plan.subscribers_at.len();
-    for (node, target) in plan.subscribers_at.iter().enumerate() {
-        let roles = (0..plan.subscribers).skip(node).step_by(nodes).map(subscriber).collect();
-        subscribers.append(&mut connect_all(target, roles).await?);
-    }
-    let publishers = connect_all(&plan.publishers_at, (0..plan.publishers).map(publisher).collect()).await?;
-    tokio::time::sleep(plan.publishers_at.settling()).await;
-
-    let run = Run::new(
-        Expect::Events {
-            groups: plan.subscribers,
-        },
-        plan.timing.stop,
-    );
-    let (_pacer, paces) = Pacer::start(plan.pace, run.clock, plan.publishers)?;
-    let feedback: Arc<[Feedback]> = publishers.iter().map(|_| Feedback::default()).collect();
+    let peers = Peers::connect(plan).await?;
+    let run = Run::new(plan.expect(), plan.timing.stop);
     let mut tasks = JoinSet::new();
-    for (sink, connection) in (0..).zip(subscribers) {
-        let subscriber = Subscriber {
-            run: run.clone(),
-            connection,
-            sink,
-            feedback: feedback.clone(),
-        };
-        tasks.spawn(subscriber.receive(plan.payload, plan.subscribers.into()));
-    }
-    for ((source, connection), pace) in (0..).zip(publishers).zip(paces) {
-        let publisher = Publisher {
-            run: run.clone(),
-            connection,
-            source,
-            pace,
-            feedback: feedback.clone(),
-        };
-        tasks.spawn(publisher.publish(plan.clone()));
-    }
+    let publishing = peers.start(plan, &run, &mut tasks)?;
     let measured = run.measure(&plan.timing, &plan.pids, &mut tasks).await?;
-    let all = u64::from(plan.subscribers);
-    let arrived = |f: &Feedback| f.delivered.load(Ordering::Relaxed) >= f.sent.load(Ordering::Relaxed) * all;
-    run.finish(measured, &plan.timing, tasks, async || feedback.iter().all(arrived))
-        .await
+    run.finish(measured, &plan.timing, tasks, async || publishing.is_over()).await
+}
+
+impl Plan {
+    /// What the history of such a load must contain.
+    pub(super) fn expect(&self) -> Expect {
+        Expect::Events {
+            groups: self.subscribers,
+        }
+    }
+}
+
+/// Publishers and subscribers that have joined and subscribed.
+pub(super) struct Peers {
+    publishers: Vec<Connection>,
+    subscribers: Vec<Connection>,
+}
+
+/// A load of events under way; dropping it ends the pace.
+pub(super) struct Publishing {
+    _pacer: Option<Pacer>,
+    feedback: Arc<[Feedback]>,
+    subscribers: u64,
+}
+
+impl Peers {
+    /// Brings up all peers of `plan`.
+    pub(super) async fn connect(plan: &Plan) -> Result<Self> {
+        let subscriber = |index| Role::Subscriber {
+            index,
+            topic: plan.topic.clone(),
+        };
+        let publisher = |index| Role::Publisher {
+            index,
+            topic: plan.topic.clone(),
+        };
+        let mut subscribers = Vec::new();
+        let nodes = plan.subscribers_at.len();
+        for (node, target) in plan.subscribers_at.iter().enumerate() {
+            let roles = (0..plan.subscribers).skip(node).step_by(nodes).map(subscriber).collect();
+            subscribers.append(&mut connect_all(target, roles).await?);
+        }
+        let publishers = connect_all(&plan.publishers_at, (0..plan.publishers).map(publisher).collect()).await?;
+        tokio::time::sleep(plan.publishers_at.settling()).await;
+        Ok(Self { publishers, subscribers })
+    }
+
+    /// Lets them work as tasks of `run`.
+    pub(super) fn start(self, plan: &Plan, run: &Arc<Run>, tasks: &mut JoinSet<Result<()>>) -> Result<Publishing> {
+        let (pacer, paces) = Pacer::start(plan.pace, run.clock, plan.publishers)?;
+        let feedback: Arc<[Feedback]> = self.publishers.iter().map(|_| Feedback::default()).collect();
+        for (sink, connection) in (0..).zip(self.subscribers) {
+            let subscriber = Subscriber {
+                run: run.clone(),
+                connection,
+                sink,
+                feedback: feedback.clone(),
+            };
+            tasks.spawn(subscriber.receive(plan.payload, plan.subscribers.into()));
+        }
+        for ((source, connection), pace) in (0..).zip(self.publishers).zip(paces) {
+            let publisher = Publisher {
+                run: run.clone(),
+                connection,
+                source,
+                pace,
+                feedback: feedback.clone(),
+            };
+            tasks.spawn(publisher.publish(plan.clone()));
+        }
+        Ok(Publishing {
+            _pacer: pacer,
+            feedback,
+            subscribers: plan.subscribers.into(),
+        })
+    }
+}
+
+impl Publishing {
+    /// True once the drain has brought every event to every subscriber.
+    pub(super) fn is_over(&self) -> bool {
+        let arrived = |f: &Feedback| f.delivered.load(Ordering::Relaxed) >= f.sent.load(Ordering::Relaxed) * self.subscribers;
+        self.feedback.iter().all(arrived)
+    }
 }
 
 struct Subscriber {

@@ -53,44 +53,79 @@ pub struct Plan {
 /// # Errors
 /// When peers cannot be brought up or one fails on the way. Violations are no errors but part of the result.
 pub async fn run(plan: &Plan) -> Result<Measured> {
-    let procedure = |index: u32| match plan.invoke {
-        Some(_) => plan.procedure.clone(),
-        None => format!("{}.{}", plan.procedure, index % plan.callees),
-    };
-    let callee = |index| Role::Callee {
-        index,
-        procedure: procedure(index),
-        invoke: plan.invoke.clone(),
-    };
-    let caller = |index| Role::Caller {
-        index,
-        procedure: procedure(index),
-    };
-    let callees = connect_all(&plan.callees_at, (0..plan.callees).map(callee).collect()).await?;
-    let callers = connect_all(&plan.callers_at, (0..plan.callers).map(caller).collect()).await?;
-    tokio::time::sleep(plan.callees_at.settling()).await;
-
+    let peers = Peers::connect(plan).await?;
     let run = Run::new(Expect::Calls, plan.timing.stop);
-    let (_pacer, paces) = Pacer::start(plan.pace, run.clock, plan.callers)?;
-    let calling = Arc::new(AtomicUsize::new(callers.len()));
     let mut tasks = JoinSet::new();
-    for (sink, connection) in (0..).zip(callees) {
-        tasks.spawn(answer(run.clone(), connection, sink, plan.payload));
-    }
-    for ((source, connection), pace) in (0..).zip(callers).zip(paces) {
-        let caller = Caller {
-            run: run.clone(),
-            connection,
-            source,
-            window: plan.window,
-            pace,
-            calling: calling.clone(),
-        };
-        tasks.spawn(caller.call(plan.payload));
-    }
+    let calling = peers.start(plan, &run, &mut tasks)?;
     let measured = run.measure(&plan.timing, &plan.pids, &mut tasks).await?;
-    run.finish(measured, &plan.timing, tasks, async || calling.load(Ordering::Relaxed) == 0)
-        .await
+    run.finish(measured, &plan.timing, tasks, async || calling.is_over()).await
+}
+
+/// Callers and callees that have joined and registered.
+pub(super) struct Peers {
+    callers: Vec<Connection>,
+    callees: Vec<Connection>,
+}
+
+/// A load of calls under way; dropping it ends the pace.
+pub(super) struct Calling {
+    _pacer: Option<Pacer>,
+    /// Callers that still have calls open.
+    callers: Arc<AtomicUsize>,
+}
+
+impl Peers {
+    /// Brings up all peers of `plan`.
+    pub(super) async fn connect(plan: &Plan) -> Result<Self> {
+        let procedure = |index: u32| match plan.invoke {
+            Some(_) => plan.procedure.clone(),
+            None => format!("{}.{}", plan.procedure, index % plan.callees),
+        };
+        let callee = |index| Role::Callee {
+            index,
+            procedure: procedure(index),
+            invoke: plan.invoke.clone(),
+        };
+        let caller = |index| Role::Caller {
+            index,
+            procedure: procedure(index),
+        };
+        let callees = connect_all(&plan.callees_at, (0..plan.callees).map(callee).collect()).await?;
+        let callers = connect_all(&plan.callers_at, (0..plan.callers).map(caller).collect()).await?;
+        tokio::time::sleep(plan.callees_at.settling()).await;
+        Ok(Self { callers, callees })
+    }
+
+    /// Lets them work as tasks of `run`.
+    pub(super) fn start(self, plan: &Plan, run: &Arc<Run>, tasks: &mut JoinSet<Result<()>>) -> Result<Calling> {
+        let (pacer, paces) = Pacer::start(plan.pace, run.clock, plan.callers)?;
+        let calling = Arc::new(AtomicUsize::new(self.callers.len()));
+        for (sink, connection) in (0..).zip(self.callees) {
+            tasks.spawn(answer(run.clone(), connection, sink, plan.payload));
+        }
+        for ((source, connection), pace) in (0..).zip(self.callers).zip(paces) {
+            let caller = Caller {
+                run: run.clone(),
+                connection,
+                source,
+                window: plan.window,
+                pace,
+                calling: calling.clone(),
+            };
+            tasks.spawn(caller.call(plan.payload));
+        }
+        Ok(Calling {
+            _pacer: pacer,
+            callers: calling,
+        })
+    }
+}
+
+impl Calling {
+    /// True once the drain has brought an answer to every call.
+    pub(super) fn is_over(&self) -> bool {
+        self.callers.load(Ordering::Relaxed) == 0
+    }
 }
 
 /// A callee: the protocol echoes, this only keeps the history.

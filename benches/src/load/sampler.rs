@@ -5,7 +5,7 @@
 use std::{
     collections::BTreeMap,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         mpsc::{self, RecvTimeoutError},
     },
     thread::{self, JoinHandle},
@@ -27,8 +27,23 @@ use crate::{
 /// The time between two points.
 const INTERVAL: Duration = Duration::from_secs(1);
 
+/// What a scenario adds to the line on the terminal.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Note(Arc<Mutex<String>>);
+
+impl Note {
+    pub(super) fn set(&self, text: String) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = text;
+    }
+
+    fn get(&self) -> String {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
 /// A running sampler; dropping it ends it.
 pub(super) struct Sampler {
+    note: Note,
     stop: Option<mpsc::Sender<()>>,
     thread: Option<JoinHandle<Sampled>>,
 }
@@ -53,15 +68,21 @@ pub(super) struct Subject {
 
 impl Sampler {
     pub(super) fn start(subject: Subject) -> Result<Self> {
-        let (stop, stopped) = mpsc::channel();
+        let ((stop, stopped), note) = (mpsc::channel(), Note::default());
+        let noted = note.clone();
         let thread = thread::Builder::new()
             .name("sampler".to_owned())
-            .spawn(move || Sampling::new(subject).run(&stopped))
+            .spawn(move || Sampling::new(subject, noted).run(&stopped))
             .context("no thread for the sampler")?;
         Ok(Self {
+            note,
             stop: Some(stop),
             thread: Some(thread),
         })
+    }
+
+    pub(super) fn note(&self) -> Note {
+        self.note.clone()
     }
 
     /// Takes what was recorded last and ends.
@@ -85,6 +106,7 @@ impl Drop for Sampler {
 
 struct Sampling {
     subject: Subject,
+    note: Note,
     watch: Watch,
     start: Instant,
     /// When the last point ended, since `start`.
@@ -98,8 +120,9 @@ struct Sampling {
 }
 
 impl Sampling {
-    fn new(subject: Subject) -> Self {
+    fn new(subject: Subject, note: Note) -> Self {
         Self {
+            note,
             watch: Watch::new(subject.routers.keys().copied().collect()),
             start: Instant::now(),
             latest: Duration::ZERO,
@@ -185,6 +208,10 @@ impl Sampling {
             let rss = point.rss_kib.iter().sum::<u64>() as f64 / 1024.0;
             line += &format!("  router {cpu:.2} µs CPU/op, {rss:.1} MiB");
         }
+        let note = self.note.get();
+        if !note.is_empty() {
+            line += &format!("  {note}");
+        }
         line
     }
 }
@@ -222,13 +249,15 @@ mod tests {
     fn the_line_tells_rate_latencies_cost_and_memory() {
         let recorder = Arc::new(Shared::default());
         (0..100).for_each(|_| recorder.lock().record(281_000));
-        let mut sampling = Sampling::new(subject(vec![recorder]));
+        let note = Note::default();
+        note.set("7 back".to_owned());
+        let mut sampling = Sampling::new(subject(vec![recorder]), note);
         let mut point = sampling.take();
         (point.operations, point.secs, sampling.cpu_total_us) = (45_120, 1.0, 350);
         (sampling.latest, point.rss_kib) = (Duration::from_secs(12), vec![41 * 1024, 1024]);
         assert_eq!(
             sampling.line(&point),
-            "calls  12/60 s  45,120/s  p50 281 µs  p99 281 µs  router 3.50 µs CPU/op, 42.0 MiB"
+            "calls  12/60 s  45,120/s  p50 281 µs  p99 281 µs  router 3.50 µs CPU/op, 42.0 MiB  7 back"
         );
     }
 }
