@@ -1,6 +1,6 @@
 //! The arguments of a storm.
 
-use std::{net::IpAddr, str::FromStr};
+use std::{net::IpAddr, str::FromStr, sync::Arc, time::Duration};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use clap::Args;
@@ -163,7 +163,7 @@ impl Storm {
         };
         let killer = match self.victim_pid.filter(|_| self.kill) {
             Some(pid) => Killer::Us(pid),
-            None => Killer::Operator,
+            None => Killer::Operator { bell: Arc::default() },
         };
         ensure!(
             self.victim_pid.is_none_or(|pid| !self.pids.contains(&pid)),
@@ -195,8 +195,8 @@ impl Storm {
             after: secs(self.after_secs, "--after-secs")?,
             patience: secs(self.patience_secs, "--patience-secs")?,
             backoff: (
-                std::time::Duration::from_millis(self.backoff_ms),
-                std::time::Duration::from_millis(self.backoff_max_ms),
+                Duration::from_millis(self.backoff_ms),
+                Duration::from_millis(self.backoff_max_ms),
             ),
             p99_ratio_max: self.p99_ratio_max,
         })
@@ -235,7 +235,7 @@ impl Storm {
 
     fn fleet_of(&self, share: Share) -> Result<Fleet> {
         let survivors = self.survivor_url.iter().map(|url| self.wamp.target(url));
-        let millis = std::time::Duration::from_millis;
+        let millis = Duration::from_millis;
         Ok(Fleet {
             victim: self.wamp.target(&self.victim_url)?,
             survivors: survivors.collect::<Result<_>>()?,

@@ -137,7 +137,7 @@ header p,footer{color:var(--soft);margin:.25rem 0 1.25rem;overflow-wrap:anywhere
 .tile,figure,.wide{background:var(--card);border:1px solid var(--line);border-radius:.6rem}
 .tile{padding:.7rem .9rem}.tile span,.tile small{display:block;color:var(--soft);font-size:.8rem}
 .tile b{font-size:1.35rem;font-weight:600;font-variant-numeric:tabular-nums;white-space:nowrap}
-.plots{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,30rem),1fr));gap:.75rem;margin-top:.75rem}
+.plots{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,27rem),1fr));gap:.75rem;margin-top:.75rem}
 figure{margin:0;padding:.7rem .8rem .4rem;min-width:0}
 figcaption{font-weight:600;font-size:.92rem;display:flex;flex-wrap:wrap;gap:.1rem 1rem;align-items:baseline}
 .key{font-weight:400;font-size:.8rem;color:var(--soft);white-space:nowrap}

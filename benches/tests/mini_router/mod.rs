@@ -237,6 +237,23 @@ fn handle(state: &Shared, id: u64, message: Message) {
                 .bool("acknowledge")
                 .map(|_| Message::Published { request, publication })
         }
+        Message::Unregister { request, .. } => Some(Message::Unregistered {
+            request: Some(request),
+            details: Dict::new(),
+        }),
+        Message::Unsubscribe { request, .. } => {
+            for subscribers in state.topics.values_mut() {
+                subscribers.retain(|subscriber| *subscriber != id);
+            }
+            Some(Message::Unsubscribed {
+                request: Some(request),
+                details: Dict::new(),
+            })
+        }
+        Message::Goodbye { .. } => Some(Message::Goodbye {
+            details: Dict::new(),
+            reason: "wamp.close.goodbye_and_out".into(),
+        }),
         other => panic!("the mini router does not know {other:?}"),
     };
     if let Some(answer) = answer {

@@ -12,12 +12,14 @@ pub mod report;
 use std::{
     collections::BTreeMap,
     process::Stdio,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, Result, bail, ensure};
 use tokio::{
     process::Command,
+    sync::Notify,
     task::JoinSet,
     time::{sleep, timeout},
 };
@@ -57,12 +59,15 @@ pub struct Plan {
 }
 
 /// Who ends the victim.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub enum Killer {
     /// We send SIGKILL to this process.
     Us(u32),
-    /// Somebody else, within [`Plan::patience`]; the storm begins with the first lost session.
-    Operator,
+    /// Somebody else, within [`Plan::patience`] after the bell rings; the storm begins with the first lost session.
+    Operator {
+        /// Rings when it is time.
+        bell: Arc<Notify>,
+    },
 }
 
 /// Raises the storm.
@@ -71,10 +76,10 @@ pub enum Killer {
 /// When sessions cannot join at the beginning, a peer of the calls leaves, or no one kills the node. Sessions that do not come
 /// back are part of the report.
 pub async fn run(plan: &Plan) -> Result<(Measured, Storm)> {
-    if let Killer::Us(pid) = plan.killer {
+    if let Killer::Us(pid) = &plan.killer {
         // 0 and 1 mean a whole group of processes and the system itself.
-        ensure!(pid > 1, "{pid} is no process to kill");
-        usage::sample(&[pid]).context("the node to kill does not run")?;
+        ensure!(*pid > 1, "{pid} is no process to kill");
+        usage::sample(&[*pid]).context("the node to kill does not run")?;
     }
     let mut fleets = Crowd::start(plan)?;
     let result = storm(plan, &mut fleets).await;
@@ -100,9 +105,10 @@ async fn storm(plan: &Plan, crowd: &mut Crowd) -> Result<(Measured, Storm)> {
     marks.push(Mark::take(&run, pids)?);
     let killed_at_secs = start.elapsed().as_secs_f64();
     crowd.lost_early = crowd.lost();
-    crowd.killed_at = match plan.killer {
-        Killer::Us(pid) => Some(kill(pid).await?),
-        Killer::Operator => {
+    crowd.killed_at = match &plan.killer {
+        Killer::Us(pid) => Some(kill(*pid).await?),
+        Killer::Operator { bell } => {
+            bell.notify_one();
             // Said where it is read: the line on the terminal would be written over it.
             if !crowd.progress.is_visible() {
                 eprintln!("kill the node now; waiting for its sessions to be lost");
