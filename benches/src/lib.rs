@@ -2,7 +2,7 @@
 //!
 //! A fast wrong router fails: every run is judged by the [history checker](history), which itself is convicted by a
 //! [proxy](convict) that reorders, drops and doubles. Start reading at [`load`], which holds the loops; [`peer`] is what they run
-//! on, [`floor`] what a router is measured against, [`compare`] how figures are taken.
+//! on, [`floor`] what a router is measured against, [`compare`] how figures are taken, [`report`] how they are shown.
 
 pub mod compare;
 pub mod convict;

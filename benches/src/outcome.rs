@@ -18,7 +18,7 @@ pub struct Outcome {
     pub load: Load,
     /// Length of the measurement in seconds.
     pub secs: f64,
-    /// Operations measured: answered calls, or deliveries of events.
+    /// Operations measured: answered calls, deliveries of events, in a soak both.
     pub operations: u64,
     /// Operations per second.
     pub per_sec: f64,
@@ -47,7 +47,7 @@ pub struct Outcome {
 /// The load of a run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Load {
-    /// `rpc` or `pubsub`.
+    /// `rpc`, `pubsub`, `storm` or `soak`.
     pub scenario: String,
     /// Where, the callees' or subscribers' addresses last.
     pub urls: Vec<String>,
