@@ -101,8 +101,10 @@ mod tests {
 
     #[test]
     fn growth_failed_cycles_and_early_ends_are_complaints() {
-        let mut soak = Soak::default();
-        soak.memory = Memory::of(vec![7, 8]);
+        let mut soak = Soak {
+            memory: Memory::of(vec![7, 8]),
+            ..Soak::default()
+        };
         soak.memory.trends = [10.0, 300.0]
             .map(|kib_per_hour| Trend {
                 kib_per_hour,
