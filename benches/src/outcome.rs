@@ -18,7 +18,7 @@ pub struct Outcome {
     pub load: Load,
     /// Length of the measurement in seconds.
     pub secs: f64,
-    /// Operations measured: answered calls, deliveries of events, in a soak both.
+    /// Operations measured: answered calls, deliveries of events, in a soak both; sessions joined, cycles, registrations.
     pub operations: u64,
     /// Operations per second.
     pub per_sec: f64,
@@ -47,17 +47,17 @@ pub struct Outcome {
 /// The load of a run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Load {
-    /// `rpc`, `pubsub`, `storm` or `soak`.
+    /// `rpc`, `pubsub`, `idle`, `churn-connect`, `churn-cycle`, `register`, `storm` or `soak`.
     pub scenario: String,
     /// Where, the callees' or subscribers' addresses last.
     pub urls: Vec<String>,
     /// The serializer, where there is one.
     pub serializer: Option<String>,
-    /// Callers or publishers.
+    /// Callers, publishers, lanes of churn or sessions.
     pub senders: u32,
-    /// Callees or subscribers.
+    /// Callees or subscribers; 0 where there are none.
     pub receivers: u32,
-    /// Messages each sender keeps under way.
+    /// Messages each sender keeps under way; 0 where it sends none.
     pub window: u32,
     /// Bytes of payload.
     pub payload: usize,
@@ -141,6 +141,9 @@ impl fmt::Display for Outcome {
         let (senders, receivers, unit) = match load.scenario.as_str() {
             "rpc" | "storm" => ("callers", "callees", "calls"),
             "soak" => ("callers and publishers", "callees and subscribers", "messages"),
+            "idle" => ("sessions", "", "joins"),
+            "churn-connect" | "churn-cycle" => ("lanes", "", "cycles"),
+            "register" => ("sessions", "", "registrations"),
             _ => ("publishers", "subscribers", "deliveries"),
         };
         let pace = match load.rate {
@@ -149,11 +152,17 @@ impl fmt::Display for Outcome {
         };
         let serializer = load.serializer.as_deref().map(|name| format!(", {name}")).unwrap_or_default();
         writeln!(f, "{} {}{serializer}", load.scenario, load.urls.join(" → "))?;
-        writeln!(
-            f,
-            "  load        {} {senders}, {} {receivers}, {pace}, {} B",
-            load.senders, load.receivers, load.payload
-        )?;
+        write!(f, "  load        {} {senders}", load.senders)?;
+        if load.receivers > 0 {
+            write!(f, ", {} {receivers}", load.receivers)?;
+        }
+        if load.window > 0 {
+            write!(f, ", {pace}")?;
+        }
+        if load.payload > 0 {
+            write!(f, ", {} B", load.payload)?;
+        }
+        writeln!(f)?;
         writeln!(
             f,
             "  throughput  {:.0} {unit}/s ({} in {:.2} s)",
@@ -184,7 +193,10 @@ impl fmt::Display for Outcome {
         if let Some(detail) = &self.detail {
             detail.fmt(f)?;
         }
-        writeln!(f, "  history     {}", self.history)?;
+        // Scenarios about connections send nothing that has a history.
+        if self.history != history::Report::default() {
+            writeln!(f, "  history     {}", self.history)?;
+        }
         if let Some(failure) = &self.first_failure {
             writeln!(f, "  first error {failure}")?;
         }

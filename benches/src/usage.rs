@@ -7,7 +7,7 @@ use std::{
     fs,
 };
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use serde::{Deserialize, Serialize};
 
 /// Microseconds per clock tick: Linux shows `/proc` times in ticks of 1/100 s to user space on every architecture.
@@ -76,6 +76,29 @@ impl Watch {
         };
         self.trees.iter().map(total).collect()
     }
+}
+
+/// Resident memory of `pids` and their descendants together, in KiB. Cheaper than [`sample`]: the kernel walks no page tables.
+///
+/// # Errors
+/// If one of them does not run.
+pub fn rss_kib(pids: &[u32]) -> Result<u64> {
+    let children = children()?;
+    let mut total = 0;
+    let mut seen = BTreeSet::new();
+    let mut open = pids.to_vec();
+    while let Some(pid) = open.pop() {
+        if !seen.insert(pid) {
+            continue;
+        }
+        match fs::read_to_string(format!("/proc/{pid}/status")) {
+            Ok(status) => total += kib(&status, "VmRSS:"),
+            Err(_) if pids.contains(&pid) => bail!("there is no process {pid} to measure"),
+            Err(_) => {}
+        }
+        open.extend(children.get(&pid).into_iter().flatten());
+    }
+    Ok(total)
 }
 
 /// CPU time of this process in microseconds.
@@ -225,7 +248,8 @@ mod tests {
         }
         let own = sample(&[std::process::id()]).unwrap()[&std::process::id()];
         assert!(own.cpu_us >= 10_000 && own.rss_kib > 100, "{own:?}");
-        assert!(sample(&[u32::MAX]).is_err());
+        assert!(sample(&[u32::MAX]).is_err() && rss_kib(&[u32::MAX]).is_err());
+        assert!(rss_kib(&[std::process::id()]).unwrap() > 100);
     }
 
     #[test]

@@ -1,6 +1,10 @@
 //! Arguments, and what they start.
 
+mod churn;
+mod common;
+mod idle;
 mod load;
+mod register;
 mod servers;
 mod soak;
 mod storm;
@@ -34,6 +38,20 @@ enum Command {
     FloorRpc(load::PlainRpc),
     /// Fan-out through one of the floors.
     FloorPubsub(load::PlainPubsub),
+    /// Sessions that are only there, and the memory they take in a WAMP router.
+    Idle(idle::Idle),
+    /// The same in a NATS server.
+    NatsIdle(idle::PlainIdle),
+    /// The same in one of the floors, upgraded and no more.
+    FloorIdle(idle::PlainIdle),
+    /// Sessions that come and go at a WAMP router.
+    Churn(churn::Churn),
+    /// Connections that come and go at a NATS server.
+    NatsChurn(churn::PlainChurn),
+    /// Connections that come and go at one of the floors: accept and upgrade.
+    FloorChurn(churn::PlainChurn),
+    /// Registrations that come and go at a WAMP router.
+    Register(register::Register),
     /// Serves a floor: a relay without WAMP to measure against.
     #[command(subcommand)]
     Floor(servers::Floor),
@@ -94,6 +112,13 @@ impl Cli {
                 Command::NatsPubsub(pubsub) => pubsub.run(load::Kind::Nats).await,
                 Command::FloorRpc(rpc) => rpc.run(load::Kind::Floor).await,
                 Command::FloorPubsub(pubsub) => pubsub.run(load::Kind::Floor).await,
+                Command::Idle(idle) => idle.run().await,
+                Command::NatsIdle(idle) => idle.run(load::Kind::Nats).await,
+                Command::FloorIdle(idle) => idle.run(load::Kind::Floor).await,
+                Command::Churn(churn) => churn.run().await,
+                Command::NatsChurn(churn) => churn.run(load::Kind::Nats).await,
+                Command::FloorChurn(churn) => churn.run(load::Kind::Floor).await,
+                Command::Register(register) => register.run().await,
                 Command::Floor(floor) => floor.run().await,
                 Command::ConvictProxy(proxy) => proxy.run().await,
                 Command::Compare(compare) => {
@@ -105,5 +130,38 @@ impl Cli {
                 Command::Report(Report { results, html }) => report::convert(&results, &html).map(|()| true),
             }
         }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, path::Path};
+
+    use clap::CommandFactory as _;
+    use ringfort_bench::compare::targets::Targets;
+
+    use super::*;
+
+    #[test]
+    fn the_arguments_fit_together() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_file_of_targets_runs_what_we_understand() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("targets");
+        let mut runs = 0;
+        for file in fs::read_dir(folder).unwrap() {
+            let file = file.unwrap().path();
+            let targets = Targets::parse(&fs::read_to_string(&file).unwrap()).unwrap();
+            for target in targets.target {
+                let words = ["ringfort-bench"].into_iter().chain(target.run.iter().map(String::as_str));
+                let words = words.chain(["--pid", "1", "--json", "x"]);
+                let parsed = Cli::try_parse_from(words);
+                assert!(parsed.is_ok(), "{}: {:?}: {parsed:?}", file.display(), target.name);
+                runs += 1;
+            }
+        }
+        assert!(runs > 30, "{runs} targets");
     }
 }

@@ -11,7 +11,10 @@ use ringfort_bench::{
     tag::TAG_LEN,
 };
 
-use super::load::{Files, Wamp, secs, unique};
+use super::{
+    common::{Output, seconds},
+    load::{Wamp, unique},
+};
 
 /// `soak`
 #[derive(Debug, Args)]
@@ -65,13 +68,10 @@ pub(crate) struct Soak {
     /// Fail if the resident memory of a router rises faster, by the trend over the second half.
     #[arg(long)]
     rss_growth_max_kib_per_hour: Option<f64>,
-    /// Process ids of the router, one per node; each counts with its children.
-    #[arg(long = "pid", value_delimiter = ',')]
-    pids: Vec<u32>,
     #[command(flatten)]
     wamp: Wamp,
     #[command(flatten)]
-    files: Files,
+    output: Output,
 }
 
 impl Soak {
@@ -80,7 +80,7 @@ impl Soak {
         let load = Load {
             scenario: "soak".to_owned(),
             urls: self.url.clone(),
-            serializer: Some(self.wamp.serializer().to_owned()),
+            serializer: Some(self.wamp.serializer.name().to_owned()),
             senders: self.callers + self.publishers,
             receivers: self.callees + self.subscribers,
             window: self.window,
@@ -89,7 +89,7 @@ impl Soak {
         };
         let (measured, soak) = soak::run(&plan).await?;
         let outcome = Outcome::new(load, measured).with_detail(Detail::Soak(Box::new(soak)));
-        self.files.report(&outcome)
+        self.output.report(&outcome)
     }
 
     fn plan(&self) -> Result<soak::Plan> {
@@ -103,10 +103,10 @@ impl Soak {
             "--payload must be at least {TAG_LEN}, which the tag takes"
         );
         ensure!(self.churn_rate >= 0.0, "--churn-rate must be a number from 0");
-        let sample_every = secs(self.sample_secs, "--sample-secs")?;
+        let sample_every = seconds(self.sample_secs, "--sample-secs")?;
         ensure!(!sample_every.is_zero(), "--sample-secs must be above 0");
         ensure!(
-            self.rss_growth_max_kib_per_hour.is_none() || !self.pids.is_empty(),
+            self.rss_growth_max_kib_per_hour.is_none() || !self.output.pids.is_empty(),
             "--rss-growth-max-kib-per-hour needs --pid"
         );
         let at = self.url.iter().map(|url| self.wamp.target(url)).collect::<Result<Vec<_>>>()?;
@@ -114,9 +114,9 @@ impl Soak {
             bail!("--url is needed");
         };
         let timing = Timing {
-            warmup: secs(self.warmup, "--warmup")?,
-            stop: Stop::After(secs(self.secs, "--secs")?),
-            drain: secs(self.drain, "--drain")?,
+            warmup: seconds(self.warmup, "--warmup")?,
+            stop: Stop::After(seconds(self.secs, "--secs")?),
+            drain: seconds(self.drain, "--drain")?,
         };
         Ok(soak::Plan {
             calls: rpc::Plan {
@@ -152,7 +152,7 @@ impl Soak {
                 prefix: unique("ringfort.bench.churn"),
             },
             timing,
-            pids: self.pids.clone(),
+            pids: self.output.pids.clone(),
             sample_every,
             rss_growth_max_kib_per_hour: self.rss_growth_max_kib_per_hour,
         })

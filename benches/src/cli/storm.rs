@@ -19,7 +19,10 @@ use ringfort_bench::{
     tag::TAG_LEN,
 };
 
-use super::load::{Files, Wamp, secs, unique};
+use super::{
+    common::{Output, seconds},
+    load::{Wamp, unique},
+};
 
 /// Sessions that share one process: half of what small machines let it open, and a third of the ports of one source address.
 const SESSIONS_PER_PROCESS: u32 = 10_000;
@@ -88,13 +91,10 @@ pub(crate) struct Storm {
     /// Fail if the 99th percentile of the calls rises to more than this many times.
     #[arg(long)]
     p99_ratio_max: Option<f64>,
-    /// Process ids of the routers that stay; each counts with its children.
-    #[arg(long = "pid", value_delimiter = ',')]
-    pids: Vec<u32>,
     #[command(flatten)]
     wamp: Wamp,
     #[command(flatten)]
-    files: Files,
+    output: Output,
     /// Be one of the processes that hold sessions. For our own use.
     #[arg(long, hide = true)]
     fleet: Option<Share>,
@@ -138,7 +138,7 @@ impl Storm {
         let load = Load {
             scenario: "storm".to_owned(),
             urls: [&self.victim_url].into_iter().chain(&self.survivor_url).cloned().collect(),
-            serializer: Some(self.wamp.serializer().to_owned()),
+            serializer: Some(self.wamp.serializer.name().to_owned()),
             senders: self.callers,
             receivers: self.callees,
             window: self.window,
@@ -146,7 +146,7 @@ impl Storm {
             rate: Some(self.rate),
         };
         let outcome = Outcome::new(load, measured).with_detail(Detail::Storm(Box::new(storm)));
-        self.files.report(&outcome)
+        self.output.report(&outcome)
     }
 
     fn plan(&self) -> Result<storm::Plan> {
@@ -166,7 +166,7 @@ impl Storm {
             None => Killer::Operator { bell: Arc::default() },
         };
         ensure!(
-            self.victim_pid.is_none_or(|pid| !self.pids.contains(&pid)),
+            self.victim_pid.is_none_or(|pid| !self.output.pids.contains(&pid)),
             "--pid names the routers that stay, so --victim-pid cannot be among them"
         );
         let control = rpc::Plan {
@@ -180,20 +180,20 @@ impl Storm {
             payload: self.payload,
             pace: Pace::Rate(self.rate),
             timing: Timing {
-                warmup: secs(self.warmup, "--warmup")?,
+                warmup: seconds(self.warmup, "--warmup")?,
                 stop: Stop::Operations(u64::MAX),
-                drain: secs(self.drain, "--drain")?,
+                drain: seconds(self.drain, "--drain")?,
             },
-            pids: self.pids.clone(),
+            pids: self.output.pids.clone(),
         };
         Ok(storm::Plan {
             control,
             fleets: self.fleets()?,
             sessions: self.sessions,
             killer,
-            before: secs(self.control_secs, "--control-secs")?,
-            after: secs(self.after_secs, "--after-secs")?,
-            patience: secs(self.patience_secs, "--patience-secs")?,
+            before: seconds(self.control_secs, "--control-secs")?,
+            after: seconds(self.after_secs, "--after-secs")?,
+            patience: seconds(self.patience_secs, "--patience-secs")?,
             backoff: (
                 Duration::from_millis(self.backoff_ms),
                 Duration::from_millis(self.backoff_max_ms),

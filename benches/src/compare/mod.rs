@@ -93,10 +93,19 @@ async fn run_rounds(targets: &Targets, rounds: u32, folder: &Path) -> Result<Res
 
 /// Starts the target's processes, loads it, ends them.
 async fn run_once(target: &Target, vars: &BTreeMap<String, String>, folder: &Path) -> Result<Outcome> {
-    let processes = Processes::start(target, vars).await?;
-    let loaded = load(target, &processes, folder).await;
-    processes.stop().await;
-    loaded
+    let tmp = folder.join("run");
+    fs::create_dir(&tmp).with_context(|| format!("cannot make {}", tmp.display()))?;
+    let loaded = async {
+        let processes = Processes::start(target, vars, &tmp).await?;
+        let loaded = load(target, &processes, folder).await;
+        processes.stop().await;
+        loaded
+    };
+    let loaded = loaded.await;
+    let removed = fs::remove_dir_all(&tmp).with_context(|| format!("cannot remove {}", tmp.display()));
+    let outcome = loaded?;
+    removed?;
+    Ok(outcome)
 }
 
 async fn load(target: &Target, processes: &Processes, folder: &Path) -> Result<Outcome> {

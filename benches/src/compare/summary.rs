@@ -20,6 +20,8 @@ pub(crate) struct Row {
     pub(crate) p50: Spread,
     pub(crate) p99: Spread,
     pub(crate) rss_mib: Spread,
+    /// What the scenario is about, and its unit; see [`Detail::figure`](crate::load::Detail::figure).
+    pub(crate) figure: Option<(Spread, &'static str)>,
     pub(crate) failed: usize,
 }
 
@@ -55,8 +57,12 @@ impl Summary {
                 let ratios = pairs.filter_map(|(a, b)| Some(a.cost()? / b.cost()?)).collect();
                 Some((Spread::of(ratios), against.clone()))
             });
+            let figure = |o: &Outcome| o.detail.as_ref()?.figure();
+            let figures = rounds.iter().filter(|o| o.passed).filter_map(figure);
+            let unit = figures.clone().next().map(|(_, unit)| unit);
             Row {
                 name: name.clone(),
+                figure: unit.map(|unit| (Spread::of(figures.map(|(value, _)| value).collect()), unit)),
                 cpu: spread(&|o| o.router_cpu_us.unwrap_or(f64::NAN)),
                 ratio,
                 per_sec: spread(&|o| o.per_sec),
@@ -109,8 +115,13 @@ impl Spread {
 impl fmt::Display for Summary {
     /// As a Markdown table, ready for `docs/performance.md`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "| target | router CPU µs/op | ratio | op/s | p50 µs | p99 µs | RSS MiB |")?;
-        write!(f, "|---|---|---|---|---|---|---|")?;
+        let with_figures = self.0.iter().any(|row| row.figure.is_some());
+        let (title, line) = if with_figures { (" figure |", "---|") } else { ("", "") };
+        writeln!(
+            f,
+            "| target | router CPU µs/op | ratio | op/s | p50 µs | p99 µs | RSS MiB |{title}"
+        )?;
+        write!(f, "|---|---|---|---|---|---|---|{line}")?;
         for row in &self.0 {
             let ratio = match &row.ratio {
                 Some((ratio, against)) => format!("{} × {against}", ratio.digits(2)),
@@ -128,6 +139,11 @@ impl fmt::Display for Summary {
                 "\n| {}{failed} | {cpu} | {ratio} | {per_sec} | {p50} | {p99} | {rss} |",
                 row.name
             )?;
+            match &row.figure {
+                Some((figure, unit)) => write!(f, " {} {unit} |", figure.digits(2))?,
+                None if with_figures => write!(f, "  |")?,
+                None => {}
+            }
         }
         Ok(())
     }

@@ -9,10 +9,13 @@
 //! - **Fixed rate** ([`Pace::Rate`]): every message has an instant at which it is due, whatever the router does, and its latency
 //!   counts from there. A stall is charged to every message that had to wait for it (no coordinated omission).
 
+pub mod churn;
 mod detail;
+pub mod idle;
 mod pace;
 pub mod pubsub;
 mod recorder;
+pub mod register;
 pub mod rpc;
 mod sampler;
 pub mod series;

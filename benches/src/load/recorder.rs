@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    fmt,
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
@@ -68,8 +69,23 @@ impl Recorder {
         std::mem::swap(&mut self.histogram, empty);
     }
 
+    /// Each recorded value in nanoseconds and how often it was seen, for another process to add to its own.
+    pub(super) fn counts(&self) -> Vec<(u64, u64)> {
+        let recorded = self.histogram.iter_recorded();
+        recorded
+            .map(|value| (value.value_iterated_to(), value.count_at_value()))
+            .collect()
+    }
+
+    /// Adds what another recorder has counted.
+    pub(super) fn add(&mut self, counts: &[(u64, u64)]) {
+        for (nanos, count) in counts {
+            self.histogram.saturating_record_n(*nanos, *count);
+            self.operations += count;
+        }
+    }
+
     /// The latencies since the last exchange.
-    #[cfg(test)]
     pub(super) fn latency(&self) -> Latency {
         Latency::of(&self.histogram)
     }
@@ -117,6 +133,16 @@ impl Latency {
             max_us: histogram.max() as f64 / 1000.0,
             mean_us: histogram.mean() / 1000.0,
         }
+    }
+}
+
+impl fmt::Display for Latency {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "p50 {:.0} µs, p99 {:.0} µs, max {:.0} µs",
+            self.p50_us, self.p99_us, self.max_us
+        )
     }
 }
 

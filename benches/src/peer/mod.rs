@@ -208,6 +208,17 @@ pub enum Target {
 /// Time for connecting and joining; generous, since hundreds join at once.
 const SETUP_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// Bounds a step of a session that has no other bound.
+///
+/// # Errors
+/// The step's own, or that it takes more than 30 s.
+pub(crate) async fn within<T>(what: &str, step: impl Future<Output = Result<T>>) -> Result<T> {
+    let ended = tokio::time::timeout(SETUP_TIMEOUT, Box::pin(step)).await;
+    ended
+        .with_context(|| format!("cannot {what} within 30 s"))?
+        .with_context(|| format!("cannot {what}"))
+}
+
 impl Target {
     /// Connects, and goes as far as the role needs to take part: joined, registered, subscribed.
     ///

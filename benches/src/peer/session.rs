@@ -2,7 +2,7 @@
 //! is made for streams of messages.
 //!
 //! Each step waits for its answer; an ERROR or anything unexpected ends the step with an error that names it. Between the steps
-//! [`Session::send`] and [`Session::take`] pass messages as they are.
+//! [`Session::send`] and [`Session::take`] pass messages as they are. No step has a bound of its own in time.
 
 use anyhow::{Context as _, Result, bail};
 use ringfort::wamp::{Dict, Message, Payload, RegistrationId, RequestId, Uri};
@@ -57,6 +57,16 @@ impl Session {
             ticket: ticket.clone(),
             requests: 0,
         })
+    }
+
+    /// A session that has joined.
+    ///
+    /// # Errors
+    /// As [`Session::open`] and [`Session::join`].
+    pub async fn joined(target: &Target) -> Result<Self> {
+        let mut session = Self::open(target).await?;
+        session.join().await?;
+        Ok(session)
     }
 
     /// HELLO to WELCOME.

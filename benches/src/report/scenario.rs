@@ -22,6 +22,12 @@ pub(super) fn describe(page: &mut Page, detail: &Detail) {
     match detail {
         Detail::Storm(storm) => describe_storm(page, storm),
         Detail::Soak(soak) => describe_soak(page, soak),
+        Detail::Idle(_) | Detail::Churn(_) | Detail::Register(_) => {
+            page.heading("The scenario's own figures");
+            let lines = detail.to_string();
+            let lines: Vec<_> = lines.lines().map(|line| line.trim().to_owned()).collect();
+            page.list(&lines);
+        }
     }
 }
 
