@@ -5,6 +5,7 @@
 //! [`cluster`]; the tests themselves are in `tests/`, one file per promise.
 
 pub mod cluster;
+pub mod crossbar;
 pub mod http;
 pub mod layers;
 pub mod ports;
