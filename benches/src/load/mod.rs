@@ -8,7 +8,10 @@
 //!   arrival rates.
 //! - **Fixed rate** ([`Pace::Rate`]): every message has an instant at which it is due, whatever the router does, and its latency
 //!   counts from there. A stall is charged to every message that had to wait for it (no coordinated omission).
+//!
+//! A load can also be carried by several processes, see [`ensemble`].
 
+pub mod ensemble;
 mod pace;
 pub mod pubsub;
 mod recorder;
@@ -16,6 +19,7 @@ pub mod rpc;
 
 use std::{
     collections::BTreeMap,
+    future::pending,
     sync::{
         Arc,
         atomic::{AtomicU8, Ordering},
@@ -24,6 +28,10 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail};
+use futures_util::{
+    StreamExt as _, TryStreamExt as _,
+    stream::{self, FuturesUnordered},
+};
 use tokio::{
     sync::{Notify, watch},
     task::JoinSet,
@@ -31,10 +39,11 @@ use tokio::{
 };
 
 pub use pace::Pace;
-pub use recorder::Latency;
+pub use recorder::{Latency, histogram};
 
+use self::ensemble::{Ensemble, Witness};
 use crate::{
-    history,
+    history::{self, Expect, History},
     peer::{Body, Connection, Role, Target},
     tag::Clock,
     usage::{self, Usage},
@@ -99,6 +108,7 @@ struct Run {
     /// The phase twice: cheap to look at for every batch, and waited for by sleeping tasks.
     phase: AtomicU8,
     changes: watch::Sender<Phase>,
+    expect: Expect,
     history: history::Shared,
     recorder: recorder::Shared,
     /// The number of operations to stop at.
@@ -107,7 +117,7 @@ struct Run {
 }
 
 impl Run {
-    fn new(expect: history::Expect, stop: Stop) -> Arc<Self> {
+    fn new(expect: Expect, stop: Stop) -> Arc<Self> {
         let quota = match stop {
             Stop::After(_) => u64::MAX,
             Stop::Operations(count) => count,
@@ -116,6 +126,7 @@ impl Run {
             clock: Clock::start(),
             phase: AtomicU8::new(Phase::Warmup as u8),
             changes: watch::Sender::new(Phase::Warmup),
+            expect,
             history: history::Shared::new(expect),
             recorder: recorder::Shared::default(),
             quota,
@@ -139,13 +150,19 @@ impl Run {
 
     /// Records operations that ended `now`, if they are to be measured.
     fn record(&self, now: u64, ended: &[u64]) {
-        if ended.is_empty() || !self.is(Phase::Measuring) {
+        self.record_with_foreign(now, ended, 0);
+    }
+
+    /// The same, with as many operations whose beginning was timed by another process's clock.
+    fn record_with_foreign(&self, now: u64, ended: &[u64], foreign: u64) {
+        if (ended.is_empty() && foreign == 0) || !self.is(Phase::Measuring) {
             return;
         }
         let mut recorder = self.recorder.lock();
         for sent in ended {
             recorder.record(now.saturating_sub(*sent));
         }
+        recorder.foreign += foreign;
         if recorder.operations() >= self.quota {
             self.enough.notify_one();
         }
@@ -194,29 +211,69 @@ impl Run {
         })
     }
 
-    /// Waits until `drained` or the patience is over, stops every task and passes the verdict.
+    /// Waits until all processes have `sent` what they send and all of it has `drained`, stops every task and takes what was seen.
+    /// `sent` is `None` while something is still to be sent; `drained` is given what was sent by all. Neither is waited for longer
+    /// than patience lasts.
     async fn finish(
         &self,
         mut measured: Measured,
         timing: &Timing,
         mut tasks: JoinSet<Result<()>>,
-        drained: impl AsyncFn() -> bool,
-    ) -> Result<Measured> {
+        ensemble: &mut impl Ensemble,
+        sent: impl Fn() -> Option<u64>,
+        drained: impl Fn(u64) -> bool,
+    ) -> Result<Witness> {
         let waiting = async {
-            while !drained().await {
-                sleep(Duration::from_millis(5)).await;
-            }
+            // Running out of patience is no error of its own: the history will show what is missing.
+            patiently(timing.drain, || sent().is_some()).await;
+            let all = ensemble.sent(sent().unwrap_or_default()).await?;
+            patiently(timing.drain, || drained(all)).await;
+            ensemble.drained().await
         };
-        // Running out of patience is no error of its own: the history will show what is missing.
-        timeout(timing.drain, waiting).await.ok();
+        tokio::select! {
+            waited = waiting => waited?,
+            Err(error) = unless_a_task_ends(&mut tasks, pending()) => return Err(error),
+        }
         sleep(SETTLE).await;
         self.enter(Phase::Stopped);
         while let Some(ended) = tasks.join_next().await {
             ended.context("a task of the load has panicked")??;
         }
-        measured.history = self.history.lock().report();
-        measured.first_failure = self.recorder.lock().first_failure.take();
-        Ok(measured)
+        let mut recorder = self.recorder.lock();
+        measured.first_failure = recorder.first_failure.take();
+        Ok(Witness {
+            measured,
+            history: std::mem::replace(&mut *self.history.lock(), History::new(self.expect)),
+            latencies: recorder.histogram().clone(),
+        })
+    }
+}
+
+async fn patiently(patience: Duration, reached: impl Fn() -> bool) {
+    let waiting = async {
+        while !reached() {
+            sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(patience, waiting).await.ok();
+}
+
+/// Waits for the other processes. Receivers must be at work already, since others may begin to send earlier; senders only must not
+/// leave the router's pings unanswered meanwhile.
+async fn ready(ensemble: &mut impl Ensemble, receivers: &mut JoinSet<Result<()>>, senders: &mut [Connection]) -> Result<()> {
+    let mut tending: FuturesUnordered<_> = senders.iter_mut().map(tend).collect();
+    tokio::select! {
+        biased; // Alone, there is nothing to wait for, and nothing should be read.
+        all = ensemble.ready() => all,
+        Err(error) = unless_a_task_ends(receivers, pending()) => Err(error),
+        Some(Err(error)) = tending.next() => Err(error.context("a session ended before the load began")),
+    }
+}
+
+async fn tend(connection: &mut Connection) -> Result<()> {
+    loop {
+        connection.turn().await?;
+        while connection.take()?.is_some() {}
     }
 }
 
@@ -232,7 +289,6 @@ async fn unless_a_task_ends(tasks: &mut JoinSet<Result<()>>, waiting: impl Futur
 
 /// Connects all `roles`, in order of the result.
 async fn connect_all(target: &Target, roles: Vec<Role>) -> Result<Vec<Connection>> {
-    use futures_util::{StreamExt as _, TryStreamExt as _, stream};
     let connecting = roles.into_iter().map(|role| async move {
         target
             .connect(&role)

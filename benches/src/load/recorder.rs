@@ -10,6 +10,8 @@ use serde::{Deserialize, Serialize};
 pub(super) struct Recorder {
     /// Nanoseconds, three significant digits.
     histogram: Histogram<u64>,
+    /// Operations without a latency, since they began by another process's clock.
+    pub(super) foreign: u64,
     pub(super) first_failure: Option<String>,
 }
 
@@ -22,19 +24,21 @@ impl Recorder {
     }
 
     pub(super) fn operations(&self) -> u64 {
-        self.histogram.len()
+        self.histogram.len() + self.foreign
+    }
+
+    pub(super) fn histogram(&self) -> &Histogram<u64> {
+        &self.histogram
     }
 
     pub(super) fn latency(&self) -> Latency {
-        let quantile = |q| self.histogram.value_at_quantile(q) as f64 / 1000.0;
-        Latency {
-            p50_us: quantile(0.5),
-            p99_us: quantile(0.99),
-            p999_us: quantile(0.999),
-            max_us: self.histogram.max() as f64 / 1000.0,
-            mean_us: self.histogram.mean() / 1000.0,
-        }
+        Latency::of(&self.histogram)
     }
+}
+
+/// A histogram that takes every latency, with three significant digits.
+pub fn histogram() -> Histogram<u64> {
+    Histogram::new_with_bounds(1, LATENCY_MAX_NANOS, 3).expect("1 .. 1 hour and 3 digits are legal bounds")
 }
 
 /// The latencies of a run in microseconds.
@@ -52,15 +56,29 @@ pub struct Latency {
     pub mean_us: f64,
 }
 
+impl Latency {
+    /// Reads them from a histogram of nanoseconds.
+    pub fn of(histogram: &Histogram<u64>) -> Self {
+        let quantile = |q| histogram.value_at_quantile(q) as f64 / 1000.0;
+        Self {
+            p50_us: quantile(0.5),
+            p99_us: quantile(0.99),
+            p999_us: quantile(0.999),
+            max_us: histogram.max() as f64 / 1000.0,
+            mean_us: histogram.mean() / 1000.0,
+        }
+    }
+}
+
 /// A recorder that the tasks of a run write together.
 #[derive(Debug)]
 pub(super) struct Shared(Mutex<Recorder>);
 
 impl Default for Shared {
     fn default() -> Self {
-        let histogram = Histogram::new_with_bounds(1, LATENCY_MAX_NANOS, 3).expect("1 .. 1 hour and 3 digits are legal bounds");
         Self(Mutex::new(Recorder {
-            histogram,
+            histogram: histogram(),
+            foreign: 0,
             first_failure: None,
         }))
     }

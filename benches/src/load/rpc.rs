@@ -13,7 +13,9 @@ use tokio::task::JoinSet;
 
 use super::{
     Measured, Pace, Phase, Run, Timing, connect_all,
+    ensemble::{Alone, Ensemble, Share, Shares, Witness},
     pace::{Paced, Pacer},
+    ready,
 };
 use crate::{
     history::{Answer, Expect, Observation},
@@ -53,9 +55,21 @@ pub struct Plan {
 /// # Errors
 /// When peers cannot be brought up or one fails on the way. Violations are no errors but part of the result.
 pub async fn run(plan: &Plan) -> Result<Measured> {
+    let shares = Shares {
+        senders: Share::whole(plan.callers),
+        receivers: Share::whole(plan.callees),
+    };
+    Ok(run_share(plan, &shares, &mut Alone).await?.judged())
+}
+
+/// Runs a part of the load, in step with the processes that run the others.
+///
+/// # Errors
+/// As for [`run`], and when the ensemble breaks.
+pub async fn run_share(plan: &Plan, shares: &Shares, ensemble: &mut impl Ensemble) -> Result<Witness> {
     let procedure = |index: u32| match plan.invoke {
         Some(_) => plan.procedure.clone(),
-        None => format!("{}.{}", plan.procedure, index % plan.callees),
+        None => format!("{}.{}", plan.procedure, index % plan.callees.max(1)),
     };
     let callee = |index| Role::Callee {
         index,
@@ -66,18 +80,21 @@ pub async fn run(plan: &Plan) -> Result<Measured> {
         index,
         procedure: procedure(index),
     };
-    let callees = connect_all(&plan.callees_at, (0..plan.callees).map(callee).collect()).await?;
-    let callers = connect_all(&plan.callers_at, (0..plan.callers).map(caller).collect()).await?;
+    let callees = connect_all(&plan.callees_at, shares.receivers.range().map(callee).collect()).await?;
+    let mut callers = connect_all(&plan.callers_at, shares.senders.range().map(caller).collect()).await?;
     tokio::time::sleep(plan.callees_at.settling()).await;
 
     let run = Run::new(Expect::Calls, plan.timing.stop);
-    let (_pacer, paces) = Pacer::start(plan.pace, run.clock, plan.callers)?;
-    let calling = Arc::new(AtomicUsize::new(callers.len()));
     let mut tasks = JoinSet::new();
-    for (sink, connection) in (0..).zip(callees) {
+    for (sink, connection) in (shares.receivers.first..).zip(callees) {
         tasks.spawn(answer(run.clone(), connection, sink, plan.payload));
     }
-    for ((source, connection), pace) in (0..).zip(callers).zip(paces) {
+    ready(ensemble, &mut tasks, &mut callers).await?;
+    let (_pacer, paces) = Pacer::start(shares.senders.pace(plan.pace), run.clock, shares.senders.count)?;
+    let watched = run.clone();
+    ensemble.watch(Box::new(move || watched.recorder.lock().operations()));
+    let calling = Arc::new(AtomicUsize::new(callers.len()));
+    for ((source, connection), pace) in (shares.senders.first..).zip(callers).zip(paces) {
         let caller = Caller {
             run: run.clone(),
             connection,
@@ -89,8 +106,9 @@ pub async fn run(plan: &Plan) -> Result<Measured> {
         tasks.spawn(caller.call(plan.payload));
     }
     let measured = run.measure(&plan.timing, &plan.pids, &mut tasks).await?;
-    run.finish(measured, &plan.timing, tasks, async || calling.load(Ordering::Relaxed) == 0)
-        .await
+    // A caller has drained when it has all its answers; it needs no count of anybody's messages.
+    let drained = |_| calling.load(Ordering::Relaxed) == 0;
+    run.finish(measured, &plan.timing, tasks, ensemble, || Some(0), drained).await
 }
 
 /// A callee: the protocol echoes, this only keeps the history.
