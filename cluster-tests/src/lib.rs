@@ -12,6 +12,7 @@ pub mod ports;
 pub mod process;
 pub mod scripts;
 pub mod wamp;
+pub mod workers;
 
 use std::path::PathBuf;
 

@@ -6,7 +6,12 @@
 use std::{process::Stdio, time::Duration};
 
 use anyhow::{Context, Result, ensure};
-use ringfort_cluster_tests::{crossbar::Crossbar, process::bench_binary, record_result};
+use ringfort_cluster_tests::{
+    crossbar::Crossbar,
+    process::bench_binary,
+    record_result,
+    workers::{Worker, coordinate},
+};
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::{process::Command, time::timeout};
@@ -67,6 +72,27 @@ async fn every_scenario_runs_against_crossbar_without_a_violation() {
         "crossbar",
         &format!("{} loads in {} scenarios without a violation", passed.len(), SCENARIOS.len()),
     );
+}
+
+/// Calls that callees at two workers take in turn leave gaps at each of them, which only both together fill.
+#[tokio::test]
+async fn two_workers_share_loads_against_crossbar() {
+    let crossbar = Crossbar::start().await.unwrap_or_else(|error| panic!("{error:#}"));
+    let dir = TempDir::new().expect("dir");
+    let one = Worker::start(&dir, "worker-1").await.expect("worker");
+    let two = Worker::start(&dir, "worker-2").await.expect("worker");
+    let url = crossbar.websocket();
+    for (name, load) in [
+        (
+            "calls",
+            "scenario = \"rpc\"\ncallers = 4\ncallees = 2\ninvoke = \"roundrobin\"",
+        ),
+        ("events", "scenario = \"pubsub\"\npublishers = 2\nsubscribers = 4"),
+    ] {
+        let plan = format!("{load}\nurl = \"{url}\"\nwarmup = 0.2\nsecs = 1.0\ndrain = 30.0");
+        let run = coordinate(&dir, name, &[&one, &two], &plan).await.expect("run");
+        assert_eq!(run.code, Some(0), "{name}: {}\n{}", run.said, crossbar.log_tail());
+    }
 }
 
 #[tokio::test]

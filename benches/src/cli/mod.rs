@@ -2,6 +2,7 @@
 
 mod load;
 mod servers;
+mod spread;
 
 use anyhow::{Context as _, Result};
 use clap::{Args, Parser, Subcommand};
@@ -39,6 +40,10 @@ enum Command {
     ConvictProxy(servers::ConvictProxy),
     /// Runs several targets in interleaved rounds and prints medians with minimum and maximum.
     Compare(Compare),
+    /// Waits for a coordinator and carries its share of a load from many machines.
+    Worker(spread::Worker),
+    /// Splits a load over workers, starts them together and judges the whole.
+    Coordinate(spread::Coordinate),
 }
 
 #[derive(Debug, Args)]
@@ -76,6 +81,8 @@ impl Cli {
                 Command::FloorPubsub(pubsub) => pubsub.run(load::Kind::Floor).await,
                 Command::Floor(floor) => floor.run().await,
                 Command::ConvictProxy(proxy) => proxy.run().await,
+                Command::Worker(worker) => worker.run().await,
+                Command::Coordinate(coordinate) => coordinate.run().await,
                 Command::Compare(compare) => compare::run(&compare.targets, compare.rounds, compare.json.as_deref()).await,
             }
         }))
