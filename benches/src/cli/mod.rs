@@ -7,6 +7,7 @@ mod load;
 mod register;
 mod servers;
 mod soak;
+mod spread;
 mod storm;
 
 use anyhow::{Context as _, Result};
@@ -65,6 +66,10 @@ enum Command {
     Report(Report),
     /// Runs several targets in interleaved rounds and prints medians with minimum and maximum.
     Compare(Compare),
+    /// Waits for a coordinator and carries its share of a load from many machines.
+    Worker(spread::Worker),
+    /// Splits a load over workers, starts them together and judges the whole.
+    Coordinate(spread::Coordinate),
 }
 
 #[derive(Debug, Args)]
@@ -128,6 +133,8 @@ impl Cli {
                 Command::Storm(storm) => storm.run().await,
                 Command::Soak(soak) => soak.run().await,
                 Command::Report(Report { results, html }) => report::convert(&results, &html).map(|()| true),
+                Command::Worker(worker) => worker.run().await,
+                Command::Coordinate(coordinate) => coordinate.run().await,
             }
         }))
     }

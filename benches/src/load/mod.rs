@@ -8,9 +8,12 @@
 //!   arrival rates.
 //! - **Fixed rate** ([`Pace::Rate`]): every message has an instant at which it is due, whatever the router does, and its latency
 //!   counts from there. A stall is charged to every message that had to wait for it (no coordinated omission).
+//!
+//! A load can also be carried by several processes, see [`ensemble`].
 
 pub mod churn;
 mod detail;
+pub mod ensemble;
 pub mod idle;
 mod pace;
 pub mod pubsub;
@@ -24,6 +27,7 @@ pub mod storm;
 
 use std::{
     collections::BTreeMap,
+    future::pending,
     sync::{
         Arc,
         atomic::{AtomicU8, Ordering},
@@ -32,6 +36,10 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail};
+use futures_util::{
+    StreamExt as _, TryStreamExt as _,
+    stream::{self, FuturesUnordered},
+};
 use hdrhistogram::Histogram;
 use tokio::{
     sync::{Notify, watch},
@@ -41,12 +49,13 @@ use tokio::{
 
 pub use detail::Detail;
 pub use pace::Pace;
-pub use recorder::Latency;
+pub use recorder::{Latency, histogram};
 use sampler::{Sampled, Sampler, Subject};
 use series::Trace;
 
+use self::ensemble::{Alone, Ensemble, Witness};
 use crate::{
-    history,
+    history::{self, Expect, History},
     peer::{Body, Connection, Role, Target},
     progress::{Progress, thousands},
     tag::Clock,
@@ -116,6 +125,7 @@ struct Run {
     /// The phase twice: cheap to look at for every batch, and waited for by sleeping tasks.
     phase: AtomicU8,
     changes: watch::Sender<Phase>,
+    expect: Expect,
     history: history::Shared,
     recorder: Arc<recorder::Shared>,
     /// The number of operations to stop at.
@@ -124,7 +134,7 @@ struct Run {
 }
 
 impl Run {
-    fn new(expect: history::Expect, stop: Stop) -> Arc<Self> {
+    fn new(expect: Expect, stop: Stop) -> Arc<Self> {
         let quota = match stop {
             Stop::After(_) => u64::MAX,
             Stop::Operations(count) => count,
@@ -133,6 +143,7 @@ impl Run {
             clock: Clock::start(),
             phase: AtomicU8::new(Phase::Warmup as u8),
             changes: watch::Sender::new(Phase::Warmup),
+            expect,
             history: history::Shared::new(expect),
             recorder: Arc::default(),
             quota,
@@ -156,7 +167,12 @@ impl Run {
 
     /// Records operations that ended `now`, if they are to be measured.
     fn record(&self, now: u64, ended: &[u64]) {
-        if ended.is_empty() || self.is(Phase::Warmup) {
+        self.record_with_foreign(now, ended, 0);
+    }
+
+    /// The same, with as many operations whose beginning was timed by another process's clock.
+    fn record_with_foreign(&self, now: u64, ended: &[u64], foreign: u64) {
+        if (ended.is_empty() && foreign == 0) || self.is(Phase::Warmup) {
             return;
         }
         let mut recorder = self.recorder.lock();
@@ -169,6 +185,7 @@ impl Run {
         for sent in ended {
             recorder.record(now.saturating_sub(*sent));
         }
+        recorder.count_foreign(foreign);
         if recorder.operations() >= self.quota {
             self.enough.notify_one();
         }
@@ -199,32 +216,84 @@ impl Run {
         measurement.end(&[self]).await
     }
 
-    /// Waits until `drained` or the patience is over, stops every task and passes the verdict.
+    /// Waits until all processes have `sent` what they send and all of it has `drained`, stops every task and takes what was seen.
+    /// `sent` is `None` while something is still to be sent; `drained` is given what was sent by all. Neither is waited for longer
+    /// than patience lasts.
     async fn finish(
         &self,
         mut measured: Measured,
         timing: &Timing,
         mut tasks: JoinSet<Result<()>>,
-        drained: impl AsyncFn() -> bool,
-    ) -> Result<Measured> {
+        ensemble: &mut impl Ensemble,
+        sent: impl Fn() -> Option<u64>,
+        drained: impl Fn(u64) -> bool,
+    ) -> Result<Witness> {
         let waiting = async {
-            while !drained().await {
-                sleep(Duration::from_millis(5)).await;
-            }
+            // Running out of patience is no error of its own: the history will show what is missing.
+            patiently(timing.drain, || sent().is_some()).await;
+            let all = ensemble.sent(sent().unwrap_or_default()).await?;
+            patiently(timing.drain, || drained(all)).await;
+            ensemble.drained().await
         };
-        // Running out of patience is no error of its own: the history will show what is missing.
-        timeout(timing.drain, waiting).await.ok();
+        tokio::select! {
+            waited = waiting => waited?,
+            Err(error) = unless_a_task_ends(&mut tasks, pending()) => return Err(error),
+        }
         sleep(SETTLE).await;
         self.enter(Phase::Stopped);
         while let Some(ended) = tasks.join_next().await {
             ended.context("a task of the load has panicked")??;
         }
-        measured.history = self.history.lock().report();
         let mut recorder = self.recorder.lock();
         measured.first_failure = recorder.first_failure.take();
         measured.trace.errors = std::mem::take(&mut recorder.errors);
         drop(recorder);
-        Ok(measured)
+        Ok(Witness {
+            latencies: measured.histogram.clone(),
+            measured,
+            history: std::mem::replace(&mut *self.history.lock(), History::new(self.expect)),
+        })
+    }
+
+    /// [`Run::finish`] of a load that no other process carries: passes the verdict as well.
+    async fn finish_alone(
+        &self,
+        measured: Measured,
+        timing: &Timing,
+        tasks: JoinSet<Result<()>>,
+        drained: impl Fn() -> bool,
+    ) -> Result<Measured> {
+        let drained = |_| drained();
+        let witness = self.finish(measured, timing, tasks, &mut Alone, || Some(0), drained).await?;
+        Ok(witness.judged())
+    }
+}
+
+async fn patiently(patience: Duration, reached: impl Fn() -> bool) {
+    let waiting = async {
+        while !reached() {
+            sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(patience, waiting).await.ok();
+}
+
+/// Waits for the other processes. Receivers must be at work already, since others may begin to send earlier; senders only must not
+/// leave the router's pings unanswered meanwhile.
+async fn ready(ensemble: &mut impl Ensemble, receivers: &mut JoinSet<Result<()>>, senders: &mut [Connection]) -> Result<()> {
+    let mut tending: FuturesUnordered<_> = senders.iter_mut().map(tend).collect();
+    tokio::select! {
+        biased; // Alone, there is nothing to wait for, and nothing should be read.
+        all = ensemble.ready() => all,
+        Err(error) = unless_a_task_ends(receivers, pending()) => Err(error),
+        Some(Err(error)) = tending.next() => Err(error.context("a session ended before the load began")),
+    }
+}
+
+async fn tend(connection: &mut Connection) -> Result<()> {
+    loop {
+        connection.turn().await?;
+        while connection.take()?.is_some() {}
     }
 }
 
@@ -274,7 +343,7 @@ impl Measurement {
         runs.iter().for_each(|run| run.enter(Phase::Draining));
         let pids: Vec<u32> = self.routers.keys().copied().collect();
         let after = usage::sample(&pids)?;
-        self.conclude(after).await
+        self.conclude(runs, after).await
     }
 
     /// The same after a failure, which may be that a router has died: then there is nothing to read about it.
@@ -282,10 +351,10 @@ impl Measurement {
         runs.iter().for_each(|run| run.enter(Phase::Draining));
         let after = self.routers.keys().flat_map(|pid| usage::sample(&[*pid]).unwrap_or_default());
         let after = after.collect();
-        self.conclude(after).await
+        self.conclude(runs, after).await
     }
 
-    async fn conclude(self, mut routers: BTreeMap<u32, Usage>) -> Result<Measured> {
+    async fn conclude(self, runs: &[&Run], mut routers: BTreeMap<u32, Usage>) -> Result<Measured> {
         let elapsed = self.start.elapsed();
         for (pid, usage) in &mut routers {
             usage.cpu_us = usage.cpu_us.saturating_sub(self.routers[pid].cpu_us);
@@ -294,12 +363,11 @@ impl Measurement {
         let Sampled { histogram, series } = self.sampler.finish().await?;
         Ok(Measured {
             elapsed,
-            operations: histogram.len(),
+            operations: runs.iter().map(|run| run.recorder.lock().operations()).sum(),
             latency: Latency::of(&histogram),
             trace: Trace {
                 series,
-                percentiles: series::percentiles(&histogram),
-                errors: BTreeMap::new(),
+                ..Trace::of(&histogram)
             },
             histogram,
             routers,
@@ -322,7 +390,6 @@ async fn unless_a_task_ends(tasks: &mut JoinSet<Result<()>>, waiting: impl Futur
 
 /// Connects all `roles`, in order of the result.
 async fn connect_all(target: &Target, roles: Vec<Role>) -> Result<Vec<Connection>> {
-    use futures_util::{StreamExt as _, TryStreamExt as _, stream};
     let wanted = roles.len();
     let connecting = roles.into_iter().map(|role| async move {
         target

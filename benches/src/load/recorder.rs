@@ -32,8 +32,8 @@ const ERRORS_MAX: usize = 32;
 /// What further kinds of errors count as.
 const OTHER_ERRORS: &str = "(others)";
 
-/// A histogram of nanoseconds with three significant digits.
-pub(super) fn histogram() -> Histogram<u64> {
+/// A histogram of nanoseconds that takes every latency, with three significant digits.
+pub fn histogram() -> Histogram<u64> {
     Histogram::new_with_bounds(1, LATENCY_MAX_NANOS, 3).expect("1 .. 1 hour and 3 digits are legal bounds")
 }
 
@@ -58,6 +58,11 @@ impl Recorder {
     /// Operations and latencies of each window, in order.
     pub(super) fn windows(&self) -> Vec<(u64, Latency)> {
         self.windows.iter().map(|(_, h)| (h.len(), Latency::of(h))).collect()
+    }
+
+    /// Counts operations without a latency, since they began by another process's clock.
+    pub(super) fn count_foreign(&mut self, count: u64) {
+        self.operations += count;
     }
 
     pub(super) fn operations(&self) -> u64 {

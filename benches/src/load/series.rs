@@ -17,6 +17,16 @@ pub struct Trace {
     pub errors: BTreeMap<String, u64>,
 }
 
+impl Trace {
+    /// The curve of latencies alone, from nanoseconds.
+    pub fn of(histogram: &Histogram<u64>) -> Self {
+        Self {
+            percentiles: percentiles(histogram),
+            ..Self::default()
+        }
+    }
+}
+
 /// One interval of the measurement.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Point {
@@ -117,7 +127,7 @@ impl Series {
 }
 
 /// Ten shares for each further nine of 99.99…, as far as the operations are enough to tell.
-pub(super) fn percentiles(histogram: &Histogram<u64>) -> Vec<(f64, f64)> {
+fn percentiles(histogram: &Histogram<u64>) -> Vec<(f64, f64)> {
     if histogram.is_empty() {
         return Vec::new();
     }

@@ -20,10 +20,7 @@ use anyhow::{Result, ensure};
 use serde::{Deserialize, Serialize};
 use tokio::time::sleep;
 
-use super::{
-    Latency, Measured, recorder,
-    series::{self, Trace},
-};
+use super::{Latency, Measured, recorder, series::Trace};
 use crate::{
     history, limits,
     peer::Target,
@@ -139,10 +136,7 @@ pub async fn run(plan: &Plan, children: Option<Children>) -> Result<(Measured, I
         client_cpu_us,
         history: history::Report::default(),
         first_failure: joined.first_failure,
-        trace: Trace {
-            percentiles: series::percentiles(&histogram),
-            ..Trace::default()
-        },
+        trace: Trace::of(&histogram),
         histogram,
     };
     Ok((measured, idle))

@@ -90,11 +90,11 @@ pub async fn run(plan: &Plan) -> Result<(Measured, Soak)> {
     let mut measured = match interrupted {
         None => {
             let measured = measurement.end(&both).await?;
-            let measured = calls.finish(measured, timing, call_tasks, async || calling.is_over()).await?;
+            let measured = calls.finish_alone(measured, timing, call_tasks, || calling.is_over()).await?;
             let of_calls = (measured.history.clone(), measured.trace.errors.clone());
             let first_failure = measured.first_failure.clone();
             let mut measured = events
-                .finish(measured, timing, event_tasks, async || publishing.is_over())
+                .finish_alone(measured, timing, event_tasks, || publishing.is_over())
                 .await?;
             measured.first_failure = first_failure.or(measured.first_failure);
             add(&mut measured, of_calls);
@@ -133,7 +133,7 @@ async fn unless_one_ends(
 
 /// Adds the verdict and the errors of one kind of load.
 fn add(measured: &mut Measured, (history, errors): (crate::history::Report, BTreeMap<String, u64>)) {
-    measured.history.absorb(history);
+    measured.history.add(&history);
     for (reason, count) in errors {
         count_error(&mut measured.trace.errors, reason, count);
     }

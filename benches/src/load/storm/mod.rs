@@ -128,7 +128,7 @@ async fn storm(plan: &Plan, crowd: &mut Crowd) -> Result<(Measured, Storm)> {
     let end = Mark::read(&run, pids)?;
     let measured = measurement.end(&[&run]).await?;
     let measured = run
-        .finish(measured, &plan.control.timing, tasks, async || calling.is_over())
+        .finish_alone(measured, &plan.control.timing, tasks, || calling.is_over())
         .await?;
     marks.push(end);
     let windows = run.recorder.lock().windows();
