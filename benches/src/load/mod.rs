@@ -237,7 +237,7 @@ impl Run {
         };
         tokio::select! {
             waited = waiting => waited?,
-            Err(error) = unless_a_task_ends(&mut tasks, pending()) => return Err(error),
+            error = until_a_task_fails(&mut tasks) => return Err(error),
         }
         sleep(SETTLE).await;
         self.enter(Phase::Stopped);
@@ -386,6 +386,16 @@ async fn unless_a_task_ends(tasks: &mut JoinSet<Result<()>>, waiting: impl Futur
             bail!("a peer of the load left before the end")
         }
     }
+}
+
+/// Tasks that are done by the end of a run may leave; one that fails is the run's error.
+async fn until_a_task_fails(tasks: &mut JoinSet<Result<()>>) -> anyhow::Error {
+    while let Some(ended) = tasks.join_next().await {
+        if let Err(error) = ended.context("a task of the load has panicked").flatten() {
+            return error;
+        }
+    }
+    pending().await
 }
 
 /// Connects all `roles`, in order of the result.
