@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     history,
-    load::{Detail, Latency, Measured, Pace},
+    load::{Detail, Latency, Measured, Pace, series::Trace},
     usage::Usage,
 };
 
@@ -18,7 +18,7 @@ pub struct Outcome {
     pub load: Load,
     /// Length of the measurement in seconds.
     pub secs: f64,
-    /// Operations measured: answered calls, deliveries of events, sessions joined, cycles, registrations.
+    /// Operations measured: answered calls, deliveries of events, in a soak both; sessions joined, cycles, registrations.
     pub operations: u64,
     /// Operations per second.
     pub per_sec: f64,
@@ -34,6 +34,9 @@ pub struct Outcome {
     pub history: history::Report,
     /// The first error that was answered, if any.
     pub first_failure: Option<String>,
+    /// The run over time, the curve of latencies, and the errors by URI.
+    #[serde(flatten)]
+    pub trace: Trace,
     /// What only this scenario measures.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub detail: Option<Detail>,
@@ -44,7 +47,7 @@ pub struct Outcome {
 /// The load of a run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Load {
-    /// `rpc`, `pubsub`, `idle`, `churn-connect`, `churn-cycle` or `register`.
+    /// `rpc`, `pubsub`, `idle`, `churn-connect`, `churn-cycle`, `register`, `storm` or `soak`.
     pub scenario: String,
     /// Where, the callees' or subscribers' addresses last.
     pub urls: Vec<String>,
@@ -94,6 +97,7 @@ impl Outcome {
             passed: measured.history.is_clean() && measured.history.failed == 0 && measured.operations > 0,
             history: measured.history,
             first_failure: measured.first_failure,
+            trace: measured.trace,
             detail: None,
         }
     }
@@ -135,7 +139,8 @@ impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { load, latency, .. } = self;
         let (senders, receivers, unit) = match load.scenario.as_str() {
-            "rpc" => ("callers", "callees", "calls"),
+            "rpc" | "storm" => ("callers", "callees", "calls"),
+            "soak" => ("callers and publishers", "callees and subscribers", "messages"),
             "idle" => ("sessions", "", "joins"),
             "churn-connect" | "churn-cycle" => ("lanes", "", "cycles"),
             "register" => ("sessions", "", "registrations"),
@@ -195,6 +200,15 @@ impl fmt::Display for Outcome {
         if let Some(failure) = &self.first_failure {
             writeln!(f, "  first error {failure}")?;
         }
+        if !self.trace.errors.is_empty() {
+            let errors: Vec<_> = self
+                .trace
+                .errors
+                .iter()
+                .map(|(uri, count)| format!("{uri} × {count}"))
+                .collect();
+            writeln!(f, "  errors      {}", errors.join(", "))?;
+        }
         write!(f, "  {}", if self.passed { "passed" } else { "FAILED" })
     }
 }
@@ -230,6 +244,8 @@ mod tests {
                 ..Default::default()
             },
             first_failure: None,
+            histogram: hdrhistogram::Histogram::new(3).unwrap(),
+            trace: Trace::default(),
         }
     }
 

@@ -7,6 +7,7 @@ use clap::Args;
 use ringfort_bench::{
     load::{Stop, Timing},
     outcome::Outcome,
+    report,
 };
 
 /// How long a load runs.
@@ -35,6 +36,9 @@ pub(super) struct Output {
     /// Write the result as JSON.
     #[arg(long)]
     json: Option<PathBuf>,
+    /// Write the result as a page with plots: one file, which needs no network.
+    #[arg(long)]
+    html: Option<PathBuf>,
 }
 
 impl Span {
@@ -55,6 +59,9 @@ impl Output {
     pub(super) fn report(&self, outcome: &Outcome) -> Result<bool> {
         if let Some(file) = &self.json {
             outcome.save(file)?;
+        }
+        if let Some(file) = &self.html {
+            report::write(file, &report::single(outcome))?;
         }
         println!("{outcome}");
         Ok(outcome.passed)

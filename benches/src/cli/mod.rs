@@ -6,10 +6,13 @@ mod idle;
 mod load;
 mod register;
 mod servers;
+mod soak;
+mod spread;
+mod storm;
 
 use anyhow::{Context as _, Result};
 use clap::{Args, Parser, Subcommand};
-use ringfort_bench::compare;
+use ringfort_bench::{compare, report};
 
 /// Load test a WAMP router, or what it is compared with.
 #[derive(Debug, Parser)]
@@ -55,8 +58,18 @@ enum Command {
     Floor(servers::Floor),
     /// Serves a proxy before a WAMP router that reorders, drops and doubles what it delivers, to convict the history checker.
     ConvictProxy(servers::ConvictProxy),
+    /// Kills a node and sees all its sessions come back to the others, while those go on working.
+    Storm(storm::Storm),
+    /// Calls, events and sessions that come and go for hours, and the memory of the routers meanwhile.
+    Soak(soak::Soak),
+    /// Turns a JSON result of a run or a comparison into a page with plots.
+    Report(Report),
     /// Runs several targets in interleaved rounds and prints medians with minimum and maximum.
     Compare(Compare),
+    /// Waits for a coordinator and carries its share of a load from many machines.
+    Worker(spread::Worker),
+    /// Splits a load over workers, starts them together and judges the whole.
+    Coordinate(spread::Coordinate),
 }
 
 #[derive(Debug, Args)]
@@ -69,6 +82,18 @@ struct Compare {
     /// Write all results as JSON.
     #[arg(long)]
     json: Option<std::path::PathBuf>,
+    /// Write all results as a page with plots: one file, which needs no network.
+    #[arg(long)]
+    html: Option<std::path::PathBuf>,
+}
+
+#[derive(Debug, Args)]
+struct Report {
+    /// What `--json` wrote.
+    results: std::path::PathBuf,
+    /// The page to write.
+    #[arg(long)]
+    html: std::path::PathBuf,
 }
 
 impl Cli {
@@ -101,7 +126,15 @@ impl Cli {
                 Command::Register(register) => register.run().await,
                 Command::Floor(floor) => floor.run().await,
                 Command::ConvictProxy(proxy) => proxy.run().await,
-                Command::Compare(compare) => compare::run(&compare.targets, compare.rounds, compare.json.as_deref()).await,
+                Command::Compare(compare) => {
+                    let Compare { json, html, .. } = &compare;
+                    compare::run(&compare.targets, compare.rounds, json.as_deref(), html.as_deref()).await
+                }
+                Command::Storm(storm) => storm.run().await,
+                Command::Soak(soak) => soak.run().await,
+                Command::Report(Report { results, html }) => report::convert(&results, &html).map(|()| true),
+                Command::Worker(worker) => worker.run().await,
+                Command::Coordinate(coordinate) => coordinate.run().await,
             }
         }))
     }
@@ -129,7 +162,16 @@ mod tests {
             let file = file.unwrap().path();
             let targets = Targets::parse(&fs::read_to_string(&file).unwrap()).unwrap();
             for target in targets.target {
-                let words = ["ringfort-bench"].into_iter().chain(target.run.iter().map(String::as_str));
+                // What a process prints comes later; a process id must be a number already.
+                let filled = |word: &String| {
+                    if word.ends_with("/pid}") {
+                        "2".to_owned()
+                    } else {
+                        word.clone()
+                    }
+                };
+                let given: Vec<String> = target.run.iter().map(filled).collect();
+                let words = ["ringfort-bench"].into_iter().chain(given.iter().map(String::as_str));
                 let words = words.chain(["--pid", "1", "--json", "x"]);
                 let parsed = Cli::try_parse_from(words);
                 assert!(parsed.is_ok(), "{}: {:?}: {parsed:?}", file.display(), target.name);

@@ -9,27 +9,35 @@ use crate::outcome::Outcome;
 #[derive(Clone, Debug)]
 pub struct Summary(Vec<Row>);
 
+/// The figures of one target.
 #[derive(Clone, Debug)]
-struct Row {
-    name: String,
-    cpu: Spread,
+pub(crate) struct Row {
+    pub(crate) name: String,
+    pub(crate) cpu: Spread,
     /// Cost divided by that of the reference in the same round, and the reference's name.
-    ratio: Option<(Spread, String)>,
-    per_sec: Spread,
-    p50: Spread,
-    p99: Spread,
-    rss_mib: Spread,
+    pub(crate) ratio: Option<(Spread, String)>,
+    pub(crate) per_sec: Spread,
+    pub(crate) p50: Spread,
+    pub(crate) p99: Spread,
+    pub(crate) rss_mib: Spread,
     /// What the scenario is about, and its unit; see [`Detail::figure`](crate::load::Detail::figure).
-    figure: Option<(Spread, &'static str)>,
-    failed: usize,
+    pub(crate) figure: Option<(Spread, &'static str)>,
+    pub(crate) failed: usize,
+}
+
+impl Row {
+    /// The name of the reference.
+    pub(crate) fn against(&self) -> Option<&str> {
+        self.ratio.as_ref().map(|(_, against)| against.as_str())
+    }
 }
 
 /// Median, minimum and maximum.
 #[derive(Clone, Copy, Debug, PartialEq)]
-struct Spread {
-    median: f64,
-    min: f64,
-    max: f64,
+pub(crate) struct Spread {
+    pub(crate) median: f64,
+    pub(crate) min: f64,
+    pub(crate) max: f64,
 }
 
 impl Summary {
@@ -66,10 +74,15 @@ impl Summary {
         };
         Self(results.targets.iter().map(row).collect())
     }
+
+    /// The targets, in the order of the file.
+    pub(crate) fn rows(&self) -> &[Row] {
+        &self.0
+    }
 }
 
 impl Spread {
-    fn of(mut values: Vec<f64>) -> Self {
+    pub(crate) fn of(mut values: Vec<f64>) -> Self {
         values.sort_by(f64::total_cmp);
         let (Some(min), Some(max)) = (values.first(), values.last()) else {
             return Self {
@@ -91,7 +104,7 @@ impl Spread {
         }
     }
 
-    fn digits(self, digits: usize) -> String {
+    pub(crate) fn digits(self, digits: usize) -> String {
         if self.median.is_nan() {
             return "–".to_owned();
         }
@@ -174,6 +187,7 @@ mod tests {
             client_cpu_us: 0.0,
             history: Default::default(),
             first_failure: None,
+            trace: Default::default(),
             detail: None,
             passed,
         }

@@ -157,6 +157,20 @@ mod tests {
     }
 
     #[test]
+    fn the_files_we_ship_are_understood() {
+        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("targets");
+        let files: Vec<_> = std::fs::read_dir(folder)
+            .unwrap()
+            .map(|entry| entry.unwrap().path())
+            .collect();
+        assert!(files.len() >= 3);
+        for file in files {
+            let text = std::fs::read_to_string(&file).unwrap();
+            Targets::parse(&text).unwrap_or_else(|error| panic!("{}: {error:#}", file.display()));
+        }
+    }
+
+    #[test]
     fn mistakes_are_named() {
         let target = "[[target]]\nname = \"a\"\nrun = [\"rpc\"]\n";
         for (text, named) in [

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::{churn::Churn, idle::Idle, register::Register};
+use super::{churn::Churn, idle::Idle, register::Register, soak::report::Soak, storm::report::Storm};
 
 /// The scenario's own figures, under its name.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -16,6 +16,10 @@ pub enum Detail {
     Churn(Churn),
     /// Registrations that come and go.
     Register(Box<Register>),
+    /// Sessions that came back after their node was killed.
+    Storm(Box<Storm>),
+    /// Hours of mixed load.
+    Soak(Box<Soak>),
 }
 
 impl Detail {
@@ -25,6 +29,8 @@ impl Detail {
             Detail::Idle(idle) => idle.complaints(),
             Detail::Churn(churn) => churn.complaints(),
             Detail::Register(register) => register.complaints(),
+            Detail::Storm(storm) => storm.complaints(),
+            Detail::Soak(soak) => soak.complaints(),
         }
     }
 
@@ -34,6 +40,8 @@ impl Detail {
             Detail::Idle(idle) => Some((idle.per_session?.rss_kib, "KiB RSS/session")),
             Detail::Churn(churn) => Some((churn.memory.as_ref()?.growth_kib, "KiB RSS growth")),
             Detail::Register(register) => Some((register.quiet.as_ref()?.ratio?, "× (3 fsync + 2 round trips)")),
+            Detail::Storm(storm) => Some((storm.back_100_secs?, "s until all were back")),
+            Detail::Soak(soak) => Some((soak.memory.worst_slope()?, "KiB RSS/hour")),
         }
     }
 
@@ -42,6 +50,8 @@ impl Detail {
         match self {
             Detail::Idle(idle) => Some(idle.per_session?.rss_kib),
             Detail::Churn(_) | Detail::Register(_) => None,
+            Detail::Storm(storm) => storm.router_cpu_us_per_rejoin,
+            Detail::Soak(_) => None,
         }
     }
 }
@@ -53,6 +63,8 @@ impl fmt::Display for Detail {
             Detail::Idle(idle) => idle.fmt(f)?,
             Detail::Churn(churn) => churn.fmt(f)?,
             Detail::Register(register) => register.fmt(f)?,
+            Detail::Storm(storm) => storm.fmt(f)?,
+            Detail::Soak(soak) => soak.fmt(f)?,
         }
         for complaint in self.complaints() {
             writeln!(f, "  wrong       {complaint}")?;

@@ -5,7 +5,7 @@
 //! [`Session::send`] and [`Session::take`] pass messages as they are. No step has a bound of its own in time.
 
 use anyhow::{Context as _, Result, bail};
-use ringfort::wamp::{Dict, Message, RegistrationId, RequestId, Uri};
+use ringfort::wamp::{Dict, Message, Payload, RegistrationId, RequestId, Uri};
 
 use super::{
     Body, Target,
@@ -185,6 +185,22 @@ impl Session {
     /// When the connection ends.
     pub async fn turn(&mut self) -> Result<()> {
         Ok(self.wire.turn().await?)
+    }
+
+    /// See [`Wire::flush`]. Cancel safe.
+    ///
+    /// # Errors
+    /// When the connection ends.
+    pub async fn flush(&mut self) -> Result<()> {
+        Ok(self.wire.flush().await?)
+    }
+
+    /// A payload of one text, as this session writes it.
+    ///
+    /// # Errors
+    /// When it cannot be encoded.
+    pub fn payload(&mut self, text: &str) -> Result<Payload> {
+        self.wamp.payload(text.as_bytes())
     }
 
     async fn receive(&mut self) -> Result<Message> {

@@ -349,6 +349,15 @@ fn handle(state: &Shared, id: u64, message: Message) {
                 .bool("acknowledge")
                 .map(|_| Message::Published { request, publication })
         }
+        Message::Unsubscribe { request, .. } => {
+            for subscribers in state.topics.values_mut() {
+                subscribers.retain(|subscriber| *subscriber != id);
+            }
+            Some(Message::Unsubscribed {
+                request: Some(request),
+                details: Dict::new(),
+            })
+        }
         other => panic!("the mini router does not know {other:?}"),
     };
     if let Some(answer) = answer {

@@ -122,8 +122,8 @@ pub async fn run(plan: &Plan) -> Result<(Measured, Churn)> {
         tasks.spawn(curve.clone().draw(run.clone(), plan.pids.clone(), plan.sample_every));
     }
     let measured = run.measure(&plan.timing, &plan.pids, &mut tasks).await?;
-    let drained = async || lanes.running.load(Ordering::Relaxed) == 0;
-    let measured = run.finish(measured, &plan.timing, tasks, drained).await?;
+    let drained = || lanes.running.load(Ordering::Relaxed) == 0;
+    let measured = run.finish_alone(measured, &plan.timing, tasks, drained).await?;
     let mut memory = None;
     if let Some(before_kib) = before_kib {
         sleep(plan.settle).await;

@@ -20,7 +20,7 @@ use anyhow::{Result, ensure};
 use serde::{Deserialize, Serialize};
 use tokio::time::sleep;
 
-use super::{Measured, recorder};
+use super::{Latency, Measured, recorder, series::Trace};
 use crate::{
     history, limits,
     peer::Target,
@@ -126,15 +126,18 @@ pub async fn run(plan: &Plan, children: Option<Children>) -> Result<(Measured, I
         usage.cpu_us = after_joining[&pid].cpu_us.saturating_sub(before[&pid].cpu_us);
         (pid, usage)
     };
-    let latency = recorder.lock().latency();
+    let mut histogram = recorder::histogram();
+    recorder.lock().exchange(&mut histogram);
     let measured = Measured {
         elapsed,
         operations: joined.joined.into(),
-        latency,
+        latency: Latency::of(&histogram),
         routers: after.into_iter().map(spent).collect(),
         client_cpu_us,
         history: history::Report::default(),
         first_failure: joined.first_failure,
+        trace: Trace::of(&histogram),
+        histogram,
     };
     Ok((measured, idle))
 }

@@ -110,8 +110,8 @@ pub async fn run(plan: &Plan) -> Result<(Measured, Register)> {
     }
     let beside = tokio::spawn(probes.measure_along(run.clone(), loaded.clone()));
     let measured = run.measure(&plan.timing, &plan.pids, &mut tasks).await?;
-    let drained = async || lanes.running.load(Ordering::Relaxed) == 0;
-    let mut measured = run.finish(measured, &plan.timing, tasks, drained).await?;
+    let drained = || lanes.running.load(Ordering::Relaxed) == 0;
+    let mut measured = run.finish_alone(measured, &plan.timing, tasks, drained).await?;
     let probes = beside.await.context("measuring beside has panicked")??;
     probes.measure_quietly(&quiet).await?;
 
