@@ -76,29 +76,19 @@ impl Watch {
         };
         self.trees.iter().map(total).collect()
     }
-}
 
-/// Resident memory of `pids` and their descendants together, in KiB. Cheaper than [`sample`]: the kernel walks no page tables.
-///
-/// # Errors
-/// If one of them does not run.
-pub fn rss_kib(pids: &[u32]) -> Result<u64> {
-    let children = children()?;
-    let mut total = 0;
-    let mut seen = BTreeSet::new();
-    let mut open = pids.to_vec();
-    while let Some(pid) = open.pop() {
-        if !seen.insert(pid) {
-            continue;
+    /// The resident memory of all together, in KiB.
+    ///
+    /// # Errors
+    /// If one of them does not run.
+    pub fn rss_kib(&mut self) -> Result<u64> {
+        let sample = self.sample();
+        let gone = self.pids.iter().zip(&sample).find(|(_, usage)| **usage == Usage::default());
+        if let Some((pid, _)) = gone {
+            bail!("there is no process {pid} to measure");
         }
-        match fs::read_to_string(format!("/proc/{pid}/status")) {
-            Ok(status) => total += kib(&status, "VmRSS:"),
-            Err(_) if pids.contains(&pid) => bail!("there is no process {pid} to measure"),
-            Err(_) => {}
-        }
-        open.extend(children.get(&pid).into_iter().flatten());
+        Ok(sample.iter().map(|usage| usage.rss_kib).sum())
     }
-    Ok(total)
 }
 
 /// CPU time of this process in microseconds.
@@ -248,8 +238,9 @@ mod tests {
         }
         let own = sample(&[std::process::id()]).unwrap()[&std::process::id()];
         assert!(own.cpu_us >= 10_000 && own.rss_kib > 100, "{own:?}");
-        assert!(sample(&[u32::MAX]).is_err() && rss_kib(&[u32::MAX]).is_err());
-        assert!(rss_kib(&[std::process::id()]).unwrap() > 100);
+        assert!(sample(&[u32::MAX]).is_err());
+        assert!(Watch::new(vec![std::process::id(), u32::MAX]).rss_kib().is_err());
+        assert!(Watch::new(vec![std::process::id()]).rss_kib().unwrap() > 100);
     }
 
     #[test]

@@ -136,11 +136,6 @@ impl History {
         }
     }
 
-    /// What it is to fulfil.
-    pub fn expect(&self) -> Expect {
-        self.expect
-    }
-
     /// Takes one observation into account.
     pub fn apply(&mut self, observation: Observation) {
         match observation {

@@ -121,6 +121,8 @@ const CONNECTING_MAX: usize = 64;
 
 /// What the tasks of a run share.
 struct Run {
+    /// What the line on the terminal begins with.
+    title: &'static str,
     clock: Clock,
     /// The phase twice: cheap to look at for every batch, and waited for by sleeping tasks.
     phase: AtomicU8,
@@ -134,12 +136,13 @@ struct Run {
 }
 
 impl Run {
-    fn new(expect: Expect, stop: Stop) -> Arc<Self> {
+    fn new(title: &'static str, expect: Expect, stop: Stop) -> Arc<Self> {
         let quota = match stop {
             Stop::After(_) => u64::MAX,
             Stop::Operations(count) => count,
         };
         Arc::new(Self {
+            title,
             clock: Clock::start(),
             phase: AtomicU8::new(Phase::Warmup as u8),
             changes: watch::Sender::new(Phase::Warmup),
@@ -310,8 +313,7 @@ impl Measurement {
     fn start(runs: &[&Run], stop: Stop, pids: &[u32]) -> Result<Self> {
         let (routers, client_cpu_us) = (usage::sample(pids)?, usage::own_cpu_us()?);
         let title = match runs {
-            [run] if run.history.lock().expect() == history::Expect::Calls => "calls",
-            [_] => "events",
+            [run] => run.title,
             _ => "mixed load",
         };
         let start = Instant::now();

@@ -122,7 +122,7 @@ pub async fn run(plan: &Plan) -> Result<Measured> {
 /// As for [`run`], and when the ensemble breaks.
 pub async fn run_share(plan: &Plan, shares: &Shares, ensemble: &mut impl Ensemble) -> Result<Witness> {
     let mut peers = Peers::connect_share(plan, shares).await?;
-    let run = Run::new(plan.expect(), plan.timing.stop);
+    let run = Run::new("events", plan.expect(), plan.timing.stop);
     let mut tasks = JoinSet::new();
     peers.listen(plan, &run, &mut tasks);
     ready(ensemble, &mut tasks, &mut peers.publishers).await?;

@@ -68,7 +68,7 @@ pub async fn run(plan: &Plan) -> Result<Measured> {
 /// As for [`run`], and when the ensemble breaks.
 pub async fn run_share(plan: &Plan, shares: &Shares, ensemble: &mut impl Ensemble) -> Result<Witness> {
     let mut peers = Peers::connect_share(plan, shares).await?;
-    let run = Run::new(Expect::Calls, plan.timing.stop);
+    let run = Run::new("calls", Expect::Calls, plan.timing.stop);
     let mut tasks = JoinSet::new();
     peers.answer(plan, &run, &mut tasks);
     ready(ensemble, &mut tasks, &mut peers.callers).await?;

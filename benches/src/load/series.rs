@@ -141,6 +141,18 @@ fn percentiles(histogram: &Histogram<u64>) -> Vec<(f64, f64)> {
     curve
 }
 
+/// The straight line that lies closest to `points` (least squares): how fast it rises, and its value at 0. Flat if all lie above one
+/// place.
+pub(super) fn line_through(points: &[(f64, f64)]) -> (f64, f64) {
+    let count = points.len().max(1) as f64;
+    let mean = |of: &dyn Fn(&(f64, f64)) -> f64| points.iter().map(of).sum::<f64>() / count;
+    let (x, y) = (mean(&|p| p.0), mean(&|p| p.1));
+    let spread: f64 = points.iter().map(|p| (p.0 - x).powi(2)).sum();
+    let common: f64 = points.iter().map(|p| (p.0 - x) * (p.1 - y)).sum();
+    let slope = if spread > 0.0 { common / spread } else { 0.0 };
+    (slope, y - slope * x)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -11,8 +11,8 @@ use serde::{Deserialize, Serialize};
 use tokio::time::sleep;
 
 use crate::{
-    load::{Phase, Run},
-    usage,
+    load::{Phase, Run, series::line_through},
+    usage::Watch,
 };
 
 /// One sample.
@@ -61,14 +61,14 @@ impl Curve {
         while run.is(Phase::Warmup) {
             changes.changed().await?;
         }
-        let start = Instant::now();
+        let (start, mut watch) = (Instant::now(), Watch::new(pids));
         loop {
             // Looked at before the sample, so that the last sample is taken after the end.
             let last = !run.is(Phase::Measuring);
             let point = Point {
                 secs: start.elapsed().as_secs_f64(),
                 cycles: run.recorder.lock().operations(),
-                rss_kib: usage::rss_kib(&pids)?,
+                rss_kib: watch.rss_kib()?,
             };
             if self.push(point) {
                 every *= 2;
@@ -89,6 +89,11 @@ impl Curve {
         let tenth = curve.len().div_ceil(10);
         let start_kib = median(curve.get(..tenth)?)?;
         let end_kib = median(curve.get(curve.len() - tenth..)?)?;
+        let points: Vec<_> = curve
+            .iter()
+            .map(|point| (point.cycles as f64, point.rss_kib as f64))
+            .collect();
+        let (slope, _) = line_through(&points);
         Some(Memory {
             before_kib,
             start_kib,
@@ -96,7 +101,7 @@ impl Curve {
             max_kib: curve.iter().map(|point| point.rss_kib).max()?,
             after_kib,
             growth_kib: end_kib - start_kib,
-            slope_kib_per_1000: 1000.0 * slope(&curve),
+            slope_kib_per_1000: 1000.0 * slope,
             curve,
         })
     }
@@ -127,20 +132,6 @@ fn median(points: &[Point]) -> Option<f64> {
     let upper = *sorted.get(sorted.len() / 2)?;
     let lower = *sorted.get((sorted.len() - 1) / 2)?;
     Some((lower + upper) as f64 / 2.0)
-}
-
-/// KiB per cycle, by least squares; 0 where the cycles do not differ.
-fn slope(points: &[Point]) -> f64 {
-    let count = points.len() as f64;
-    let mean = |of: &dyn Fn(&Point) -> f64| points.iter().map(of).sum::<f64>() / count;
-    let (cycles, kib) = (mean(&|p| p.cycles as f64), mean(&|p| p.rss_kib as f64));
-    let (mut above, mut below) = (0.0, 0.0);
-    for point in points {
-        let distance = point.cycles as f64 - cycles;
-        above += distance * (point.rss_kib as f64 - kib);
-        below += distance * distance;
-    }
-    if below > 0.0 { above / below } else { 0.0 }
 }
 
 impl fmt::Display for Memory {

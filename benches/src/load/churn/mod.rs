@@ -28,7 +28,7 @@ use tokio::{
 };
 
 use super::{Measured, Run, Timing};
-use crate::{history::Expect, limits, peer::Target, usage};
+use crate::{history::Expect, limits, peer::Target, usage::Watch};
 use curve::{Curve, Memory};
 
 /// What comes and goes.
@@ -104,8 +104,9 @@ pub async fn run(plan: &Plan) -> Result<(Measured, Churn)> {
         "only WAMP routers know whole cycles"
     );
     limits::allow_connections(plan.lanes.into())?;
-    let before_kib = (!plan.pids.is_empty()).then(|| usage::rss_kib(&plan.pids)).transpose()?;
-    let run = Run::new(Expect::Calls, plan.timing.stop);
+    let rss_kib = || Watch::new(plan.pids.clone()).rss_kib();
+    let before_kib = (!plan.pids.is_empty()).then(rss_kib).transpose()?;
+    let run = Run::new("cycles", Expect::Calls, plan.timing.stop);
     let lanes = Arc::new(Lanes {
         run: run.clone(),
         plan: plan.clone(),
@@ -127,7 +128,7 @@ pub async fn run(plan: &Plan) -> Result<(Measured, Churn)> {
     let mut memory = None;
     if let Some(before_kib) = before_kib {
         sleep(plan.settle).await;
-        memory = curve.memory(before_kib, usage::rss_kib(&plan.pids)?);
+        memory = curve.memory(before_kib, rss_kib()?);
     }
     let churn = Churn {
         failed_cycles: lanes.failed.load(Ordering::Relaxed),

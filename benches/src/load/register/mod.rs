@@ -95,7 +95,7 @@ pub async fn run(plan: &Plan) -> Result<(Measured, Register)> {
     for _ in 0..plan.sessions {
         sessions.push(within("join", Session::joined(&plan.at)).await?);
     }
-    let run = Run::new(Expect::Calls, plan.timing.stop);
+    let run = Run::new("registrations", Expect::Calls, plan.timing.stop);
     let lanes = Arc::new(Lanes {
         run: run.clone(),
         plan: plan.clone(),

@@ -92,17 +92,12 @@ impl Lane {
         let at = |offset: usize| &self.plan.at[(self.lane as usize + cycle as usize + offset) % self.plan.at.len()];
         let partner = match &mut self.partner {
             Some(partner) => partner,
-            empty => {
-                let mut session = Session::open(at(1)).await?;
-                session.join().await?;
-                empty.insert(session)
-            }
+            empty => empty.insert(Session::joined(at(1)).await?),
         };
         let Plan { prefix, .. } = &self.plan;
         let uri = format!("{prefix}.{}.{cycle}", self.lane);
         let text = format!("{}/{cycle}", self.lane);
-        let mut device = Session::open(at(0)).await?;
-        device.join().await?;
+        let mut device = Session::joined(at(0)).await?;
 
         let registration = device.register(&uri).await?;
         let (request, options) = (device.next_request()?, Dict::new());

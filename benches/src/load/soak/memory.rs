@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result};
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
-use crate::usage;
+use crate::{load::series::line_through, usage};
 
 /// Memory of each router over time.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -82,15 +82,10 @@ impl Memory {
 impl Trend {
     /// The line that lies closest to `points` (seconds, KiB); flat if they are at one instant.
     fn through(points: &[(f64, f64)]) -> Self {
-        let count = points.len().max(1) as f64;
-        let mean = |of: &dyn Fn(&(f64, f64)) -> f64| points.iter().map(of).sum::<f64>() / count;
-        let (time, kib) = (mean(&|p| p.0), mean(&|p| p.1));
-        let spread: f64 = points.iter().map(|p| (p.0 - time).powi(2)).sum();
-        let common: f64 = points.iter().map(|p| (p.0 - time) * (p.1 - kib)).sum();
-        let per_sec = if spread > 0.0 { common / spread } else { 0.0 };
+        let (per_sec, start_kib) = line_through(points);
         Self {
             kib_per_hour: per_sec * 3600.0,
-            start_kib: kib - per_sec * time,
+            start_kib,
         }
     }
 }

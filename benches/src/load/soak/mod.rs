@@ -49,8 +49,8 @@ pub async fn run(plan: &Plan) -> Result<(Measured, Soak)> {
     let callers = rpc::Peers::connect(&plan.calls).await?;
     let publishers = pubsub::Peers::connect(&plan.events).await?;
     let (calls, events) = (
-        Run::new(Expect::Calls, plan.timing.stop),
-        Run::new(plan.events.expect(), plan.timing.stop),
+        Run::new("calls", Expect::Calls, plan.timing.stop),
+        Run::new("events", plan.events.expect(), plan.timing.stop),
     );
     let cycles = Arc::new(recorder::Shared::default());
     let (mut call_tasks, mut event_tasks, mut churn_tasks) = (JoinSet::new(), JoinSet::new(), JoinSet::new());

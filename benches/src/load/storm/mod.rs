@@ -90,7 +90,7 @@ pub async fn run(plan: &Plan) -> Result<(Measured, Storm)> {
 async fn storm(plan: &Plan, crowd: &mut Crowd) -> Result<(Measured, Storm)> {
     crowd.until_joined().await?;
     let peers = rpc::Peers::connect(&plan.control).await?;
-    let run = Run::new(Expect::Calls, Stop::Operations(u64::MAX));
+    let run = Run::new("calls", Expect::Calls, Stop::Operations(u64::MAX));
     let mut tasks = JoinSet::new();
     let calling = peers.start(&plan.control, &run, &mut tasks)?;
     crowd.pass(plan.control.timing.warmup, &mut tasks).await?;
