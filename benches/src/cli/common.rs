@@ -33,9 +33,16 @@ pub(super) struct Output {
     /// Process ids of the router, one per node; each counts with its children.
     #[arg(long = "pid", value_delimiter = ',')]
     pub(super) pids: Vec<u32>,
+    #[command(flatten)]
+    files: Files,
+}
+
+/// Where results go beside standard output.
+#[derive(Debug, Args)]
+pub(super) struct Files {
     /// Write the result as JSON.
     #[arg(long)]
-    json: Option<PathBuf>,
+    pub(super) json: Option<PathBuf>,
     /// Write the result as a page with plots: one file, which needs no network.
     #[arg(long)]
     html: Option<PathBuf>,
@@ -57,14 +64,22 @@ impl Span {
 impl Output {
     /// Writes and prints the outcome; the result is whether it passed.
     pub(super) fn report(&self, outcome: &Outcome) -> Result<bool> {
-        if let Some(file) = &self.json {
+        if let Some(file) = &self.files.json {
             outcome.save(file)?;
         }
-        if let Some(file) = &self.html {
-            report::write(file, &report::single(outcome))?;
-        }
+        self.files.page(outcome)?;
         println!("{outcome}");
         Ok(outcome.passed)
+    }
+}
+
+impl Files {
+    /// Writes the page, if one is wanted.
+    pub(super) fn page(&self, outcome: &Outcome) -> Result<()> {
+        match &self.html {
+            Some(file) => report::write(file, &report::single(outcome)),
+            None => Ok(()),
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! The arguments of loads from several machines.
 
-use std::{fs, net::SocketAddr, path::PathBuf, time::Duration};
+use std::{fs, net::SocketAddr, path::PathBuf};
 
 use anyhow::{Context as _, Result};
 use clap::Args;
@@ -10,6 +10,8 @@ use ringfort_bench::spread::{
     plan::Plan,
     worker,
 };
+
+use super::common::{Files, seconds};
 
 /// `worker`
 #[derive(Debug, Args)]
@@ -46,9 +48,8 @@ pub(crate) struct Coordinate {
     /// What the workers want to be shown; else from the environment variable RINGFORT_BENCH_TOKEN.
     #[arg(long)]
     token: Option<String>,
-    /// Write the result as JSON.
-    #[arg(long)]
-    json: Option<PathBuf>,
+    #[command(flatten)]
+    files: Files,
 }
 
 impl Worker {
@@ -74,13 +75,14 @@ impl Coordinate {
         let workers = Workers {
             names: self.workers,
             count: self.count,
-            wait: Duration::try_from_secs_f64(self.wait).context("--wait must be a time in seconds")?,
+            wait: seconds(self.wait, "--wait")?,
             token: token(self.token)?,
         };
         let outcome = coordinator::run(&plan, &workers).await?;
-        if let Some(file) = &self.json {
+        if let Some(file) = &self.files.json {
             outcome.save(file)?;
         }
+        self.files.page(&outcome.outcome)?;
         println!("{outcome}");
         Ok(outcome.outcome.passed)
     }

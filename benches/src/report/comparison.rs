@@ -92,7 +92,7 @@ fn charts(results: &Results, group: &[&Row]) -> Vec<String> {
         chart("Median latency", Unit::Micros, &|row| row.p50),
         chart("99th percentile of latency", Unit::Micros, &|row| row.p99),
     ];
-    charts.extend(own_figure(results, group));
+    charts.extend(own_figure(group));
     let line = |(index, row): (usize, &&Row)| {
         let rounds = results.targets.iter().find(|(name, _)| *name == row.name);
         let points = rounds
@@ -114,22 +114,16 @@ fn charts(results: &Results, group: &[&Row]) -> Vec<String> {
 }
 
 /// The figure that the scenario of this group is about.
-fn own_figure(results: &Results, group: &[&Row]) -> Option<String> {
-    let mut title = None;
-    let mut bars = Vec::new();
-    for row in group {
-        let (_, rounds) = results.targets.iter().find(|(name, _)| *name == row.name)?;
-        let figures = rounds.iter().filter(|outcome| outcome.passed);
-        let figures: Vec<_> = figures.filter_map(|outcome| outcome.detail.as_ref()?.figure()).collect();
-        title = title.or(figures.first().map(|(_, unit)| *unit));
-        let spread = Spread::of(figures.into_iter().map(|(value, _)| value).collect());
-        bars.push(bar(&row.name, spread, if row.ratio.is_some() { 0 } else { 4 }, String::new()));
-    }
-    let title = title?;
+fn own_figure(group: &[&Row]) -> Option<String> {
+    let (_, title) = group.iter().find_map(|row| row.figure)?;
+    let bars = group.iter().filter_map(|row| {
+        let (spread, _) = row.figure?;
+        Some(bar(&row.name, spread, if row.ratio.is_some() { 0 } else { 4 }, String::new()))
+    });
     let chart = Bars {
         title,
         unit: Unit::Count,
-        bars,
+        bars: bars.collect(),
         line: None,
     };
     Some(chart.figure())

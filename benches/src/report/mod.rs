@@ -5,6 +5,7 @@
 
 mod bars;
 mod comparison;
+mod connections;
 mod lines;
 mod page;
 mod scale;

@@ -1,6 +1,7 @@
 //! What only one scenario has to show.
 
 use super::{
+    connections,
     lines::{COLOURS, Line, Lines, Look},
     page::Page,
     scale::{Kind, Unit},
@@ -22,12 +23,9 @@ pub(super) fn describe(page: &mut Page, detail: &Detail) {
     match detail {
         Detail::Storm(storm) => describe_storm(page, storm),
         Detail::Soak(soak) => describe_soak(page, soak),
-        Detail::Idle(_) | Detail::Churn(_) | Detail::Register(_) => {
-            page.heading("The scenario's own figures");
-            let lines = detail.to_string();
-            let lines: Vec<_> = lines.lines().map(|line| line.trim().to_owned()).collect();
-            page.list(&lines);
-        }
+        Detail::Idle(idle) => connections::describe_idle(page, idle),
+        Detail::Churn(churn) => connections::describe_churn(page, churn),
+        Detail::Register(register) => connections::describe_register(page, register),
     }
 }
 
@@ -188,7 +186,8 @@ fn memory_line(memory: &Memory, process: usize, of: impl Fn(&crate::load::soak::
     Line::plain(name, process % COLOURS, points.collect())
 }
 
-fn figures(operations: u64, latency: &Latency) -> Vec<String> {
+/// A count and its latencies, for a row of a table.
+pub(super) fn figures(operations: u64, latency: &Latency) -> Vec<String> {
     let Latency {
         p50_us,
         p99_us,

@@ -205,6 +205,7 @@ fn facts(outcome: &Outcome) -> Vec<Vec<String>> {
     let load = &outcome.load;
     let pace = match load.rate {
         Some(rate) => format!("{rate} messages/s, latency from the instant each was due"),
+        None if load.window == 0 => "nothing is sent".to_owned(),
         None => format!("closed loop, window {}", load.window),
     };
     let row = |name: &str, value: String| vec![name.to_owned(), value];

@@ -5,6 +5,12 @@ use crate::{
     history,
     load::{
         Detail, Latency,
+        churn::{self, Churn},
+        idle::{self, Idle},
+        register::{
+            Register,
+            beside::{Beside, Probe},
+        },
         series::{Point, Trace},
         soak::{
             memory::{Memory, Sample},
@@ -171,6 +177,89 @@ fn a_soak_shows_memory_with_its_trend() {
     assert!(charts(&page).contains(&"RSS of each router, and its trend over the second half"));
     assert!(!charts(&page).contains(&"PSS of each router"), "the kernel told no PSS");
     assert!(page.contains("line dash") && page.contains("+60 KiB/h"), "{page}");
+}
+
+#[test]
+fn sessions_show_what_they_take_and_where_the_limit_was() {
+    let memory = |rss_kib| idle::Memory { rss_kib, pss_kib: 0 };
+    let mut idle = outcome();
+    idle.detail = Some(Detail::Idle(Idle {
+        sessions: 1000,
+        joined: 999,
+        ended: 0,
+        settle_secs: 3.0,
+        before: Some(memory(10_240)),
+        after: Some(memory(20_480)),
+        per_session: Some(idle::PerSession {
+            rss_kib: 10.25,
+            pss_kib: 0.0,
+        }),
+        rss_max_kib: None,
+    }));
+    let page = single(&idle);
+    assert_well_formed(&page);
+    assert!(
+        page.contains("10.25 KiB") && page.contains("1 of 1000 sessions did not get in"),
+        "{page}"
+    );
+}
+
+#[test]
+fn cycles_show_their_steps_and_the_memory_they_leave() {
+    let point = |at: u32| churn::curve::Point {
+        secs: f64::from(at),
+        cycles: u64::from(at) * 100,
+        rss_kib: 5000 + u64::from(at),
+    };
+    let mut churned = outcome();
+    churned.detail = Some(Detail::Churn(Churn {
+        failed_cycles: 0,
+        steps: vec![churn::cycle::StepLatency {
+            name: NASTY.to_owned(),
+            latency: Latency::default(),
+        }],
+        memory: Some(churn::curve::Memory {
+            before_kib: 4000,
+            start_kib: 5000.0,
+            end_kib: 5009.0,
+            max_kib: 5009,
+            after_kib: 5005,
+            growth_kib: 9.0,
+            slope_kib_per_1000: 10.0,
+            curve: (0..10).map(point).collect(),
+        }),
+        growth_max_kib: Some(5.0),
+    }));
+    let page = single(&churned);
+    assert_well_formed(&page);
+    assert!(charts(&page).contains(&"RSS of all routers, by cycles done"));
+    assert!(page.contains("+9 KiB") && page.contains("5 were allowed"), "{page}");
+}
+
+#[test]
+fn registrations_show_what_was_measured_beside() {
+    let probe = Probe {
+        count: 41,
+        latency: Latency::default(),
+    };
+    let mut registered = outcome();
+    registered.detail = Some(Detail::Register(Box::new(Register {
+        unregister: Latency::default(),
+        quiet: Some(Beside {
+            fsync: Some(probe),
+            round_trip: None,
+            bound_us: Some(3100.0),
+            ratio: Some(1.5),
+        }),
+        loaded: None,
+        ratio_max: None,
+    })));
+    let page = single(&registered);
+    assert_well_formed(&page);
+    assert!(
+        page.contains("fsync, quiet") && page.contains("3 fsyncs + 2 round trips"),
+        "{page}"
+    );
 }
 
 #[test]
