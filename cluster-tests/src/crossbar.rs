@@ -94,6 +94,19 @@ impl Crossbar {
         self.process.pid()
     }
 
+    /// The process id of the router worker, which holds the sessions.
+    ///
+    /// # Errors
+    /// If the controller has no child or another number of them than one.
+    pub fn worker_pid(&self) -> Result<u32> {
+        let pid = self.pid();
+        let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"))?;
+        match children.split_ascii_whitespace().collect::<Vec<_>>()[..] {
+            [worker] => Ok(worker.parse()?),
+            _ => bail!("the controller has the children {children:?} instead of one worker"),
+        }
+    }
+
     /// The last lines it has logged.
     pub fn log_tail(&self) -> String {
         let log = self.process.stdout() + &self.process.stderr();

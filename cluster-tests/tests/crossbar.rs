@@ -1,7 +1,7 @@
 //! Every scenario of `ringfort-bench` against Crossbar.io: what works against one router only is no load harness for WAMP.
 //!
-//! The loads are a second long and nothing is said about their speed. What counts is that they run to their end, that something
-//! was done, and that the history checker has nothing to object to.
+//! The loads are a second or two long and nothing is said about their speed. What counts is that they run to their end, that
+//! something was done, and that the history checker has nothing to object to.
 
 use std::{process::Stdio, time::Duration};
 
@@ -25,8 +25,8 @@ enum Over {
     WebSocket,
 }
 
-/// The scenarios: where each runs, and its arguments. `{url}` and `{pid}` are Crossbar's, `{short}` is [`SHORT`]; `--serializer` and
-/// `--json` are added. A new scenario is a line here.
+/// The scenarios: where each runs, and its arguments. `{url}` and `{pid}` are Crossbar's, `{victim}` and `{victim-pid}` those of a
+/// second one that may be killed, `{short}` is [`SHORT`]; `--serializer` and `--json` are added. A new scenario is a line here.
 const SCENARIOS: &[(Over, &str)] = &[
     (Over::Everything, "rpc --url {url} --callers 4 --callees 2 {short}"),
     (Over::Everything, "pubsub --url {url} --publishers 2 --subscribers 10 {short}"),
@@ -41,6 +41,29 @@ const SCENARIOS: &[(Over, &str)] = &[
     (Over::WebSocket, "rpc --url {url} --callees 3 --invoke last {short}"),
     (Over::WebSocket, "pubsub --url {url} --subscribers 5 --rate 100 {short}"),
     (Over::WebSocket, "pubsub --url {url} --subscribers 5 --acknowledge {short}"),
+    (Over::WebSocket, "idle --url {url} --sessions 50 --settle 1 --pid {pid}"),
+    (
+        Over::WebSocket,
+        "idle --url {url} --sessions 20 --processes 2 --sources 2 --settle 0.5 --pid {pid}",
+    ),
+    (
+        Over::WebSocket,
+        "churn --url {url} --kind connect --parallel 2 {short} --settle 0 --pid {pid}",
+    ),
+    (
+        Over::Everything,
+        "churn --url {url} --kind cycle --parallel 2 {short} --settle 0 --pid {pid}",
+    ),
+    (Over::WebSocket, "register --url {url} --sessions 2 --window 4 --rtt {short}"),
+    (
+        Over::Everything,
+        "soak --url {url},{url} --rate 50 --event-rate 20 --churn-rate 5 --warmup 0.2 --secs 2 --sample-secs 0.5 --pid {pid}",
+    ),
+    (
+        Over::WebSocket,
+        "storm --victim-url {victim} --victim-pid {victim-pid} --kill --survivor-url {url} --sessions 60 --processes 2 \
+         --backoff-ms 200 --callers 2 --rate 50 --warmup 0.2 --control-secs 1 --after-secs 0.5 --pid {pid}",
+    ),
 ];
 
 /// Warm-up and measurement of a load that only has to work.
@@ -49,9 +72,14 @@ const SHORT: &str = "--warmup 0.2 --secs 1";
 #[tokio::test]
 async fn every_scenario_runs_against_crossbar_without_a_violation() {
     let crossbar = Crossbar::start().await.unwrap_or_else(|error| panic!("{error:#}"));
+    let victim = Crossbar::start().await.unwrap_or_else(|error| panic!("{error:#}"));
+    let worker = victim.worker_pid().expect("its worker");
     let dir = TempDir::new().expect("dir");
     let mut passed = Vec::new();
-    for (over, arguments) in SCENARIOS {
+    for (over, scenario) in SCENARIOS {
+        let arguments = &scenario
+            .replace("{victim}", &victim.websocket())
+            .replace("{victim-pid}", &worker.to_string());
         let runs: Vec<(String, &[&str])> = match over {
             Over::WebSocket => vec![(crossbar.websocket(), &["msgpack"])],
             Over::Everything => [crossbar.websocket(), crossbar.rawsocket()]
