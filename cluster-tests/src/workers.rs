@@ -56,6 +56,8 @@ pub struct Coordinated {
     pub said: String,
     /// The result, if it wrote one.
     pub outcome: Option<Value>,
+    /// The page, if it wrote one.
+    pub page: Option<String>,
 }
 
 /// Runs `plan` (TOML) on `workers`.
@@ -63,14 +65,17 @@ pub struct Coordinated {
 /// # Errors
 /// If the coordinator does not end within two minutes, or writes what is no JSON.
 pub async fn coordinate(dir: &TempDir, name: &str, workers: &[&Worker], plan: &str) -> Result<Coordinated> {
-    let (file, json) = (
-        dir.path().join(format!("{name}.toml")),
-        dir.path().join(format!("{name}.json")),
-    );
+    let [file, json, html] = ["toml", "json", "html"].map(|kind| dir.path().join(format!("{name}.{kind}")));
     std::fs::write(&file, plan)?;
     let addresses: Vec<&str> = workers.iter().map(|worker| worker.address.as_str()).collect();
     let mut command = tokio::process::Command::new(bench_binary());
-    command.arg("coordinate").arg(&file).arg("--json").arg(&json);
+    command
+        .arg("coordinate")
+        .arg(&file)
+        .arg("--json")
+        .arg(&json)
+        .arg("--html")
+        .arg(&html);
     command
         .args(["--workers", &addresses.join(",")])
         .env("RINGFORT_BENCH_TOKEN", TOKEN)
@@ -92,5 +97,6 @@ pub async fn coordinate(dir: &TempDir, name: &str, workers: &[&Worker], plan: &s
         code: output.status.code(),
         said,
         outcome: outcome.transpose()?,
+        page: std::fs::read_to_string(&html).ok(),
     })
 }

@@ -120,6 +120,8 @@ async fn two_workers_share_loads_against_crossbar() {
         let plan = format!("{load}\nurl = \"{url}\"\nwarmup = 0.2\nsecs = 1.0\ndrain = 30.0");
         let run = coordinate(&dir, name, &[&one, &two], &plan).await.expect("run");
         assert_eq!(run.code, Some(0), "{name}: {}\n{}", run.said, crossbar.log_tail());
+        let page = run.page.expect("a page");
+        assert!(page.contains("Latency by share of operations"), "{page}");
     }
 }
 
