@@ -1,6 +1,6 @@
 //! Results as pages with plots: one file each, which needs no network and no script, and can be mailed or kept beside the JSON.
 //!
-//! [`page`] is the frame, [`lines`] and [`bars`] draw, [`single`] and [`comparison`] decide what a reader of a run, or of several
+//! [`page`] is the frame, [`lines`] and [`bars`] draw, [`mod@single`] and [`mod@comparison`] decide what a reader of a run, or of several
 //! targets in rounds, wants to see first. Names, URLs and errors come from the outside and are escaped where they enter the page.
 
 mod bars;
