@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     history,
-    load::{Latency, Measured, Pace},
+    load::{Detail, Latency, Measured, Pace, series::Trace},
     usage::Usage,
 };
 
@@ -18,7 +18,7 @@ pub struct Outcome {
     pub load: Load,
     /// Length of the measurement in seconds.
     pub secs: f64,
-    /// Operations measured: answered calls, or deliveries of events.
+    /// Operations measured: answered calls, deliveries of events, in a soak both; sessions joined, cycles, registrations.
     pub operations: u64,
     /// Operations per second.
     pub per_sec: f64,
@@ -34,24 +34,30 @@ pub struct Outcome {
     pub history: history::Report,
     /// The first error that was answered, if any.
     pub first_failure: Option<String>,
-    /// True if nothing was lost, doubled, reordered or refused; figures of other runs do not count.
+    /// The run over time, the curve of latencies, and the errors by URI.
+    #[serde(flatten)]
+    pub trace: Trace,
+    /// What only this scenario measures.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detail: Option<Detail>,
+    /// True if nothing was lost, doubled, reordered or refused, and no limit was broken; figures of other runs do not count.
     pub passed: bool,
 }
 
 /// The load of a run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Load {
-    /// `rpc` or `pubsub`.
+    /// `rpc`, `pubsub`, `idle`, `churn-connect`, `churn-cycle`, `register`, `storm` or `soak`.
     pub scenario: String,
     /// Where, the callees' or subscribers' addresses last.
     pub urls: Vec<String>,
     /// The serializer, where there is one.
     pub serializer: Option<String>,
-    /// Callers or publishers.
+    /// Callers, publishers, lanes of churn or sessions.
     pub senders: u32,
-    /// Callees or subscribers.
+    /// Callees or subscribers; 0 where there are none.
     pub receivers: u32,
-    /// Messages each sender keeps under way.
+    /// Messages each sender keeps under way; 0 where it sends none.
     pub window: u32,
     /// Bytes of payload.
     pub payload: usize,
@@ -91,7 +97,21 @@ impl Outcome {
             passed: measured.history.is_clean() && measured.history.failed == 0 && measured.operations > 0,
             history: measured.history,
             first_failure: measured.first_failure,
+            trace: measured.trace,
+            detail: None,
         }
+    }
+
+    /// Adds what only this scenario measures; its complaints make the run a failure.
+    pub fn with_detail(mut self, detail: Detail) -> Self {
+        self.passed &= detail.complaints().is_empty();
+        self.detail = Some(detail);
+        self
+    }
+
+    /// What the run cost: the router's CPU time per operation, or what the scenario is about instead. Equal scenarios compare.
+    pub fn cost(&self) -> Option<f64> {
+        self.detail.as_ref().and_then(Detail::cost).or(self.router_cpu_us)
     }
 
     /// Writes the result as JSON.
@@ -119,7 +139,11 @@ impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { load, latency, .. } = self;
         let (senders, receivers, unit) = match load.scenario.as_str() {
-            "rpc" => ("callers", "callees", "calls"),
+            "rpc" | "storm" => ("callers", "callees", "calls"),
+            "soak" => ("callers and publishers", "callees and subscribers", "messages"),
+            "idle" => ("sessions", "", "joins"),
+            "churn-connect" | "churn-cycle" => ("lanes", "", "cycles"),
+            "register" => ("sessions", "", "registrations"),
             _ => ("publishers", "subscribers", "deliveries"),
         };
         let pace = match load.rate {
@@ -128,11 +152,17 @@ impl fmt::Display for Outcome {
         };
         let serializer = load.serializer.as_deref().map(|name| format!(", {name}")).unwrap_or_default();
         writeln!(f, "{} {}{serializer}", load.scenario, load.urls.join(" → "))?;
-        writeln!(
-            f,
-            "  load        {} {senders}, {} {receivers}, {pace}, {} B",
-            load.senders, load.receivers, load.payload
-        )?;
+        write!(f, "  load        {} {senders}", load.senders)?;
+        if load.receivers > 0 {
+            write!(f, ", {} {receivers}", load.receivers)?;
+        }
+        if load.window > 0 {
+            write!(f, ", {pace}")?;
+        }
+        if load.payload > 0 {
+            write!(f, ", {} B", load.payload)?;
+        }
+        writeln!(f)?;
         writeln!(
             f,
             "  throughput  {:.0} {unit}/s ({} in {:.2} s)",
@@ -160,9 +190,24 @@ impl fmt::Display for Outcome {
             writeln!(f, "    pid {pid}: {cpu} ms CPU, {rss} KiB RSS, {pss} KiB PSS")?;
         }
         writeln!(f, "  client CPU  {:.2} µs per operation", self.client_cpu_us)?;
-        writeln!(f, "  history     {}", self.history)?;
+        if let Some(detail) = &self.detail {
+            detail.fmt(f)?;
+        }
+        // Scenarios about connections send nothing that has a history.
+        if self.history != history::Report::default() {
+            writeln!(f, "  history     {}", self.history)?;
+        }
         if let Some(failure) = &self.first_failure {
             writeln!(f, "  first error {failure}")?;
+        }
+        if !self.trace.errors.is_empty() {
+            let errors: Vec<_> = self
+                .trace
+                .errors
+                .iter()
+                .map(|(uri, count)| format!("{uri} × {count}"))
+                .collect();
+            writeln!(f, "  errors      {}", errors.join(", "))?;
         }
         write!(f, "  {}", if self.passed { "passed" } else { "FAILED" })
     }
@@ -199,6 +244,8 @@ mod tests {
                 ..Default::default()
             },
             first_failure: None,
+            histogram: hdrhistogram::Histogram::new(3).unwrap(),
+            trace: Trace::default(),
         }
     }
 

@@ -7,7 +7,7 @@ use std::{
     fs,
 };
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use serde::{Deserialize, Serialize};
 
 /// Microseconds per clock tick: Linux shows `/proc` times in ticks of 1/100 s to user space on every architecture.
@@ -31,6 +31,64 @@ pub struct Usage {
 pub fn sample(pids: &[u32]) -> Result<BTreeMap<u32, Usage>> {
     let children = children()?;
     pids.iter().map(|pid| Ok((*pid, tree(*pid, &children)?))).collect()
+}
+
+/// Looks at the same processes again and again at little cost: proportional memory is left out, since the kernel walks all pages
+/// for it, and children are looked for only now and then.
+#[derive(Debug)]
+pub struct Watch {
+    pids: Vec<u32>,
+    /// Of each, the tree as it was when last looked for.
+    trees: Vec<Vec<u32>>,
+    samples: u32,
+}
+
+/// Samples between two looks for children.
+const TREE_LOOKS_EVERY: u32 = 10;
+
+impl Watch {
+    /// Watches `pids` and their descendants.
+    pub fn new(pids: Vec<u32>) -> Self {
+        Self {
+            trees: pids.iter().map(|pid| vec![*pid]).collect(),
+            pids,
+            samples: 0,
+        }
+    }
+
+    /// The usage of each, in the order given, without PSS; what has ended counts as nothing.
+    pub fn sample(&mut self) -> Vec<Usage> {
+        if !self.pids.is_empty() && self.samples.is_multiple_of(TREE_LOOKS_EVERY) {
+            for (pid, tree) in self.pids.iter().zip(&mut self.trees) {
+                let found = descendants(*pid).unwrap_or_default();
+                *tree = [*pid].into_iter().chain(found.into_iter().map(|member| member.pid)).collect();
+            }
+        }
+        self.samples = self.samples.wrapping_add(1);
+        let total = |tree: &Vec<u32>| {
+            tree.iter()
+                .filter_map(|pid| resident(*pid))
+                .fold(Usage::default(), |sum, usage| Usage {
+                    cpu_us: sum.cpu_us + usage.cpu_us,
+                    rss_kib: sum.rss_kib + usage.rss_kib,
+                    pss_kib: 0,
+                })
+        };
+        self.trees.iter().map(total).collect()
+    }
+
+    /// The resident memory of all together, in KiB.
+    ///
+    /// # Errors
+    /// If one of them does not run.
+    pub fn rss_kib(&mut self) -> Result<u64> {
+        let sample = self.sample();
+        let gone = self.pids.iter().zip(&sample).find(|(_, usage)| **usage == Usage::default());
+        if let Some((pid, _)) = gone {
+            bail!("there is no process {pid} to measure");
+        }
+        Ok(sample.iter().map(|usage| usage.rss_kib).sum())
+    }
 }
 
 /// CPU time of this process in microseconds.
@@ -103,13 +161,20 @@ fn tree(pid: u32, children: &BTreeMap<u32, Vec<u32>>) -> Result<Usage> {
 }
 
 fn process(pid: u32) -> Option<Usage> {
+    let rollup = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap_or_default();
+    Some(Usage {
+        pss_kib: kib(&rollup, "Pss:"),
+        ..resident(pid)?
+    })
+}
+
+fn resident(pid: u32) -> Option<Usage> {
     let stat = parse_stat(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)?;
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    let rollup = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap_or_default();
     Some(Usage {
         cpu_us: stat.cpu_us,
         rss_kib: kib(&status, "VmRSS:"),
-        pss_kib: kib(&rollup, "Pss:"),
+        pss_kib: 0,
     })
 }
 
@@ -174,14 +239,20 @@ mod tests {
         let own = sample(&[std::process::id()]).unwrap()[&std::process::id()];
         assert!(own.cpu_us >= 10_000 && own.rss_kib > 100, "{own:?}");
         assert!(sample(&[u32::MAX]).is_err());
+        assert!(Watch::new(vec![std::process::id(), u32::MAX]).rss_kib().is_err());
+        assert!(Watch::new(vec![std::process::id()]).rss_kib().unwrap() > 100);
     }
 
     #[test]
     fn children_count_with_their_parent() {
         let mut child = std::process::Command::new("sleep").arg("30").spawn().unwrap();
         let found = children().unwrap()[&std::process::id()].contains(&child.id());
+        let mut watch = Watch::new(vec![std::process::id(), u32::MAX]);
+        let usage = watch.sample();
+        let with_child = watch.trees[0].contains(&child.id());
         child.kill().unwrap();
         child.wait().unwrap();
-        assert!(found);
+        assert!(found && with_child);
+        assert!(usage[0].rss_kib > 100 && usage[1] == Usage::default(), "{usage:?}");
     }
 }

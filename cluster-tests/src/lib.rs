@@ -5,12 +5,14 @@
 //! [`cluster`]; the tests themselves are in `tests/`, one file per promise.
 
 pub mod cluster;
+pub mod crossbar;
 pub mod http;
 pub mod layers;
 pub mod ports;
 pub mod process;
 pub mod scripts;
 pub mod wamp;
+pub mod workers;
 
 use std::path::PathBuf;
 

@@ -1,6 +1,14 @@
 //! Generated types of Ringfort's gRPC services. No logic, no conversions.
 #![allow(missing_docs, clippy::all)]
 
+/// Load test coordinator to workers.
+pub mod bench {
+    /// Version 1 of the wire.
+    pub mod v1 {
+        tonic::include_proto!("ringfort.bench.v1");
+    }
+}
+
 /// Node to node: consensus, control and router links.
 pub mod cluster {
     /// Version 1 of the wire.

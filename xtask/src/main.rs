@@ -48,7 +48,7 @@ fn run(words: &[&str]) -> Result<bool> {
         ["lint"] => Ok(checks::format() & checks::clippy()),
         ["fmt"] => Ok(shell::succeeds(&mut shell::cargo(&["fmt", "--all"]))),
         ["licences"] => licences::run(),
-        ["setup"] => setup::run().map(|()| true),
+        ["setup"] => setup::run(setup::Crossbar::Wanted).map(|()| true),
         _ => usage(),
     }
 }

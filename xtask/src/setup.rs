@@ -1,7 +1,8 @@
-//! Installs what the tests need beside Rust: a browser, Python and JavaScript clients, a server to measure against.
+//! Installs what the tests need beside Rust: a browser, Python and JavaScript clients, routers and servers to compare with.
 //!
-//! Debian packages come by name through `apt-get`, Python packages into a virtual environment and JavaScript packages into a
-//! folder, both under the target folder. What is there already is left alone.
+//! Debian packages come by name through `apt-get`, Python packages into virtual environments and JavaScript packages into a
+//! folder, all under the target folder. What is there already is left alone. Crossbar is large and one suite wants it, so it is
+//! installed for that suite only, in an environment of its own: it asks for older versions of what the client scripts use.
 
 use std::{fs, path::Path};
 
@@ -22,13 +23,23 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("nft", "nftables"),
 ];
 
+/// Whether Crossbar is wanted too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Crossbar {
+    Wanted,
+    NotWanted,
+}
+
 /// Installs everything that is missing.
 ///
 /// # Errors
 /// If something can neither be found nor installed; the text says what.
-pub(crate) fn run() -> Result<()> {
+pub(crate) fn run(crossbar: Crossbar) -> Result<()> {
     system_packages()?;
-    python_packages().context("Python packages")?;
+    python_packages("requirements.txt", "python").context("Python packages")?;
+    if crossbar == Crossbar::Wanted {
+        python_packages("crossbar-requirements.txt", "crossbar").context("Crossbar")?;
+    }
     javascript_packages().context("JavaScript packages")
 }
 
@@ -88,8 +99,9 @@ fn once(list: &Path, folder: &Path, install: impl FnOnce() -> Result<()>) -> Res
     fs::write(&stamp, wanted).with_context(|| stamp.display().to_string())
 }
 
-fn python_packages() -> Result<()> {
-    let (list, folder) = (root().join("cluster-tests/clients/requirements.txt"), target().join("python"));
+/// Installs what `list` names into a virtual environment of its own in the target folder.
+fn python_packages(list: &str, folder: &str) -> Result<()> {
+    let (list, folder) = (root().join("cluster-tests/clients").join(list), target().join(folder));
     once(&list, &folder, || {
         must(program("python3", &["-m", "venv"]).arg(&folder))?;
         let python = folder.join("bin/python");

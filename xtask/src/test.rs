@@ -76,7 +76,12 @@ pub(crate) fn run(options: &Options) -> Result<bool> {
         .collect();
     if !suites.is_empty() {
         forget_notes();
-        let installed = report.suite("setup", || Count::one(said(setup::run())));
+        let crossbar = if suites.iter().any(|name| name == "crossbar") {
+            setup::Crossbar::Wanted
+        } else {
+            setup::Crossbar::NotWanted
+        };
+        let installed = report.suite("setup", || Count::one(said(setup::run(crossbar))));
         let built = report.suite("release build", || Count::one(release_build()));
         for suite in suites {
             report.suite(&suite, || {

@@ -1,17 +1,20 @@
 //! The arguments of loads.
 
-use std::{path::PathBuf, time::Duration};
+use std::path::PathBuf;
 
 use anyhow::{Context as _, Result, ensure};
 use clap::{Args, ValueEnum};
 use ringfort::wamp;
 use ringfort_bench::{
-    load::{Measured, Pace, Stop, Timing, pubsub, rpc},
+    load::{Measured, Pace, Timing, pubsub, rpc},
     outcome::{Load, Outcome},
     peer::Target,
     tag::TAG_LEN,
+    trust::Trust,
     wire::Endpoint,
 };
+
+use super::common::{Output, Span};
 
 /// What every load takes.
 #[derive(Debug, Args)]
@@ -25,45 +28,34 @@ struct Common {
     /// Messages per second of all senders together, instead of a closed loop.
     #[arg(long)]
     rate: Option<f64>,
-    /// Seconds to measure.
-    #[arg(long, default_value_t = 5.0)]
-    secs: f64,
-    /// Operations to measure, instead of `--secs`.
-    #[arg(long, visible_alias = "calls")]
-    ops: Option<u64>,
-    /// Seconds of load before.
-    #[arg(long, default_value_t = 1.0)]
-    warmup: f64,
-    /// Seconds to wait at the end for what is under way.
-    #[arg(long, default_value_t = 10.0)]
-    drain: f64,
-    /// Process ids of the router, one per node; each counts with its children.
-    #[arg(long = "pid", value_delimiter = ',')]
-    pids: Vec<u32>,
-    /// Write the result as JSON.
-    #[arg(long)]
-    json: Option<PathBuf>,
+    #[command(flatten)]
+    span: Span,
+    #[command(flatten)]
+    output: Output,
 }
 
 /// How to speak WAMP.
 #[derive(Debug, Args)]
-struct Wamp {
+pub(super) struct Wamp {
     /// The realm.
     #[arg(long, default_value = "realm1")]
     realm: String,
     /// How messages are written.
     #[arg(long, value_enum, default_value = "msgpack")]
-    serializer: Serializer,
+    pub(super) serializer: Serializer,
     /// PEM file of the certificate authority for wss:// and tls://.
     #[arg(long)]
     ca: Option<PathBuf>,
+    /// Trust any certificate for wss:// and tls://; for load tests of a self-signed one.
+    #[arg(long, conflicts_with = "ca")]
+    insecure: bool,
     /// Join with ticket authentication: the authid; the ticket comes from the environment variable RINGFORT_BENCH_TICKET.
     #[arg(long)]
     authid: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
-enum Serializer {
+pub(super) enum Serializer {
     Json,
     Msgpack,
     Cbor,
@@ -72,7 +64,7 @@ enum Serializer {
 /// `rpc`
 #[derive(Debug, Args)]
 pub(crate) struct Rpc {
-    /// Where the callers connect: ws://, wss://, tcp:// (RawSocket) or tls://.
+    /// Where the callers connect: ws://, wss://, tcp:// (RawSocket, also rs://) or tls:// (also rss://, tcps://).
     #[arg(long)]
     url: String,
     /// Where the callees connect, if elsewhere.
@@ -115,7 +107,7 @@ pub(crate) struct PlainRpc {
 /// `pubsub`
 #[derive(Debug, Args)]
 pub(crate) struct Pubsub {
-    /// Where the publishers connect: ws://, wss://, tcp:// (RawSocket) or tls://.
+    /// Where the publishers connect: ws://, wss://, tcp:// (RawSocket, also rs://) or tls:// (also rss://, tcps://).
     #[arg(long)]
     url: String,
     /// Where the subscribers connect, if elsewhere; several are used in turn.
@@ -257,7 +249,7 @@ async fn run_rpc(
         payload: common.payload,
         pace: common.pace(),
         timing: common.timing()?,
-        pids: common.pids.clone(),
+        pids: common.output.pids.clone(),
     };
     common.report(load, rpc::run(&plan).await?)
 }
@@ -289,13 +281,13 @@ async fn run_pubsub(
         payload: common.payload,
         pace: common.pace(),
         timing: common.timing()?,
-        pids: common.pids.clone(),
+        pids: common.output.pids.clone(),
     };
     common.report(load, pubsub::run(&plan).await?)
 }
 
 /// Runs side by side on one router must not meet.
-fn unique(uri: &str) -> String {
+pub(super) fn unique(uri: &str) -> String {
     format!("{uri}.p{}", std::process::id())
 }
 
@@ -320,15 +312,7 @@ impl Common {
             "--payload must be at least {TAG_LEN}, which the tag takes"
         );
         ensure!(self.window > 0, "--window must be at least 1");
-        let secs = |value, name| Duration::try_from_secs_f64(value).with_context(|| format!("{name} must be a time in seconds"));
-        Ok(Timing {
-            warmup: secs(self.warmup, "--warmup")?,
-            stop: match self.ops {
-                Some(count) => Stop::Operations(count.max(1)),
-                None => Stop::After(secs(self.secs, "--secs")?),
-            },
-            drain: secs(self.drain, "--drain")?,
-        })
+        self.span.timing()
     }
 
     fn load(&self, scenario: &str, urls: Vec<String>, serializer: Option<&str>, sizes: Sizes) -> Load {
@@ -345,17 +329,12 @@ impl Common {
     }
 
     fn report(&self, load: Load, measured: Measured) -> Result<bool> {
-        let outcome = Outcome::new(load, measured);
-        if let Some(file) = &self.json {
-            outcome.save(file)?;
-        }
-        println!("{outcome}");
-        Ok(outcome.passed)
+        self.output.report(&Outcome::new(load, measured))
     }
 }
 
 impl Wamp {
-    fn target(&self, url: &str) -> Result<Target> {
+    pub(super) fn target(&self, url: &str) -> Result<Target> {
         let ticket = match &self.authid {
             None => None,
             Some(authid) => {
@@ -366,8 +345,13 @@ impl Wamp {
                 ))
             }
         };
+        let trust = match (&self.ca, self.insecure) {
+            (Some(file), _) => Trust::Authority(file),
+            (None, true) => Trust::Anybody,
+            (None, false) => Trust::Nobody,
+        };
         Ok(Target::Wamp {
-            endpoint: Endpoint::parse(url, self.ca.as_deref())?,
+            endpoint: Endpoint::with_trust(url, trust)?,
             realm: self.realm.clone(),
             serializer: self.serializer.wamp(),
             ticket,
@@ -376,7 +360,7 @@ impl Wamp {
 }
 
 impl Serializer {
-    fn name(self) -> &'static str {
+    pub(super) fn name(self) -> &'static str {
         match self {
             Serializer::Json => "json",
             Serializer::Msgpack => "msgpack",
@@ -394,7 +378,7 @@ impl Serializer {
 }
 
 impl Kind {
-    fn target(self, url: &str) -> Result<Target> {
+    pub(super) fn target(self, url: &str) -> Result<Target> {
         let endpoint = Endpoint::parse(url, None)?;
         Ok(match self {
             Kind::Nats => Target::Nats { endpoint },

@@ -5,7 +5,7 @@
 //! target within the same round. [`targets`] describes the file.
 
 mod processes;
-mod summary;
+pub(crate) mod summary;
 pub mod targets;
 
 use std::{
@@ -18,7 +18,7 @@ use anyhow::{Context as _, Result, bail};
 use serde::{Deserialize, Serialize};
 use tokio::process::Command;
 
-use crate::outcome::Outcome;
+use crate::{outcome::Outcome, progress::Progress, report};
 use processes::Processes;
 pub use summary::Summary;
 use targets::{Target, Targets};
@@ -36,7 +36,7 @@ pub struct Results {
 ///
 /// # Errors
 /// When the file is not understood, a process does not start or a load cannot run.
-pub async fn run(file: &Path, rounds: Option<u32>, json: Option<&Path>) -> Result<bool> {
+pub async fn run(file: &Path, rounds: Option<u32>, json: Option<&Path>, html: Option<&Path>) -> Result<bool> {
     let text = fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
     let targets = Targets::parse(&text).with_context(|| format!("{} is not understood", file.display()))?;
     let folder = std::env::temp_dir().join(format!("ringfort-bench-{}", std::process::id()));
@@ -48,6 +48,9 @@ pub async fn run(file: &Path, rounds: Option<u32>, json: Option<&Path>) -> Resul
     if let Some(json) = json {
         let text = serde_json::to_string_pretty(&results)?;
         fs::write(json, text).with_context(|| format!("cannot write {}", json.display()))?;
+    }
+    if let Some(html) = html {
+        report::write(html, &report::comparison(&results))?;
     }
     println!("{}", Summary::of(&results));
     Ok(results
@@ -65,11 +68,14 @@ async fn run_rounds(targets: &Targets, rounds: u32, folder: &Path) -> Result<Res
             results.against.insert(target.name.clone(), against.clone());
         }
     }
+    let (all, mut progress) = (targets.target.len(), Progress::new());
     for round in 1..=rounds {
         for (index, target) in targets.target.iter().enumerate() {
+            progress.show(&format!("round {round}/{rounds}  {}/{all}  {}", index + 1, target.name));
             let outcome = run_once(target, &targets.vars, folder)
                 .await
                 .with_context(|| format!("target {:?}", target.name))?;
+            progress.erase();
             let cpu = outcome
                 .router_cpu_us
                 .map(|cpu| format!(", {cpu:.2} µs CPU"))
@@ -87,10 +93,19 @@ async fn run_rounds(targets: &Targets, rounds: u32, folder: &Path) -> Result<Res
 
 /// Starts the target's processes, loads it, ends them.
 async fn run_once(target: &Target, vars: &BTreeMap<String, String>, folder: &Path) -> Result<Outcome> {
-    let processes = Processes::start(target, vars).await?;
-    let loaded = load(target, &processes, folder).await;
-    processes.stop().await;
-    loaded
+    let tmp = folder.join("run");
+    fs::create_dir(&tmp).with_context(|| format!("cannot make {}", tmp.display()))?;
+    let loaded = async {
+        let processes = Processes::start(target, vars, &tmp).await?;
+        let loaded = load(target, &processes, folder).await;
+        processes.stop().await;
+        loaded
+    };
+    let loaded = loaded.await;
+    let removed = fs::remove_dir_all(&tmp).with_context(|| format!("cannot remove {}", tmp.display()));
+    let outcome = loaded?;
+    removed?;
+    Ok(outcome)
 }
 
 async fn load(target: &Target, processes: &Processes, folder: &Path) -> Result<Outcome> {
@@ -110,7 +125,8 @@ async fn load(target: &Target, processes: &Processes, folder: &Path) -> Result<O
     };
     let outcome: Outcome = serde_json::from_str(&text)?;
     if !outcome.passed {
-        eprintln!("{outcome}");
+        // Below the line that is shown meanwhile.
+        eprintln!("\n{outcome}");
     }
     Ok(outcome)
 }

@@ -1,6 +1,6 @@
 //! The processes of a target: started, waited for, and ended with everything they started.
 
-use std::{collections::BTreeMap, process::Stdio, time::Duration};
+use std::{collections::BTreeMap, fs, path::Path, process::Stdio, time::Duration};
 
 use anyhow::{Context as _, Result, bail};
 use tokio::{
@@ -27,15 +27,21 @@ pub(super) struct Processes {
 }
 
 impl Processes {
-    pub(super) async fn start(target: &Target, vars: &BTreeMap<String, String>) -> Result<Self> {
+    /// Starts everything the target needs, after writing its files into `tmp`.
+    pub(super) async fn start(target: &Target, vars: &BTreeMap<String, String>, tmp: &Path) -> Result<Self> {
         let mut vars = vars.clone();
         let own = std::env::current_exe().context("our own path is unknown")?;
         vars.insert("self".to_owned(), own.to_string_lossy().into_owned());
+        vars.insert("tmp".to_owned(), tmp.to_string_lossy().into_owned());
         let mut processes = Self {
             children: Vec::new(),
             vars,
             facts: serde_json::Value::Null,
         };
+        for (name, content) in &target.files {
+            let file = tmp.join(name);
+            fs::write(&file, processes.fill(content)?).with_context(|| format!("cannot write {}", file.display()))?;
+        }
         for process in &target.process {
             if let Err(error) = processes.start_one(process).await {
                 processes.stop().await;
@@ -182,7 +188,7 @@ mod tests {
         // The shell ignores nothing but leaves its child behind when it ends.
         let target = target(r#"sleep 60 & echo '{"a":[{"url":"ws://x"}],"pid":'$!'}'; wait"#, true);
         let vars = BTreeMap::from([("word".to_owned(), "w".to_owned())]);
-        let processes = Processes::start(&target, &vars).await.unwrap();
+        let processes = Processes::start(&target, &vars, Path::new("/nonexistent")).await.unwrap();
         assert_eq!(processes.fill("<{/a/0/url} {word}>").unwrap(), "<ws://x w>");
         assert_eq!(processes.fill("{ {word} {open").unwrap(), "{ w {open");
         assert!(processes.fill("{nothing}").is_err() && processes.fill("{/nothing}").is_err());
@@ -202,8 +208,19 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn files_are_written_before_the_processes_start() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut target = target("cat {tmp}/facts", true);
+        let content = r#"{"in":"{tmp}"}"#.to_owned();
+        target.files.insert("facts".to_owned(), content);
+        let processes = Processes::start(&target, &BTreeMap::new(), folder.path()).await.unwrap();
+        assert_eq!(processes.fill("{/in}").unwrap(), folder.path().to_string_lossy());
+        processes.stop().await;
+    }
+
+    #[tokio::test]
     async fn a_process_that_ends_at_once_is_an_error() {
-        let error = Processes::start(&target("exit 3", true), &BTreeMap::new())
+        let error = Processes::start(&target("exit 3", true), &BTreeMap::new(), Path::new("/nonexistent"))
             .await
             .err()
             .unwrap();

@@ -9,25 +9,35 @@ use crate::outcome::Outcome;
 #[derive(Clone, Debug)]
 pub struct Summary(Vec<Row>);
 
+/// The figures of one target.
 #[derive(Clone, Debug)]
-struct Row {
-    name: String,
-    cpu: Spread,
+pub(crate) struct Row {
+    pub(crate) name: String,
+    pub(crate) cpu: Spread,
     /// Cost divided by that of the reference in the same round, and the reference's name.
-    ratio: Option<(Spread, String)>,
-    per_sec: Spread,
-    p50: Spread,
-    p99: Spread,
-    rss_mib: Spread,
-    failed: usize,
+    pub(crate) ratio: Option<(Spread, String)>,
+    pub(crate) per_sec: Spread,
+    pub(crate) p50: Spread,
+    pub(crate) p99: Spread,
+    pub(crate) rss_mib: Spread,
+    /// What the scenario is about, and its unit; see [`Detail::figure`](crate::load::Detail::figure).
+    pub(crate) figure: Option<(Spread, &'static str)>,
+    pub(crate) failed: usize,
+}
+
+impl Row {
+    /// The name of the reference.
+    pub(crate) fn against(&self) -> Option<&str> {
+        self.ratio.as_ref().map(|(_, against)| against.as_str())
+    }
 }
 
 /// Median, minimum and maximum.
 #[derive(Clone, Copy, Debug, PartialEq)]
-struct Spread {
-    median: f64,
-    min: f64,
-    max: f64,
+pub(crate) struct Spread {
+    pub(crate) median: f64,
+    pub(crate) min: f64,
+    pub(crate) max: f64,
 }
 
 impl Summary {
@@ -44,11 +54,15 @@ impl Summary {
             let spread = |figure: &dyn Fn(&Outcome) -> f64| Spread::of(rounds.iter().filter(|o| o.passed).map(figure).collect());
             let ratio = results.against.get(name).and_then(|against| {
                 let pairs = rounds.iter().zip(outcomes(against)?).filter(|(a, b)| a.passed && b.passed);
-                let ratios = pairs.filter_map(|(a, b)| Some(a.router_cpu_us? / b.router_cpu_us?)).collect();
+                let ratios = pairs.filter_map(|(a, b)| Some(a.cost()? / b.cost()?)).collect();
                 Some((Spread::of(ratios), against.clone()))
             });
+            let figure = |o: &Outcome| o.detail.as_ref()?.figure();
+            let figures = rounds.iter().filter(|o| o.passed).filter_map(figure);
+            let unit = figures.clone().next().map(|(_, unit)| unit);
             Row {
                 name: name.clone(),
+                figure: unit.map(|unit| (Spread::of(figures.map(|(value, _)| value).collect()), unit)),
                 cpu: spread(&|o| o.router_cpu_us.unwrap_or(f64::NAN)),
                 ratio,
                 per_sec: spread(&|o| o.per_sec),
@@ -60,10 +74,15 @@ impl Summary {
         };
         Self(results.targets.iter().map(row).collect())
     }
+
+    /// The targets, in the order of the file.
+    pub(crate) fn rows(&self) -> &[Row] {
+        &self.0
+    }
 }
 
 impl Spread {
-    fn of(mut values: Vec<f64>) -> Self {
+    pub(crate) fn of(mut values: Vec<f64>) -> Self {
         values.sort_by(f64::total_cmp);
         let (Some(min), Some(max)) = (values.first(), values.last()) else {
             return Self {
@@ -85,7 +104,7 @@ impl Spread {
         }
     }
 
-    fn digits(self, digits: usize) -> String {
+    pub(crate) fn digits(self, digits: usize) -> String {
         if self.median.is_nan() {
             return "–".to_owned();
         }
@@ -96,8 +115,13 @@ impl Spread {
 impl fmt::Display for Summary {
     /// As a Markdown table, ready for `docs/performance.md`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "| target | router CPU µs/op | ratio | op/s | p50 µs | p99 µs | RSS MiB |")?;
-        write!(f, "|---|---|---|---|---|---|---|")?;
+        let with_figures = self.0.iter().any(|row| row.figure.is_some());
+        let (title, line) = if with_figures { (" figure |", "---|") } else { ("", "") };
+        writeln!(
+            f,
+            "| target | router CPU µs/op | ratio | op/s | p50 µs | p99 µs | RSS MiB |{title}"
+        )?;
+        write!(f, "|---|---|---|---|---|---|---|{line}")?;
         for row in &self.0 {
             let ratio = match &row.ratio {
                 Some((ratio, against)) => format!("{} × {against}", ratio.digits(2)),
@@ -115,6 +139,11 @@ impl fmt::Display for Summary {
                 "\n| {}{failed} | {cpu} | {ratio} | {per_sec} | {p50} | {p99} | {rss} |",
                 row.name
             )?;
+            match &row.figure {
+                Some((figure, unit)) => write!(f, " {} {unit} |", figure.digits(2))?,
+                None if with_figures => write!(f, "  |")?,
+                None => {}
+            }
         }
         Ok(())
     }
@@ -158,6 +187,8 @@ mod tests {
             client_cpu_us: 0.0,
             history: Default::default(),
             first_failure: None,
+            trace: Default::default(),
+            detail: None,
             passed,
         }
     }

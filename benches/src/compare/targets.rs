@@ -21,9 +21,26 @@
 //! [[target.process]]
 //! command = ["{ringfort}", "demo", "--json"]
 //! json = true                           # the first line of its output is JSON; {/pointer} reads from it
+//!
+//! [[target]]
+//! name = "one node with a disk"
+//! run = ["register", "--url", "ws://127.0.0.1:9131/ws", "--fsync-dir", "{tmp}", "--rtt"]
+//! [target.files]                        # written into {tmp}, a fresh folder for each run, before anything starts
+//! "node.toml" = '''
+//! cluster = { data_dir = "{tmp}/data" }
+//! listener = [{ address = "127.0.0.1:9131" }]
+//! '''
+//! [[target.process]]
+//! command = ["{ringfort}", "serve", "--config", "{tmp}/node.toml"]
+//! ready = ["127.0.0.1:9131"]
 //! ```
+//!
+//! `{tmp}` lies in the system's folder for temporary files; set `TMPDIR` to have it on the disk that is to be measured.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+};
 
 use anyhow::{Result, ensure};
 use serde::Deserialize;
@@ -55,6 +72,9 @@ pub struct Target {
     /// The process ids to measure; by default those of `process`.
     #[serde(default)]
     pub pids: Vec<String>,
+    /// Files by name, written into `{tmp}` before anything starts; braces are filled in them as everywhere.
+    #[serde(default)]
+    pub files: BTreeMap<String, String>,
     /// What to start before and to end after each run.
     #[serde(default)]
     pub process: Vec<Process>,
@@ -75,6 +95,11 @@ pub struct Process {
     /// Wait so many milliseconds after all that: for servers that find each other some time after they listen.
     #[serde(default)]
     pub settle_ms: u64,
+}
+
+/// True for a name without a folder.
+fn is_plain(name: &str) -> bool {
+    Path::new(name).file_name().is_some_and(|file| file == name)
 }
 
 fn three() -> u32 {
@@ -99,6 +124,11 @@ impl Targets {
                 "{:?} has a process without a command",
                 target.name
             );
+            ensure!(
+                target.files.keys().all(|name| is_plain(name)),
+                "{:?} has a file that is not in {{tmp}}",
+                target.name
+            );
         }
         for against in targets.target.iter().filter_map(|target| target.against.as_deref()) {
             ensure!(names.contains(against), "no target is called {against:?}");
@@ -121,9 +151,23 @@ mod tests {
             .map(|line| line.trim_start_matches("//!").to_owned() + "\n")
             .collect();
         let targets = Targets::parse(&example).unwrap();
-        assert_eq!((targets.rounds, targets.target.len()), (5, 2));
+        assert_eq!((targets.rounds, targets.target.len()), (5, 3));
         assert!(targets.target[1].process[0].json);
         assert_eq!(targets.target[1].against.as_deref(), Some("ws floor"));
+    }
+
+    #[test]
+    fn the_files_we_ship_are_understood() {
+        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("targets");
+        let files: Vec<_> = std::fs::read_dir(folder)
+            .unwrap()
+            .map(|entry| entry.unwrap().path())
+            .collect();
+        assert!(files.len() >= 3);
+        for file in files {
+            let text = std::fs::read_to_string(&file).unwrap();
+            Targets::parse(&text).unwrap_or_else(|error| panic!("{}: {error:#}", file.display()));
+        }
     }
 
     #[test]
@@ -135,6 +179,7 @@ mod tests {
             (&format!("{target}{target}"), "two targets"),
             (&format!("{target}against = \"b\""), "\"b\""),
             (&format!("{target}speed = 1"), "speed"),
+            (&format!("{target}files = {{ \"../x\" = \"\" }}"), "{tmp}"),
         ] {
             let error = format!("{:#}", Targets::parse(text).unwrap_err());
             assert!(error.contains(named), "{error}");

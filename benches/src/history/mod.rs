@@ -12,7 +12,8 @@
 //! - **One final answer** to each call ([`Expect::Calls`]).
 //!
 //! Observations of one peer must be applied in the order in which it made them; those of different peers in any order, so logs of
-//! several processes can be applied one after another.
+//! several processes can be applied one after another. A history can also be taken apart into what each source has sent and what
+//! has arrived where ([`History::sources`], [`History::arrivals`]) and be added to that of another process, whose sinks are others.
 
 mod report;
 mod sequence;
@@ -27,7 +28,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 pub use report::Report;
-use sequence::SequenceSet;
+pub use sequence::SequenceSet;
 
 /// What a complete history must contain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -101,12 +102,26 @@ pub struct History {
     report: Report,
 }
 
-#[derive(Debug, Default)]
-struct Source {
-    sent: SequenceSet,
-    answered: SequenceSet,
+/// What one source has sent, and how it ended.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Source {
+    /// Its messages.
+    pub sent: SequenceSet,
+    /// Those that were answered.
+    pub answered: SequenceSet,
     /// Answered by an error or not at all: need not have arrived.
-    excused: SequenceSet,
+    pub excused: SequenceSet,
+}
+
+/// The messages of one source that reached one group.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Arrival {
+    /// The group.
+    pub group: u32,
+    /// The source.
+    pub source: u32,
+    /// Its messages that arrived.
+    pub arrived: SequenceSet,
 }
 
 impl History {
@@ -139,6 +154,56 @@ impl History {
             Observation::Damaged => self.report.damaged += 1,
             Observation::Misdirected => self.report.misdirected += 1,
         }
+    }
+
+    /// What each source that sent anything or got any answer has done, by number.
+    pub fn sources(&self) -> impl Iterator<Item = (u32, &Source)> {
+        let known = (0..).zip(&self.sources);
+        known.filter(|(_, source)| !source.sent.is_empty() || !source.answered.is_empty())
+    }
+
+    /// What has arrived, in no particular order.
+    pub fn arrivals(&self) -> impl Iterator<Item = Arrival> {
+        let arrived = self.arrived.iter();
+        arrived.map(|(&(group, source), arrived)| Arrival {
+            group,
+            source,
+            arrived: arrived.clone(),
+        })
+    }
+
+    /// The counts of what one process sees by itself. Those that only the whole shows are 0: sent, lost, unanswered, invented.
+    pub fn counts(&self) -> &Report {
+        &self.report
+    }
+
+    /// Adds what another process saw of a source.
+    pub fn add_source(&mut self, number: u32, other: &Source) {
+        let source = self.source(number);
+        source.sent.absorb(&other.sent);
+        source.excused.absorb(&other.excused);
+        let again = source.answered.absorb(&other.answered);
+        self.report.answered_twice += again;
+        if again > 0 {
+            self.report
+                .example(|| format!("source {number}: {again} calls were answered in two processes"));
+        }
+    }
+
+    /// Adds what arrived in another process. What arrived here too was delivered twice.
+    pub fn add_arrival(&mut self, other: &Arrival) {
+        let (group, source) = (other.group, other.source);
+        let again = self.arrived.entry((group, source)).or_default().absorb(&other.arrived);
+        self.report.doubled += again;
+        if again > 0 {
+            self.report
+                .example(|| format!("source {source}: {again} messages reached group {group} in two processes"));
+        }
+    }
+
+    /// Adds another process's [`History::counts`].
+    pub fn add_counts(&mut self, other: &Report) {
+        self.report.add(other);
     }
 
     /// The verdict over everything applied so far; what is under way counts as lost, so ask when the run has drained.

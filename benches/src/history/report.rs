@@ -56,6 +56,25 @@ impl Report {
             + self.misdirected
     }
 
+    /// Adds the counts of `other`, and its examples while there is room.
+    pub(crate) fn add(&mut self, other: &Report) {
+        self.sent = self.sent.saturating_add(other.sent);
+        self.delivered = self.delivered.saturating_add(other.delivered);
+        self.answered = self.answered.saturating_add(other.answered);
+        self.failed = self.failed.saturating_add(other.failed);
+        self.lost = self.lost.saturating_add(other.lost);
+        self.doubled = self.doubled.saturating_add(other.doubled);
+        self.reordered = self.reordered.saturating_add(other.reordered);
+        self.unanswered = self.unanswered.saturating_add(other.unanswered);
+        self.answered_twice = self.answered_twice.saturating_add(other.answered_twice);
+        self.invented = self.invented.saturating_add(other.invented);
+        self.damaged = self.damaged.saturating_add(other.damaged);
+        self.misdirected = self.misdirected.saturating_add(other.misdirected);
+        for example in &other.examples {
+            self.example(|| example.clone());
+        }
+    }
+
     pub(super) fn example(&mut self, text: impl FnOnce() -> String) {
         if self.examples.len() < EXAMPLES_MAX {
             self.examples.push(text());

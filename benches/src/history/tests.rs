@@ -214,3 +214,61 @@ fn observations_travel_as_json_lines() {
         answered(3, 4, Answer::Error)
     );
 }
+
+/// Takes each history apart and puts all together in one, as a coordinator of several processes does.
+fn together(expect: Expect, parts: impl IntoIterator<Item = Vec<Observation>>) -> Report {
+    let mut whole = History::new(expect);
+    for part in parts {
+        let mut history = History::new(expect);
+        part.into_iter().for_each(|o| history.apply(o));
+        for (number, source) in history.sources() {
+            whole.add_source(number, source);
+        }
+        for arrival in history.arrivals() {
+            whole.add_arrival(&arrival);
+        }
+        whole.add_counts(history.counts());
+    }
+    whole.report()
+}
+
+#[test]
+fn sender_and_receiver_in_two_processes_are_judged_together() {
+    let events = Expect::Events { groups: 2 };
+    let publisher = || (0..200).map(|sequence| sent(0, sequence)).collect::<Vec<_>>();
+    let subscriber = |sink, left_out: Option<u64>| {
+        let arrived = (0..200).filter(move |sequence| Some(*sequence) != left_out);
+        arrived.map(|sequence| event(sink, 0, sequence)).collect::<Vec<_>>()
+    };
+    let clean = together(events, [subscriber(1, None), publisher(), subscriber(0, None)]);
+    assert!(clean.is_clean(), "{clean}");
+    assert_eq!((clean.sent, clean.delivered), (200, 400));
+    let gap = together(events, [publisher(), subscriber(0, None), subscriber(1, Some(77))]);
+    assert_eq!((gap.lost, gap.violations()), (1, 1), "{gap}");
+    assert!(gap.examples[0].contains("message 77 never reached group 1"), "{gap}");
+    let unsent = together(
+        events,
+        [publisher()[..199].to_vec(), subscriber(0, None), subscriber(1, None)],
+    );
+    assert_eq!((unsent.invented, unsent.violations()), (2, 2), "{unsent}");
+    let absent = together(events, [publisher(), subscriber(0, None)]);
+    assert_eq!(absent.lost, 200);
+}
+
+#[test]
+fn a_call_that_reached_callees_in_two_processes_was_doubled() {
+    let caller = (0..4)
+        .flat_map(|n| [sent(0, n), answered(0, n, Answer::Result)])
+        .collect::<Vec<_>>();
+    let in_turn = |sink, calls: [u64; 2]| calls.map(|n| delivered(sink, 0, n)).to_vec();
+    let clean = together(Expect::Calls, [caller.clone(), in_turn(8, [0, 2]), in_turn(9, [1, 3])]);
+    assert!(clean.is_clean(), "{clean}");
+    let twice = together(
+        Expect::Calls,
+        [caller.clone(), in_turn(8, [0, 2]), in_turn(9, [1, 2]), in_turn(7, [3, 3])],
+    );
+    assert_eq!((twice.doubled, twice.lost, twice.violations()), (2, 0, 2), "{twice}");
+    assert!(twice.examples.iter().any(|text| text.contains("in two processes")), "{twice}");
+    let reordered = together(Expect::Calls, [caller, in_turn(8, [2, 0]), in_turn(9, [1, 3])]);
+    assert_eq!((reordered.reordered, reordered.violations()), (1, 1), "{reordered}");
+}

@@ -2,22 +2,25 @@
 //!
 //! In a closed loop a publisher has at most `window` events that not every subscriber has got; the subscribers of this process
 //! tell it ([`Pacing::Delivery`]), or the router's acknowledgement does ([`Pacing::Acknowledgement`]). With a fixed rate there is
-//! no window: the router must keep up.
+//! no window: the router must keep up. Where several processes carry the load, the subscribers of the publisher's own process open
+//! its window and take latencies, since they share a clock with it; the others count and check.
 
 use std::{
     future::pending,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
 };
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use tokio::{sync::Notify, task::JoinSet};
 
 use super::{
     Measured, Pace, Phase, Run, Timing, connect_all,
+    ensemble::{Alone, Ensemble, Share, Shares, Witness},
     pace::{Paced, Pacer},
+    ready,
 };
 use crate::{
     history::{Answer, Expect, Observation},
@@ -61,12 +64,45 @@ pub enum Pacing {
     Acknowledgement,
 }
 
-/// What a publisher and its receivers share.
+/// What the publishers and subscribers of this process share.
+struct Board {
+    /// By publisher of this process.
+    own: Box<[Feedback]>,
+    /// The number of the first of those.
+    first: u32,
+    /// Subscribers in this process.
+    subscribers: u64,
+    /// Deliveries of events from publishers of other processes.
+    foreign: AtomicU64,
+    /// Publishers of this process that may still publish.
+    publishing: AtomicUsize,
+}
+
+impl Board {
+    /// The publisher `source`, if it is one of this process.
+    fn own(&self, source: u32) -> Option<&Feedback> {
+        self.own.get(source.checked_sub(self.first)? as usize)
+    }
+
+    /// How much this process has published, once that is final.
+    fn sent(&self) -> Option<u64> {
+        let sent = || self.own.iter().map(|own| own.sent.load(Ordering::Relaxed)).sum();
+        (self.publishing.load(Ordering::Acquire) == 0).then(sent)
+    }
+
+    /// Deliveries to the subscribers of this process.
+    fn delivered(&self) -> u64 {
+        let own = self.own.iter().map(|own| own.delivered.load(Ordering::Relaxed));
+        own.sum::<u64>() + self.foreign.load(Ordering::Relaxed)
+    }
+}
+
+/// What a publisher and the subscribers of its process share.
 #[derive(Debug, Default)]
 struct Feedback {
     /// Events published.
     sent: AtomicU64,
-    /// Deliveries of them, over all subscribers.
+    /// Deliveries of them, over all subscribers of this process.
     delivered: AtomicU64,
     /// Rings whenever one more event has reached as many as there are subscribers.
     progress: Notify,
@@ -77,67 +113,156 @@ struct Feedback {
 /// # Errors
 /// When peers cannot be brought up or one fails on the way. Violations are no errors but part of the result.
 pub async fn run(plan: &Plan) -> Result<Measured> {
-    let subscriber = |index| Role::Subscriber {
-        index,
-        topic: plan.topic.clone(),
-    };
-    let publisher = |index| Role::Publisher {
-        index,
-        topic: plan.topic.clone(),
-    };
-    let mut subscribers = Vec::new();
-    let nodes = plan.subscribers_at.len();
-    for (node, target) in plan.subscribers_at.iter().enumerate() {
-        let roles = (0..plan.subscribers).skip(node).step_by(nodes).map(subscriber).collect();
-        subscribers.append(&mut connect_all(target, roles).await?);
-    }
-    let publishers = connect_all(&plan.publishers_at, (0..plan.publishers).map(publisher).collect()).await?;
-    tokio::time::sleep(plan.publishers_at.settling()).await;
+    Ok(run_share(plan, &plan.whole(), &mut Alone).await?.judged())
+}
 
-    let run = Run::new(
-        Expect::Events {
-            groups: plan.subscribers,
-        },
-        plan.timing.stop,
-    );
-    let (_pacer, paces) = Pacer::start(plan.pace, run.clock, plan.publishers)?;
-    let feedback: Arc<[Feedback]> = publishers.iter().map(|_| Feedback::default()).collect();
+/// Runs a part of the load, in step with the processes that run the others.
+///
+/// # Errors
+/// As for [`run`], and when the ensemble breaks.
+pub async fn run_share(plan: &Plan, shares: &Shares, ensemble: &mut impl Ensemble) -> Result<Witness> {
+    let mut peers = Peers::connect_share(plan, shares).await?;
+    let run = Run::new("events", plan.expect(), plan.timing.stop);
     let mut tasks = JoinSet::new();
-    for (sink, connection) in (0..).zip(subscribers) {
-        let subscriber = Subscriber {
-            run: run.clone(),
-            connection,
-            sink,
-            feedback: feedback.clone(),
-        };
-        tasks.spawn(subscriber.receive(plan.payload, plan.subscribers.into()));
-    }
-    for ((source, connection), pace) in (0..).zip(publishers).zip(paces) {
-        let publisher = Publisher {
-            run: run.clone(),
-            connection,
-            source,
-            pace,
-            feedback: feedback.clone(),
-        };
-        tasks.spawn(publisher.publish(plan.clone()));
-    }
+    peers.listen(plan, &run, &mut tasks);
+    ready(ensemble, &mut tasks, &mut peers.publishers).await?;
+    let publishing = peers.publish(plan, &run, &mut tasks)?;
+    let board = publishing.board.clone();
+    let watched = run.clone();
+    ensemble.watch(Box::new(move || watched.recorder.lock().operations()));
     let measured = run.measure(&plan.timing, &plan.pids, &mut tasks).await?;
-    let all = u64::from(plan.subscribers);
-    let arrived = |f: &Feedback| f.delivered.load(Ordering::Relaxed) >= f.sent.load(Ordering::Relaxed) * all;
-    run.finish(measured, &plan.timing, tasks, async || feedback.iter().all(arrived))
+    let drained = |sent: u64| board.delivered() >= sent.saturating_mul(board.subscribers);
+    run.finish(measured, &plan.timing, tasks, ensemble, || board.sent(), drained)
         .await
+}
+
+impl Plan {
+    /// What the history of such a load must contain.
+    pub(super) fn expect(&self) -> Expect {
+        Expect::Events {
+            groups: self.subscribers,
+        }
+    }
+
+    fn whole(&self) -> Shares {
+        Shares {
+            senders: Share::whole(self.publishers),
+            receivers: Share::whole(self.subscribers),
+        }
+    }
+}
+
+/// Publishers and subscribers that have joined and subscribed.
+pub(super) struct Peers {
+    shares: Shares,
+    board: Arc<Board>,
+    publishers: Vec<Connection>,
+    /// With their numbers.
+    subscribers: Vec<(u32, Connection)>,
+}
+
+/// A load of events under way; dropping it ends the pace.
+pub(super) struct Publishing {
+    _pacer: Option<Pacer>,
+    board: Arc<Board>,
+}
+
+impl Peers {
+    /// Brings up all peers of `plan`.
+    pub(super) async fn connect(plan: &Plan) -> Result<Self> {
+        Self::connect_share(plan, &plan.whole()).await
+    }
+
+    async fn connect_share(plan: &Plan, shares: &Shares) -> Result<Self> {
+        let subscriber = |index| Role::Subscriber {
+            index,
+            topic: plan.topic.clone(),
+        };
+        let publisher = |index| Role::Publisher {
+            index,
+            topic: plan.topic.clone(),
+        };
+        let Shares { senders, receivers } = *shares;
+        let mut subscribers = Vec::new();
+        let nodes = plan.subscribers_at.len() as u32;
+        for (node, target) in (0..).zip(&plan.subscribers_at) {
+            let here: Vec<u32> = receivers.range().filter(|index| index % nodes == node).collect();
+            let joined = connect_all(target, here.iter().copied().map(subscriber).collect()).await?;
+            subscribers.extend(here.into_iter().zip(joined));
+        }
+        let publishers = connect_all(&plan.publishers_at, senders.range().map(publisher).collect()).await?;
+        tokio::time::sleep(plan.publishers_at.settling()).await;
+        let board = Arc::new(Board {
+            own: publishers.iter().map(|_| Feedback::default()).collect(),
+            first: senders.first,
+            subscribers: receivers.count.into(),
+            foreign: AtomicU64::new(0),
+            publishing: AtomicUsize::new(publishers.len()),
+        });
+        Ok(Self {
+            shares: *shares,
+            board,
+            publishers,
+            subscribers,
+        })
+    }
+
+    /// Lets all of them work as tasks of `run`.
+    pub(super) fn start(mut self, plan: &Plan, run: &Arc<Run>, tasks: &mut JoinSet<Result<()>>) -> Result<Publishing> {
+        self.listen(plan, run, tasks);
+        self.publish(plan, run, tasks)
+    }
+
+    fn listen(&mut self, plan: &Plan, run: &Arc<Run>, tasks: &mut JoinSet<Result<()>>) {
+        for (sink, connection) in self.subscribers.drain(..) {
+            let subscriber = Subscriber {
+                run: run.clone(),
+                connection,
+                sink,
+                board: self.board.clone(),
+            };
+            tasks.spawn(subscriber.receive(plan.payload));
+        }
+    }
+
+    fn publish(self, plan: &Plan, run: &Arc<Run>, tasks: &mut JoinSet<Result<()>>) -> Result<Publishing> {
+        let senders = self.shares.senders;
+        let (pacer, paces) = Pacer::start(senders.pace(plan.pace), run.clock, senders.count)?;
+        for ((source, connection), pace) in (senders.first..).zip(self.publishers).zip(paces) {
+            let publisher = Publisher {
+                run: run.clone(),
+                connection,
+                source,
+                pace,
+                board: self.board.clone(),
+            };
+            tasks.spawn(publisher.publish(plan.clone()));
+        }
+        Ok(Publishing {
+            _pacer: pacer,
+            board: self.board,
+        })
+    }
+}
+
+impl Publishing {
+    /// True once the drain has brought every event to every subscriber.
+    pub(super) fn is_over(&self) -> bool {
+        let board = &self.board;
+        let arrived = |sent: u64| board.delivered() >= sent.saturating_mul(board.subscribers);
+        board.sent().is_some_and(arrived)
+    }
 }
 
 struct Subscriber {
     run: Arc<Run>,
     connection: Connection,
     sink: u32,
-    feedback: Arc<[Feedback]>,
+    board: Arc<Board>,
 }
 
 impl Subscriber {
-    async fn receive(mut self, payload: usize, subscribers: u64) -> Result<()> {
+    async fn receive(mut self, payload: usize) -> Result<()> {
         let mut changes = self.run.changes.subscribe();
         let mut ended = Vec::new();
         while !self.run.is(Phase::Stopped) {
@@ -146,15 +271,16 @@ impl Subscriber {
                 _ = changes.changed() => continue,
             }
             let now = self.run.clock.nanos();
-            self.take_events(payload, subscribers, &mut ended)?;
-            self.run.record(now, &ended);
+            let foreign = self.take_events(payload, &mut ended)?;
+            self.run.record_with_foreign(now, &ended, foreign);
             ended.clear();
         }
         Ok(())
     }
 
-    fn take_events(&mut self, payload: usize, subscribers: u64, ended: &mut Vec<u64>) -> Result<()> {
-        let sink = self.sink;
+    /// Takes what came; `ended` gets the sending times of this process's publishers, the result counts the events of others.
+    fn take_events(&mut self, payload: usize, ended: &mut Vec<u64>) -> Result<u64> {
+        let (sink, mut foreign) = (self.sink, 0);
         let mut history = self.run.history.lock();
         while let Some(incoming) = self.connection.take()? {
             if let Incoming::Event(body) = incoming
@@ -166,17 +292,19 @@ impl Subscriber {
                     source,
                     sequence,
                 });
-                ended.push(sent);
-                let Some(feedback) = self.feedback.get(source as usize) else {
+                let Some(feedback) = self.board.own(source) else {
+                    foreign += 1;
                     continue;
                 };
+                ended.push(sent);
                 let delivered = feedback.delivered.fetch_add(1, Ordering::Relaxed) + 1;
-                if delivered.is_multiple_of(subscribers) {
+                if delivered.is_multiple_of(self.board.subscribers) {
                     feedback.progress.notify_one();
                 }
             }
         }
-        Ok(())
+        self.board.foreign.fetch_add(foreign, Ordering::Relaxed);
+        Ok(foreign)
     }
 }
 
@@ -185,19 +313,23 @@ struct Publisher {
     connection: Connection,
     source: u32,
     pace: Option<Paced>,
-    feedback: Arc<[Feedback]>,
+    board: Arc<Board>,
 }
 
 impl Publisher {
     async fn publish(mut self, plan: Plan) -> Result<()> {
         let mut changes = self.run.changes.subscribe();
         let mut body = blank(plan.payload);
-        let mut acknowledged = 0;
+        let (mut acknowledged, mut publishing) = (0, true);
+        let board = self.board.clone();
+        let feedback = board.own(self.source).context("a publisher has its place on the board")?;
         while !self.run.is(Phase::Stopped) {
             if self.run.is_sending() {
-                self.fill_window(&plan, acknowledged, &mut body)?;
+                self.fill_window(&plan, feedback, acknowledged, &mut body)?;
+            } else if publishing {
+                publishing = false;
+                self.board.publishing.fetch_sub(1, Ordering::Release);
             }
-            let feedback = &self.feedback[self.source as usize];
             let bell = async {
                 match &self.pace {
                     Some(paced) => paced.bell.notified().await,
@@ -215,18 +347,17 @@ impl Publisher {
         Ok(())
     }
 
-    fn fill_window(&mut self, plan: &Plan, acknowledged: u64, body: &mut [u8]) -> Result<()> {
+    fn fill_window(&mut self, plan: &Plan, feedback: &Feedback, acknowledged: u64, body: &mut [u8]) -> Result<()> {
         let now = self.run.clock.nanos();
         let acknowledge = match plan.pacing {
             Pacing::Acknowledgement => Acknowledge::Yes,
             Pacing::Delivery => Acknowledge::No,
         };
-        let feedback = &self.feedback[self.source as usize];
         while !self.connection.is_congested() {
             let sequence = feedback.sent.load(Ordering::Relaxed);
             let done = match plan.pacing {
                 Pacing::Acknowledgement => acknowledged,
-                Pacing::Delivery => feedback.delivered.load(Ordering::Relaxed) / u64::from(plan.subscribers).max(1),
+                Pacing::Delivery => feedback.delivered.load(Ordering::Relaxed) / self.board.subscribers.max(1),
             };
             let sent = match &mut self.pace {
                 None if sequence - done.min(sequence) < u64::from(plan.window) => now,

@@ -13,7 +13,9 @@ use tokio::task::JoinSet;
 
 use super::{
     Measured, Pace, Phase, Run, Timing, connect_all,
+    ensemble::{Alone, Ensemble, Share, Shares, Witness},
     pace::{Paced, Pacer},
+    ready,
 };
 use crate::{
     history::{Answer, Expect, Observation},
@@ -53,44 +55,119 @@ pub struct Plan {
 /// # Errors
 /// When peers cannot be brought up or one fails on the way. Violations are no errors but part of the result.
 pub async fn run(plan: &Plan) -> Result<Measured> {
-    let procedure = |index: u32| match plan.invoke {
-        Some(_) => plan.procedure.clone(),
-        None => format!("{}.{}", plan.procedure, index % plan.callees),
+    let shares = Shares {
+        senders: Share::whole(plan.callers),
+        receivers: Share::whole(plan.callees),
     };
-    let callee = |index| Role::Callee {
-        index,
-        procedure: procedure(index),
-        invoke: plan.invoke.clone(),
-    };
-    let caller = |index| Role::Caller {
-        index,
-        procedure: procedure(index),
-    };
-    let callees = connect_all(&plan.callees_at, (0..plan.callees).map(callee).collect()).await?;
-    let callers = connect_all(&plan.callers_at, (0..plan.callers).map(caller).collect()).await?;
-    tokio::time::sleep(plan.callees_at.settling()).await;
+    Ok(run_share(plan, &shares, &mut Alone).await?.judged())
+}
 
-    let run = Run::new(Expect::Calls, plan.timing.stop);
-    let (_pacer, paces) = Pacer::start(plan.pace, run.clock, plan.callers)?;
-    let calling = Arc::new(AtomicUsize::new(callers.len()));
+/// Runs a part of the load, in step with the processes that run the others.
+///
+/// # Errors
+/// As for [`run`], and when the ensemble breaks.
+pub async fn run_share(plan: &Plan, shares: &Shares, ensemble: &mut impl Ensemble) -> Result<Witness> {
+    let mut peers = Peers::connect_share(plan, shares).await?;
+    let run = Run::new("calls", Expect::Calls, plan.timing.stop);
     let mut tasks = JoinSet::new();
-    for (sink, connection) in (0..).zip(callees) {
-        tasks.spawn(answer(run.clone(), connection, sink, plan.payload));
-    }
-    for ((source, connection), pace) in (0..).zip(callers).zip(paces) {
-        let caller = Caller {
-            run: run.clone(),
-            connection,
-            source,
-            window: plan.window,
-            pace,
-            calling: calling.clone(),
-        };
-        tasks.spawn(caller.call(plan.payload));
-    }
+    peers.answer(plan, &run, &mut tasks);
+    ready(ensemble, &mut tasks, &mut peers.callers).await?;
+    let calling = peers.call(plan, &run, &mut tasks)?;
+    let watched = run.clone();
+    ensemble.watch(Box::new(move || watched.recorder.lock().operations()));
     let measured = run.measure(&plan.timing, &plan.pids, &mut tasks).await?;
-    run.finish(measured, &plan.timing, tasks, async || calling.load(Ordering::Relaxed) == 0)
-        .await
+    // A caller has drained when it has all its answers; it needs no count of anybody's messages.
+    let drained = |_| calling.is_over();
+    run.finish(measured, &plan.timing, tasks, ensemble, || Some(0), drained).await
+}
+
+/// Callers and callees that have joined and registered.
+pub(super) struct Peers {
+    shares: Shares,
+    callers: Vec<Connection>,
+    callees: Vec<Connection>,
+}
+
+/// A load of calls under way; dropping it ends the pace.
+pub(super) struct Calling {
+    _pacer: Option<Pacer>,
+    /// Callers that still have calls open.
+    callers: Arc<AtomicUsize>,
+}
+
+impl Peers {
+    /// Brings up all peers of `plan`.
+    pub(super) async fn connect(plan: &Plan) -> Result<Self> {
+        let shares = Shares {
+            senders: Share::whole(plan.callers),
+            receivers: Share::whole(plan.callees),
+        };
+        Self::connect_share(plan, &shares).await
+    }
+
+    async fn connect_share(plan: &Plan, shares: &Shares) -> Result<Self> {
+        let procedure = |index: u32| match plan.invoke {
+            Some(_) => plan.procedure.clone(),
+            None => format!("{}.{}", plan.procedure, index % plan.callees.max(1)),
+        };
+        let callee = |index| Role::Callee {
+            index,
+            procedure: procedure(index),
+            invoke: plan.invoke.clone(),
+        };
+        let caller = |index| Role::Caller {
+            index,
+            procedure: procedure(index),
+        };
+        let callees = connect_all(&plan.callees_at, shares.receivers.range().map(callee).collect()).await?;
+        let callers = connect_all(&plan.callers_at, shares.senders.range().map(caller).collect()).await?;
+        tokio::time::sleep(plan.callees_at.settling()).await;
+        Ok(Self {
+            shares: *shares,
+            callers,
+            callees,
+        })
+    }
+
+    /// Lets all of them work as tasks of `run`.
+    pub(super) fn start(mut self, plan: &Plan, run: &Arc<Run>, tasks: &mut JoinSet<Result<()>>) -> Result<Calling> {
+        self.answer(plan, run, tasks);
+        self.call(plan, run, tasks)
+    }
+
+    fn answer(&mut self, plan: &Plan, run: &Arc<Run>, tasks: &mut JoinSet<Result<()>>) {
+        for (sink, connection) in (self.shares.receivers.first..).zip(self.callees.drain(..)) {
+            tasks.spawn(answer(run.clone(), connection, sink, plan.payload));
+        }
+    }
+
+    fn call(self, plan: &Plan, run: &Arc<Run>, tasks: &mut JoinSet<Result<()>>) -> Result<Calling> {
+        let senders = self.shares.senders;
+        let (pacer, paces) = Pacer::start(senders.pace(plan.pace), run.clock, senders.count)?;
+        let calling = Arc::new(AtomicUsize::new(self.callers.len()));
+        for ((source, connection), pace) in (senders.first..).zip(self.callers).zip(paces) {
+            let caller = Caller {
+                run: run.clone(),
+                connection,
+                source,
+                window: plan.window,
+                pace,
+                calling: calling.clone(),
+            };
+            tasks.spawn(caller.call(plan.payload));
+        }
+        Ok(Calling {
+            _pacer: pacer,
+            callers: calling,
+        })
+    }
+}
+
+impl Calling {
+    /// True once the drain has brought an answer to every call.
+    pub(super) fn is_over(&self) -> bool {
+        self.callers.load(Ordering::Relaxed) == 0
+    }
 }
 
 /// A callee: the protocol echoes, this only keeps the history.

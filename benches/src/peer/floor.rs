@@ -8,6 +8,22 @@ use crate::{
     wire::{Endpoint, Transport, Wire},
 };
 
+/// Connects and upgrades to WebSocket, no more: what a floor's accepting costs. Plain TCP has no upgrade; there a publisher's
+/// hello and the nod stand for it.
+pub(super) async fn enter(endpoint: &Endpoint) -> Result<Connection> {
+    if endpoint.transport != Transport::WebSocket {
+        let (index, topic) = (0, String::new());
+        return connect(endpoint, &Role::Publisher { index, topic }).await;
+    }
+    let (wire, framing) = Framing::websocket(endpoint, endpoint.dial().await?, None).await?;
+    let floor = Floor {
+        framing,
+        peer: 0,
+        scratch: Vec::new(),
+    };
+    Ok(Connection::new(wire, Box::new(floor)))
+}
+
 /// Connects, says which role this is and waits for the relay's nod.
 pub(super) async fn connect(endpoint: &Endpoint, role: &Role) -> Result<Connection> {
     let io = endpoint.dial().await?;

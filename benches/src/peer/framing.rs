@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use anyhow::{Context as _, Result, bail};
-use tokio_tungstenite::tungstenite::{client::IntoClientRequest, http::HeaderValue};
+use tokio_tungstenite::tungstenite::{client::IntoClientRequest, http::HeaderValue, protocol::WebSocketConfig};
 
 use crate::{
     wire::{Endpoint, Io, Wire},
@@ -15,10 +15,16 @@ const RAW_MESSAGE: u8 = 0;
 const RAW_PING: u8 = 1;
 const RAW_PONG: u8 = 2;
 
+/// Bytes read at once during the WebSocket handshake.
+const HANDSHAKE_ROOM: usize = 4096;
+
 /// What separates messages on this connection.
 pub(super) enum Framing {
     WebSocket(WebSocket),
-    RawSocket,
+    RawSocket {
+        /// Pongs so far.
+        pongs: u64,
+    },
     /// Four bytes of length, big-endian, then the message.
     Prefixed,
 }
@@ -31,6 +37,8 @@ pub(super) struct WebSocket {
     fragments: Vec<u8>,
     /// `fragments` holds a message that was handed out and can go.
     handed_out: bool,
+    /// Pongs so far.
+    pongs: u64,
 }
 
 /// Where [`Framing::take`] found a message.
@@ -54,7 +62,9 @@ impl Framing {
                 .headers_mut()
                 .insert("sec-websocket-protocol", HeaderValue::from_static(protocol));
         }
-        let upgrade = tokio_tungstenite::client_async(request, io).await;
+        // Only the handshake is the library's, so its buffers can be small.
+        let config = WebSocketConfig::default().read_buffer_size(HANDSHAKE_ROOM);
+        let upgrade = tokio_tungstenite::client_async_with_config(request, io, Some(config)).await;
         let (stream, _) = upgrade.with_context(|| format!("{} did not upgrade to WebSocket", endpoint.url))?;
         let opcode = if protocol == Some("wamp.2.json") {
             opcode::TEXT
@@ -70,6 +80,7 @@ impl Framing {
                 mask: 0x9e37_79b9,
                 fragments: Vec::new(),
                 handed_out: false,
+                pongs: 0,
             }),
         ))
     }
@@ -87,7 +98,7 @@ impl Framing {
             bail!("{} refused the RawSocket handshake with {reply:02x?}", endpoint.url);
         }
         wire.consume(4);
-        Ok((wire, Framing::RawSocket))
+        Ok((wire, Framing::RawSocket { pongs: 0 }))
     }
 
     /// Appends a message to the output.
@@ -97,7 +108,7 @@ impl Framing {
                 let (opcode, mask) = (socket.opcode, socket.next_mask());
                 ws::append(&mut wire.output, opcode, Some(mask), message);
             }
-            Framing::RawSocket => put_raw(wire, RAW_MESSAGE, message)?,
+            Framing::RawSocket { .. } => put_raw(wire, RAW_MESSAGE, message)?,
             Framing::Prefixed => {
                 let len = u32::try_from(message.len()).context("message too large")?;
                 wire.output.extend_from_slice(&len.to_be_bytes());
@@ -107,11 +118,33 @@ impl Framing {
         Ok(())
     }
 
+    /// Appends a ping of the transport; its echo shows in [`Framing::pongs`].
+    pub(super) fn ping(&mut self, wire: &mut Wire) -> Result<()> {
+        match self {
+            Framing::WebSocket(socket) => {
+                let mask = socket.next_mask();
+                ws::append(&mut wire.output, opcode::PING, Some(mask), b"ringfort");
+                Ok(())
+            }
+            Framing::RawSocket { .. } => put_raw(wire, RAW_PING, b"ringfort"),
+            Framing::Prefixed => bail!("plain frames know no ping"),
+        }
+    }
+
+    /// Pongs received so far.
+    pub(super) fn pongs(&self) -> u64 {
+        match self {
+            Framing::WebSocket(socket) => socket.pongs,
+            Framing::RawSocket { pongs } => *pongs,
+            Framing::Prefixed => 0,
+        }
+    }
+
     /// Finds the next message in the input; pings are answered on the way.
     pub(super) fn take(&mut self, wire: &mut Wire) -> Result<Option<Taken>> {
         match self {
             Framing::WebSocket(socket) => socket.take(wire),
-            Framing::RawSocket => take_raw(wire),
+            Framing::RawSocket { pongs } => take_raw(wire, pongs),
             Framing::Prefixed => {
                 let Some((prefix, rest)) = wire.input().split_first_chunk() else {
                     return Ok(None);
@@ -185,7 +218,10 @@ impl WebSocket {
                     let mask = self.next_mask();
                     ws::append(&mut wire.output, opcode::PONG, Some(mask), &echo);
                 }
-                opcode::PONG => wire.consume(head.total()),
+                opcode::PONG => {
+                    self.pongs += 1;
+                    wire.consume(head.total());
+                }
                 opcode::CLOSE => bail!(
                     "the server closed the WebSocket: {}",
                     String::from_utf8_lossy(&input[payload])
@@ -206,7 +242,7 @@ fn put_raw(wire: &mut Wire, kind: u8, message: &[u8]) -> Result<()> {
     Ok(())
 }
 
-fn take_raw(wire: &mut Wire) -> Result<Option<Taken>> {
+fn take_raw(wire: &mut Wire, pongs: &mut u64) -> Result<Option<Taken>> {
     loop {
         let input = wire.input();
         let Some(prefix) = input.first_chunk() else {
@@ -224,7 +260,10 @@ fn take_raw(wire: &mut Wire) -> Result<Option<Taken>> {
                 wire.consume(end);
                 put_raw(wire, RAW_PONG, &echo)?;
             }
-            RAW_PONG => wire.consume(end),
+            RAW_PONG => {
+                *pongs += 1;
+                wire.consume(end);
+            }
             other => bail!("a RawSocket frame of type {other}"),
         }
     }
@@ -243,6 +282,7 @@ mod tests {
             mask: 1,
             fragments: Vec::new(),
             handed_out: false,
+            pongs: 0,
         };
         (Wire::new(Box::new(near)), Framing::WebSocket(socket), far)
     }
@@ -276,7 +316,7 @@ mod tests {
     async fn rawsocket_answers_pings_and_waits_for_whole_frames() {
         let (near, mut far) = duplex(1 << 16);
         let mut wire = Wire::new(Box::new(near));
-        let mut framing = Framing::RawSocket;
+        let mut framing = Framing::RawSocket { pongs: 0 };
         far.write_all(&[1, 0, 0, 2, 8, 9, 0, 0, 0, 3, b'x', b'y']).await.unwrap();
         wire.turn().await.unwrap();
         assert_eq!(next(&mut framing, &mut wire), None);

@@ -7,6 +7,7 @@
 pub mod floor;
 mod framing;
 pub mod nats;
+pub mod session;
 pub mod wamp;
 
 use std::time::Duration;
@@ -167,6 +168,11 @@ impl Connection {
         Ok(self.wire.flush().await?)
     }
 
+    /// See [`Wire::slim`].
+    pub fn slim(&mut self) {
+        self.wire.slim();
+    }
+
     /// See [`Wire::is_congested`].
     pub fn is_congested(&self) -> bool {
         self.wire.is_congested()
@@ -202,6 +208,17 @@ pub enum Target {
 /// Time for connecting and joining; generous, since hundreds join at once.
 const SETUP_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// Bounds a step of a session that has no other bound.
+///
+/// # Errors
+/// The step's own, or that it takes more than 30 s.
+pub(crate) async fn within<T>(what: &str, step: impl Future<Output = Result<T>>) -> Result<T> {
+    let ended = tokio::time::timeout(SETUP_TIMEOUT, Box::pin(step)).await;
+    ended
+        .with_context(|| format!("cannot {what} within 30 s"))?
+        .with_context(|| format!("cannot {what}"))
+}
+
 impl Target {
     /// Connects, and goes as far as the role needs to take part: joined, registered, subscribed.
     ///
@@ -222,6 +239,27 @@ impl Target {
         };
         let joined = tokio::time::timeout(SETUP_TIMEOUT, Box::pin(joining)).await;
         joined.with_context(|| format!("{} did not let us in within 30 s", self.endpoint().url))?
+    }
+
+    /// Connects and goes no further than being let in: joined to the realm, greeted by NATS, upgraded at a floor.
+    ///
+    /// # Errors
+    /// When that fails or takes more than 30 s.
+    pub async fn enter(&self) -> Result<Connection> {
+        if let Target::Floor { endpoint } = self {
+            let entering = tokio::time::timeout(SETUP_TIMEOUT, Box::pin(floor::enter(endpoint))).await;
+            return entering.with_context(|| format!("{} did not let us in within 30 s", endpoint.url))?;
+        }
+        let (index, topic) = (0, String::new());
+        self.connect(&Role::Publisher { index, topic }).await
+    }
+
+    /// The same target, reached from the local address `source`.
+    pub fn from_source(&self, source: std::net::IpAddr) -> Self {
+        let mut target = self.clone();
+        let (Target::Wamp { endpoint, .. } | Target::Nats { endpoint } | Target::Floor { endpoint }) = &mut target;
+        *endpoint = endpoint.clone().from_source(source);
+        target
     }
 
     /// How long to wait between the last subscription and the first message. Servers of a NATS cluster tell each other what

@@ -25,41 +25,47 @@ pub(super) async fn connect(
     ticket: Option<&(String, String)>,
     role: &Role,
 ) -> Result<Connection> {
+    let uri = match role {
+        Role::Caller { procedure: uri, .. } | Role::Callee { procedure: uri, .. } => uri,
+        Role::Publisher { topic: uri, .. } | Role::Subscriber { topic: uri, .. } => uri,
+    };
+    let (mut wire, mut wamp) = open(endpoint, serializer, uri).await?;
+    wamp.join(&mut wire, realm, ticket).await?;
+    wamp.take_role(&mut wire, role).await?;
+    Ok(Connection::new(wire, Box::new(wamp)))
+}
+
+/// Connects as far as the transport's handshake; `uri` is what the peer will call, answer, publish or listen to.
+pub(super) async fn open(endpoint: &Endpoint, serializer: Serializer, uri: &str) -> Result<(Wire, Wamp)> {
     let (subprotocol, number) = match serializer {
         Serializer::Json => ("wamp.2.json", 1),
         Serializer::MsgPack => ("wamp.2.msgpack", 2),
         Serializer::Cbor => ("wamp.2.cbor", 3),
     };
     let io = endpoint.dial().await?;
-    let (mut wire, framing) = match endpoint.transport {
+    let (wire, framing) = match endpoint.transport {
         Transport::WebSocket => Framing::websocket(endpoint, io, Some(subprotocol)).await?,
         Transport::RawSocket => Framing::rawsocket(endpoint, io, number).await?,
         Transport::Nats => bail!("{} is not a WAMP router", endpoint.url),
-    };
-    let uri = match role {
-        Role::Caller { procedure: uri, .. } | Role::Callee { procedure: uri, .. } => uri,
-        Role::Publisher { topic: uri, .. } | Role::Subscriber { topic: uri, .. } => uri,
     };
     let template = Template {
         serializer,
         bytes: Vec::new(),
         place: 0..0,
     };
-    let uri = Uri::from(uri.as_str());
-    let mut wamp = Wamp {
+    let wamp = Wamp {
         framing,
         serializer,
         limits: Limits::default(),
-        uri,
+        uri: Uri::from(uri),
         template,
         scratch: Vec::new(),
     };
-    wamp.join(&mut wire, realm, ticket).await?;
-    wamp.take_role(&mut wire, role).await?;
-    Ok(Connection::new(wire, Box::new(wamp)))
+    Ok((wire, wamp))
 }
 
-struct Wamp {
+/// The state of one session beside its wire.
+pub(super) struct Wamp {
     framing: Framing,
     serializer: Serializer,
     limits: Limits,
@@ -70,7 +76,7 @@ struct Wamp {
 }
 
 impl Wamp {
-    async fn join(&mut self, wire: &mut Wire, realm: &str, ticket: Option<&(String, String)>) -> Result<()> {
+    pub(super) async fn join(&mut self, wire: &mut Wire, realm: &str, ticket: Option<&(String, String)>) -> Result<()> {
         let mut roles = Dict::new();
         for role in ["caller", "callee", "publisher", "subscriber"] {
             roles.set(role, Dict::new());
@@ -144,13 +150,13 @@ impl Wamp {
         }
     }
 
-    fn send(&mut self, wire: &mut Wire, message: &Message) -> Result<()> {
+    pub(super) fn send(&mut self, wire: &mut Wire, message: &Message) -> Result<()> {
         self.scratch.clear();
         codec::encode(message, self.serializer, &mut self.scratch)?;
         self.framing.put(wire, &self.scratch)
     }
 
-    async fn receive(&mut self, wire: &mut Wire) -> Result<Message> {
+    pub(super) async fn receive(&mut self, wire: &mut Wire) -> Result<Message> {
         loop {
             if let Some(message) = self.decode_next(wire)? {
                 return Ok(message);
@@ -159,13 +165,33 @@ impl Wamp {
         }
     }
 
-    fn decode_next(&mut self, wire: &mut Wire) -> Result<Option<Message>> {
+    pub(super) fn decode_next(&mut self, wire: &mut Wire) -> Result<Option<Message>> {
         let Some(taken) = self.framing.take(wire)? else {
             return Ok(None);
         };
         let message = self.decode(wire, &taken)?;
         taken.done(wire);
         Ok(Some(message))
+    }
+
+    /// A round trip of the transport alone; what else comes meanwhile is an error, since nothing was asked for.
+    pub(super) async fn ping(&mut self, wire: &mut Wire) -> Result<()> {
+        let before = self.framing.pongs();
+        self.framing.ping(wire)?;
+        loop {
+            if let Some(message) = self.decode_next(wire)? {
+                bail!("expected a pong, got {message:?}");
+            }
+            if self.framing.pongs() > before {
+                return Ok(());
+            }
+            wire.turn().await?;
+        }
+    }
+
+    /// The payload that carries `body`.
+    pub(super) fn payload(&mut self, body: &[u8]) -> Result<Payload> {
+        self.template.fill(body)
     }
 
     fn decode(&mut self, wire: &mut Wire, taken: &Taken) -> Result<Message> {
@@ -264,7 +290,7 @@ impl Template {
 }
 
 /// The body inside a payload of one text.
-fn body(payload: &Payload) -> Body {
+pub(super) fn body(payload: &Payload) -> Body {
     if let Some(place) = text_place(payload.serializer(), payload.bytes()) {
         return Body::of(&payload.bytes()[place]);
     }

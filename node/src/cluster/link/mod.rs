@@ -12,6 +12,8 @@
 
 mod accept;
 pub mod backoff;
+#[doc(hidden)]
+pub mod bench_support;
 mod control;
 pub mod convert;
 mod details;
