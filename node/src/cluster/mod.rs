@@ -291,19 +291,14 @@ async fn control(
         let on_control = net::server()
             .add_service(InterceptedService::new(consensus.service(), authenticated))
             .add_service(ringfort_proto::cluster::v1::control_server::ControlServer::new(service))
-            .add_service(links.service(net::Kind::Control))
+            .add_service(links.control_service())
             .add_service(gossip.service());
         tasks.spawn(async move {
             if let Err(error) = on_control.serve_with_incoming(control_connections).await {
                 tracing::error!(%error, "control connections");
             }
         });
-        let on_data = net::server().add_service(links.service(net::Kind::Data));
-        data.spawn(async move {
-            if let Err(error) = on_data.serve_with_incoming(data_connections).await {
-                tracing::error!(%error, "data lanes");
-            }
-        });
+        data.spawn(links.clone().serve_lanes(data_connections));
         tasks.spawn(acceptor.run());
         tasks.spawn(tell_vitals(
             gossip,

@@ -8,7 +8,13 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, OnceLock},
+    sync::{
+        Arc, OnceLock,
+        atomic::{
+            AtomicBool,
+            Ordering::{AcqRel, Acquire, Release},
+        },
+    },
     time::Instant,
 };
 
@@ -16,7 +22,7 @@ use parking_lot::Mutex;
 
 use super::{
     barrier::BarrierQueue,
-    link::{LinkEvents, Links},
+    link::{Frames, LinkEvents, Links},
     proposer::OpQueue,
     session_id::SessionIds,
 };
@@ -45,6 +51,10 @@ pub struct Shared {
     bounced: Mutex<Vec<(Uri, NodeRef, CallId)>>,
     /// Tickets of a node without links: nobody else has to know.
     acked: Mutex<Vec<(Uri, u64)>>,
+    /// What [`Cluster::flush`] has to look at, set after it was filled: nearly every flush finds none of it, and takes no lock.
+    ops_filled: AtomicBool,
+    barriers_filled: AtomicBool,
+    returns_filled: AtomicBool,
 }
 
 impl Shared {
@@ -110,6 +120,7 @@ impl Shared {
 impl Cluster for Shared {
     fn propose(&self, realm: &Uri, op: Op) {
         self.ops.push(realm, op);
+        self.ops_filled.store(true, Release);
     }
 
     fn forward(&self, realm: &Uri, to: NodeRef, source: SessionId, frame: PeerFrame) {
@@ -120,29 +131,40 @@ impl Cluster for Shared {
         let taken = self.links.get().is_some_and(|links| links.forward(realm, to, source, frame));
         if let (false, Some(call)) = (taken, call) {
             self.bounced.lock().push((realm.clone(), to, call));
+            self.returns_filled.store(true, Release);
         }
     }
 
     fn interest(&self, realm: &Uri, topic: &Uri, wanted: bool, ticket: u64) {
         match self.links.get() {
             Some(links) => links.interest(realm, topic, wanted, ticket),
-            None if wanted => self.acked.lock().push((realm.clone(), ticket)),
+            None if wanted => {
+                self.acked.lock().push((realm.clone(), ticket));
+                self.returns_filled.store(true, Release);
+            }
             None => {}
         }
     }
 
     fn barrier(&self, realm: &Uri) {
         self.barriers.push(realm);
+        self.barriers_filled.store(true, Release);
     }
 
     fn flush(&self) {
-        self.ops.flush();
-        self.barriers.flush();
+        if take(&self.ops_filled) {
+            self.ops.flush();
+        }
+        if take(&self.barriers_filled) {
+            self.barriers.flush();
+        }
         if let Some(links) = self.links.get() {
             links.flush();
         }
-        self.return_bounced();
-        self.return_acked();
+        while take(&self.returns_filled) {
+            self.return_bounced();
+            self.return_acked();
+        }
     }
 
     fn congested(&self) -> Vec<Arc<dyn Drain>> {
@@ -155,6 +177,11 @@ impl Cluster for Shared {
         }
         self.ids.lock().as_mut().and_then(SessionIds::draw)
     }
+}
+
+/// True if the flag was set; it is not any more.
+fn take(flag: &AtomicBool) -> bool {
+    flag.load(Acquire) && flag.swap(false, AcqRel)
 }
 
 /// The links' events, handed to the realms.
@@ -173,16 +200,16 @@ impl LinkEvents for IntoRealms {
         }
     }
 
-    fn frames(&self, from: NodeRef, frames: Vec<(Uri, PeerFrame)>) {
+    fn frames(&self, from: NodeRef, frames: &mut Frames<'_>) {
         let mut touched = Touched::new();
         let mut entered = None;
-        for (name, frame) in frames {
-            if let Some(realm) = self.0.realm(&name) {
-                realm.input_batched(Input::Peer { from, frame }, &mut touched);
-                entered = Some(realm);
-            }
+        while let Some(name) = frames.next_realm() {
+            let Some(realm) = self.0.realm(&name) else { continue };
+            let mut inputs = std::iter::from_fn(|| frames.next_frame()).map(|frame| Input::Peer { from, frame });
+            while realm.inputs_batched(inputs.by_ref().take(FRAMES_AT_ONCE), &mut touched) == FRAMES_AT_ONCE {}
+            entered = Some(realm);
         }
-        touched.flush();
+        touched.flush_own(OWN_FLUSHES_MAX);
         if let Some(realm) = entered {
             realm.flush();
         }
@@ -200,3 +227,8 @@ impl LinkEvents for IntoRealms {
         }
     }
 }
+
+/// How many frames of another node enter a realm before a session may.
+const FRAMES_AT_ONCE: usize = 32;
+/// How many outboxes the reader of a lane writes itself after a batch; more of them wake their sessions' tasks.
+const OWN_FLUSHES_MAX: usize = 32;

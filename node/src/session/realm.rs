@@ -191,6 +191,18 @@ impl RealmHandle {
         self.shared.enter(state, input, touched);
     }
 
+    /// As [`Self::input_batched`] for inputs of links, under one lock. Returns how many there were.
+    pub fn inputs_batched(&self, inputs: impl Iterator<Item = Input>, touched: &mut Touched) -> usize {
+        let mut state = self.shared.lock();
+        let mut count = 0;
+        for input in inputs {
+            count += 1;
+            self.shared.take(&mut state, input, touched);
+        }
+        self.shared.settle(state);
+        count
+    }
+
     /// Wakes what the inputs since the last flush have put into the cluster's queues.
     pub fn flush(&self) {
         self.shared.cluster.flush();

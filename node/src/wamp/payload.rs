@@ -122,6 +122,14 @@ impl Payload {
         self.elements == 0
     }
 
+    /// The same payload in memory of its own: one that is kept must not hold the memory of a whole batch.
+    pub fn apart(&self) -> Self {
+        Self {
+            bytes: Bytes::copy_from_slice(&self.bytes),
+            ..*self
+        }
+    }
+
     /// The same payload in the serializer `to`; no copy where it is in it already.
     ///
     /// # Errors

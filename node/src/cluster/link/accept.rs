@@ -21,10 +21,13 @@ use super::{
     life::{self, Link, describe},
     pull,
 };
-use crate::cluster::net::{Kind, PeerIdentity};
+use crate::cluster::net::{self, Bundle, Incoming, Kind, PeerIdentity};
 
 /// Where the lanes of a link that is being accepted are handed in.
-pub(super) type LaneSender = mpsc::Sender<(u32, Streaming<pb::LinkBatch>)>;
+pub(super) type LaneSender = mpsc::Sender<(u32, LaneIn)>;
+
+/// The incoming half of a lane, and the task its connection lives in.
+pub(super) type LaneIn = (Streaming<pb::LinkBatch>, Bundle);
 
 /// Serves links on one kind of connection.
 #[derive(Clone)]
@@ -34,9 +37,23 @@ pub struct LinkService {
 }
 
 impl Links {
-    /// The service for connections of one kind; the one for [`Kind::Control`] belongs on the control runtime's server, the one for
-    /// [`Kind::Data`] on the main runtime's.
-    pub fn service(&self, kind: Kind) -> LinkServer<LinkService> {
+    /// The service for control connections, for the control runtime's server.
+    pub fn control_service(&self) -> LinkServer<LinkService> {
+        self.service(Kind::Control)
+    }
+
+    /// Serves data connections until there are no more; each in a task of its own on the main runtime.
+    pub async fn serve_lanes(self, mut connections: Incoming) {
+        let service = self.service(Kind::Data);
+        while let Some(connection) = connections.next().await {
+            match connection {
+                Ok(io) => net::serve_in(&Bundle::spawn(&self.0.data), io, service.clone()),
+                Err(error) => tracing::warn!(%error, "data connection"),
+            }
+        }
+    }
+
+    fn service(&self, kind: Kind) -> LinkServer<LinkService> {
         LinkServer::new(LinkService {
             shared: self.0.clone(),
             kind,
@@ -54,6 +71,7 @@ impl link_server::Link for LinkService {
 
     async fn open(&self, request: Request<Streaming<pb::LinkBatch>>) -> Result<Response<Batches>, Status> {
         let peer = PeerIdentity::of(&request);
+        let bundle = request.extensions().get::<Bundle>().cloned();
         let mut incoming = request.into_inner();
         let first = timeout(self.shared.config.handshake_within, incoming.message())
             .await
@@ -63,7 +81,7 @@ impl link_server::Link for LinkService {
             .ok_or_else(|| Status::invalid_argument("the first batch holds no hello"))?;
         let opened = match self.kind {
             Kind::Control => self.open_control(&hello, &peer, incoming).await,
-            Kind::Data => self.open_lane(&hello, &peer, incoming),
+            Kind::Data => self.open_lane(&hello, &peer, incoming, bundle),
         };
         opened
             .map(Response::new)
@@ -135,8 +153,10 @@ impl LinkService {
         hello: &pb::LinkHello,
         peer: &PeerIdentity,
         incoming: Streaming<pb::LinkBatch>,
+        bundle: Option<Bundle>,
     ) -> Result<Batches, Refusal> {
         let ends = self.ends(hello, peer)?;
+        let bundle = bundle.ok_or_else(|| Refusal("this is no data connection".to_owned()))?;
         let no_control = || Refusal("no control stream of this attempt is open".to_owned());
         let claims = self.shared.claims.lock();
         let claim = claims
@@ -146,7 +166,7 @@ impl LinkService {
         let (link, lanes) = (claim.link.clone(), claim.lanes.clone().ok_or_else(no_control)?);
         drop(claims);
         let lane = link.lanes.get(hello.lane as usize).ok_or_else(no_control)?.clone();
-        lanes.try_send((hello.lane, incoming)).map_err(|_| no_control())?;
+        lanes.try_send((hello.lane, (incoming, bundle))).map_err(|_| no_control())?;
         Ok(until_the_end(LaneStream::new(lane, ends.hello(Kind::Data, hello.lane)), link))
     }
 
@@ -174,10 +194,10 @@ async fn accept(
     shared: Arc<Shared>,
     link: Arc<Link>,
     mut control: Streaming<pb::LinkBatch>,
-    mut arriving: mpsc::Receiver<(u32, Streaming<pb::LinkBatch>)>,
+    mut arriving: mpsc::Receiver<(u32, LaneIn)>,
 ) {
     let deadline = Instant::now() + shared.config.handshake_within;
-    let mut lanes: Vec<Option<Streaming<pb::LinkBatch>>> = link.lanes.iter().map(|_| None).collect();
+    let mut lanes: Vec<Option<LaneIn>> = link.lanes.iter().map(|_| None).collect();
     // The dialer may be a moment ahead: what it says after the last lane was answered is kept.
     let mut early = None;
     while lanes.iter().any(Option::is_none) {

@@ -4,7 +4,7 @@
 
 use std::{
     pin::Pin,
-    sync::Arc,
+    sync::{Arc, atomic::AtomicU64},
     task::{Context, Poll, Waker},
 };
 
@@ -15,8 +15,8 @@ use ringfort_proto::cluster::v1 as pb;
 
 use super::{
     Counters,
-    convert::{self, Incoming, Realms},
     lane::{Lane, LaneStream, Pushed},
+    receive::LaneReader,
 };
 use crate::{
     router::PeerFrame,
@@ -31,7 +31,10 @@ pub struct LoopLane {
 
 /// The reading end of a lane.
 #[derive(Default)]
-pub struct LoopReader(Realms);
+pub struct LoopReader {
+    lane: LaneReader,
+    counters: Counters,
+}
 
 impl Default for LoopLane {
     fn default() -> Self {
@@ -47,30 +50,36 @@ impl Default for LoopLane {
 impl LoopLane {
     /// Queues a frame; false if the lane is full.
     pub fn push(&self, realm: &Uri, source: SessionId, frame: PeerFrame) -> bool {
-        matches!(self.lane.push(realm, source, frame), Pushed::Queued { .. })
+        matches!(self.lane.push(realm, source, &frame), Pushed::Queued { .. })
     }
 
     /// The next batch of what is queued; `None` if nothing is.
     pub fn next_batch(&mut self) -> Option<Bytes> {
         let mut context = Context::from_waker(Waker::noop());
-        match Pin::new(&mut self.stream).poll_next(&mut context) {
-            Poll::Ready(Some(batch)) => Some(batch.encode_to_vec().into()),
-            Poll::Ready(None) | Poll::Pending => None,
+        // A batch that may still grow lets others go first, once.
+        for _ in 0..2 {
+            if let Poll::Ready(batch) = Pin::new(&mut self.stream).poll_next(&mut context) {
+                return batch.map(|batch| batch.encode_to_vec().into());
+            }
         }
+        None
     }
 }
 
 impl LoopReader {
-    /// The frames of a batch, if it is one and holds no fragments.
+    /// The frames of a batch, if it is one. Fragments are kept until the last one.
     pub fn read(&mut self, batch: Bytes) -> Option<Vec<(Uri, PeerFrame)>> {
         let batch = pb::LinkBatch::decode(batch).ok()?;
-        let frames = batch
-            .frames
-            .into_iter()
-            .map(|frame| match convert::frame_in(frame, &mut self.0) {
-                Ok(Incoming::Frame(realm, frame)) => Some((realm, frame)),
-                _ => None,
-            });
-        frames.collect()
+        // A benchmark reads the same batch again and again.
+        let received = AtomicU64::new(batch.first_seq.saturating_sub(1));
+        let mut frames = self.lane.read(&received, &self.counters, batch).ok()?;
+        let mut all = Vec::new();
+        while let Some(realm) = frames.next_realm() {
+            while let Some(frame) = frames.next_frame() {
+                all.push((realm.clone(), frame));
+            }
+        }
+        frames.finish().ok()?;
+        Some(all)
     }
 }

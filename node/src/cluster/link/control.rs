@@ -9,7 +9,6 @@ use std::{
     task::{Context, Poll, Waker},
 };
 
-use bytes::Bytes;
 use futures_util::Stream;
 use parking_lot::Mutex;
 use ringfort_proto::cluster::v1 as pb;
@@ -144,13 +143,7 @@ impl Stream for ControlStream {
             // Before the look at the interest: whoever changes it afterwards finds the waker.
             state.waker = Some(cx.waker().clone());
         }
-        let mut frames: Vec<_> = kinds
-            .into_iter()
-            .map(|kind| pb::LinkFrame {
-                realm: Bytes::new(),
-                kind: Some(kind),
-            })
-            .collect();
+        let mut frames: Vec<_> = kinds.into_iter().map(|kind| pb::LinkFrame { kind: Some(kind) }).collect();
         frames.extend(self.interest());
         if frames.is_empty() {
             return Poll::Pending;
@@ -161,7 +154,7 @@ impl Stream for ControlStream {
             first_seq,
             ack: self.control.received.load(Relaxed),
             frames,
-            hello: None,
+            ..Default::default()
         }))
     }
 }

@@ -11,6 +11,7 @@ use tonic::{Streaming, transport::Channel};
 
 use super::{
     Shared,
+    accept::LaneIn,
     backoff::Backoff,
     control::ControlStream,
     hello::{Ends, said},
@@ -92,21 +93,17 @@ pub(super) async fn keep_linked(
 /// A link all of whose streams are open.
 struct Opened {
     control: Streaming<pb::LinkBatch>,
-    lanes: Vec<Streaming<pb::LinkBatch>>,
+    lanes: Vec<LaneIn>,
     /// Each is one connection, which ends when its channel is dropped.
     channels: Vec<Channel>,
 }
 
 async fn open(shared: &Arc<Shared>, link: &Arc<Link>, ends: &Ends) -> Result<Opened, String> {
     let dialer = shared.peers.dialer();
-    let connect = async |kind, runtime| {
-        dialer
-            .connect(&link.name, kind, runtime)
-            .await
-            .map_err(|error| explain(&error))
-    };
-
-    let channel = connect(Kind::Control, &shared.control).await?;
+    let channel = dialer
+        .connect(&link.name, Kind::Control, &shared.control)
+        .await
+        .map_err(|error| explain(&error))?;
     let mut channels = vec![channel.clone()];
     let stream = ControlStream::new(link, shared.own.clone(), ends.hello(Kind::Control, 0));
     let mut control = client(channel)
@@ -118,7 +115,10 @@ async fn open(shared: &Arc<Shared>, link: &Arc<Link>, ends: &Ends) -> Result<Ope
 
     let mut lanes = Vec::new();
     for (number, lane) in (0..).zip(&link.lanes) {
-        let channel = connect(Kind::Data, &shared.data).await?;
+        let (channel, bundle) = dialer
+            .connect_bundled(&link.name, Kind::Data, &shared.data)
+            .await
+            .map_err(|error| explain(&error))?;
         channels.push(channel.clone());
         let stream = LaneStream::new(lane.clone(), ends.hello(Kind::Data, number));
         let mut incoming = client(channel)
@@ -127,7 +127,7 @@ async fn open(shared: &Arc<Shared>, link: &Arc<Link>, ends: &Ends) -> Result<Ope
             .map_err(|status| describe(&status))?
             .into_inner();
         answer(&mut incoming, ends, Kind::Data, number).await?;
-        lanes.push(incoming);
+        lanes.push((incoming, bundle));
     }
     Ok(Opened {
         control,

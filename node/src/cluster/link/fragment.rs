@@ -3,41 +3,47 @@
 use std::collections::HashMap;
 
 use bytes::{Bytes, BytesMut};
-use ringfort_proto::cluster::v1 as pb;
 
-use super::convert::Malformed;
+use super::{convert::Malformed, frame::Fragment};
 
-/// A large frame on its way out.
+/// A large frame on its way out. Its payload is not copied before its turn comes.
 pub(super) struct Outgoing {
     id: u64,
-    rest: Bytes,
+    head: Bytes,
+    payload: Bytes,
     total: Option<u64>,
 }
 
 impl Outgoing {
-    /// `id` is unused on this stream.
-    pub(super) fn new(id: u64, frame: Bytes) -> Self {
+    /// A frame whose bytes are those of `head`, then those of `payload`. `id` is unused on this stream.
+    pub(super) fn new(id: u64, head: Bytes, payload: Bytes) -> Self {
         Self {
             id,
-            total: Some(frame.len() as u64),
-            rest: frame,
+            total: Some((head.len() + payload.len()) as u64),
+            head,
+            payload,
         }
     }
 
     /// The next piece.
-    pub(super) fn next_fragment(&mut self) -> pb::LinkFragment {
-        let bytes = self.rest.split_to(self.rest.len().min(FRAGMENT_BYTES));
-        pb::LinkFragment {
+    pub(super) fn next_fragment(&mut self) -> Fragment {
+        let rest = if self.head.is_empty() {
+            &mut self.payload
+        } else {
+            &mut self.head
+        };
+        let bytes = rest.split_to(rest.len().min(FRAGMENT_BYTES));
+        Fragment {
             id: self.id,
             bytes,
             total: self.total.take().unwrap_or(0),
-            last: self.rest.is_empty(),
+            last: self.is_done(),
         }
     }
 
     /// True after the last piece.
     pub(super) fn is_done(&self) -> bool {
-        self.rest.is_empty()
+        self.head.is_empty() && self.payload.is_empty()
     }
 }
 
@@ -55,7 +61,7 @@ struct Partial {
 
 impl Reassembly {
     /// Takes a piece; the whole frame if it was the last one.
-    pub(super) fn add(&mut self, fragment: pb::LinkFragment) -> Result<Option<Bytes>, Malformed> {
+    pub(super) fn add(&mut self, fragment: Fragment) -> Result<Option<Bytes>, Malformed> {
         if !self.open.contains_key(&fragment.id) {
             self.begin(&fragment)?;
         }
@@ -77,7 +83,7 @@ impl Reassembly {
         Ok(self.open.remove(&fragment.id).map(|partial| partial.bytes.freeze()))
     }
 
-    fn begin(&mut self, first: &pb::LinkFragment) -> Result<(), Malformed> {
+    fn begin(&mut self, first: &Fragment) -> Result<(), Malformed> {
         let total = first.total;
         if total == 0 || total > ENCODED_BYTES_MAX {
             return Err(Malformed::Fragment("length out of range"));
@@ -113,8 +119,9 @@ const REASSEMBLY_BYTES_MAX: u64 = super::lane::RESET_BYTES as u64 + ENCODED_BYTE
 mod tests {
     use super::*;
 
-    fn pieces(id: u64, frame: Bytes) -> Vec<pb::LinkFragment> {
-        let mut outgoing = Outgoing::new(id, frame);
+    fn pieces(id: u64, frame: Bytes) -> Vec<Fragment> {
+        let head = frame.slice(..frame.len() / 3);
+        let mut outgoing = Outgoing::new(id, head.clone(), frame.slice(head.len()..));
         let mut pieces = vec![outgoing.next_fragment()];
         while !outgoing.is_done() {
             pieces.push(outgoing.next_fragment());
@@ -147,13 +154,13 @@ mod tests {
 
     #[test]
     fn what_does_not_add_up_is_refused() {
-        let piece = |id, length, total, last| pb::LinkFragment {
+        let piece = |id, length, total, last| Fragment {
             id,
             bytes: vec![0; length].into(),
             total,
             last,
         };
-        let first_error = |pieces: Vec<pb::LinkFragment>| {
+        let first_error = |pieces: Vec<Fragment>| {
             let mut reassembly = Reassembly::default();
             pieces.into_iter().find_map(|piece| reassembly.add(piece).err())
         };

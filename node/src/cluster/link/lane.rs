@@ -1,29 +1,26 @@
-//! A data lane: the bounded queue realms put frames into, and the stream that turns what is queued into batches.
+//! A data lane: the bounded queue realms put frames into ([`queue`]), and the stream that sends what is queued.
+
+mod queue;
 
 use std::{
-    collections::VecDeque,
     pin::Pin,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     },
-    task::{Context, Poll, Waker},
+    task::{Context, Poll, Waker, ready},
 };
 
-use bytes::Bytes;
 use futures_util::Stream;
 use parking_lot::Mutex;
 use ringfort_proto::cluster::v1 as pb;
 
-use super::{
-    convert,
-    fragment::{FRAGMENT_BYTES, FRAME_BYTES_MAX, OPEN_MAX, Outgoing},
-    stats::Counters,
-};
+use self::queue::{Queue, Taken};
+use super::{frame, stats::Counters};
 use crate::{
     router::PeerFrame,
     session::cluster::Drain,
-    wamp::{Dict, Payload, SessionId, Uri, Value, error_uri},
+    wamp::{Dict, Payload, SessionId, Uri, error_uri},
 };
 
 /// One lane of a link, as both its producers and its stream see it.
@@ -42,7 +39,7 @@ pub(super) struct Lane {
 
 #[derive(Default)]
 struct State {
-    queue: VecDeque<Queued>,
+    queue: Queue,
     /// What is queued and what the stream has taken but not sent.
     bytes: usize,
     closed: bool,
@@ -51,13 +48,6 @@ struct State {
     sent: u64,
     /// The other node was found not to take frames: nobody waits for it until it has.
     laggard: bool,
-}
-
-struct Queued {
-    source: SessionId,
-    realm: Uri,
-    frame: PeerFrame,
-    weight: usize,
 }
 
 /// What became of a frame.
@@ -89,36 +79,33 @@ impl Lane {
     }
 
     /// Queues a frame. Never waits: what happens when the lane is full depends on the frame (DESIGN §3.5).
-    pub(super) fn push(&self, realm: &Uri, source: SessionId, mut frame: PeerFrame) -> Pushed {
-        let mut weight = weight(&frame) + realm.len();
-        if weight > FRAME_BYTES_MAX {
-            match too_large(&frame) {
-                Some(answer) => (weight, frame) = (FRAME_OVERHEAD + realm.len(), answer),
-                None => return self.refuse(&frame),
-            }
-        }
+    pub(super) fn push(&self, realm: &Uri, source: SessionId, frame: &PeerFrame) -> Pushed {
+        let may_be_refused = matches!(frame, PeerFrame::Event { .. } | PeerFrame::Invoke { .. });
         let mut state = self.state.lock();
         if state.closed {
             return Pushed::Refused;
         }
-        let may_be_refused = matches!(frame, PeerFrame::Event { .. } | PeerFrame::Invoke { .. });
         if may_be_refused && state.bytes >= QUEUE_BYTES {
             drop(state);
-            return self.refuse(&frame);
+            return self.refuse(frame);
         }
         if state.bytes >= RESET_BYTES {
             return Pushed::Overflow;
         }
+        let mut weight = state.queue.push(realm, source, frame);
+        if weight.is_none()
+            && let Some(answer) = too_large(frame)
+        {
+            weight = state.queue.push(realm, source, &answer);
+        }
+        let Some(weight) = weight else {
+            drop(state);
+            return self.refuse(frame);
+        };
         state.bytes += weight;
         if state.bytes > CONGESTED_BYTES {
             self.congested.store(true, Relaxed);
         }
-        state.queue.push_back(Queued {
-            source,
-            realm: realm.clone(),
-            frame,
-            weight,
-        });
         drop(state);
         Pushed::Queued {
             first: !self.dirty.swap(true, Relaxed),
@@ -179,23 +166,10 @@ pub(super) struct LaneStream {
     lane: Arc<Lane>,
     hello: Option<pb::LinkHello>,
     next_seq: u64,
-    next_fragment_id: u64,
-    /// Taken from the queue, not sent yet; those of `ready` come first.
-    ready: VecDeque<Queued>,
-    popped: VecDeque<Queued>,
-    /// Large frames on their way out in turns, each with the frames of its source that must not overtake it.
-    large: VecDeque<Large>,
     /// Weight of what was sent since the queue's account was last settled.
     sent: usize,
-    /// The last realm and its name as bytes.
-    realm: Option<(Uri, Bytes)>,
-}
-
-struct Large {
-    source: SessionId,
-    frame: Outgoing,
-    weight: usize,
-    behind: VecDeque<Queued>,
+    /// Set while others go first who may have more for the batch.
+    pause: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
 }
 
 impl LaneStream {
@@ -205,86 +179,30 @@ impl LaneStream {
             lane,
             hello: Some(hello),
             next_seq: 1,
-            next_fragment_id: 1,
-            ready: VecDeque::new(),
-            popped: VecDeque::new(),
-            large: VecDeque::new(),
             sent: 0,
-            realm: None,
+            pause: None,
         }
     }
 
-    /// The next batch, if there is anything to send.
-    fn batch(&mut self) -> Option<pb::LinkBatch> {
-        let mut frames = Vec::new();
-        let mut bytes = 0;
-        while frames.len() < BATCH_FRAMES && bytes < BATCH_BYTES {
-            let Some(queued) = self.ready.pop_front().or_else(|| self.popped.pop_front()) else {
-                break;
-            };
-            if let Some(large) = self.large.iter_mut().find(|large| large.source == queued.source) {
-                large.behind.push_back(queued);
-                continue;
-            }
-            if queued.weight <= FRAGMENT_BYTES {
-                bytes += queued.weight;
-                self.sent += queued.weight;
-                frames.push(self.encode(&queued));
-            } else if self.large.len() < OPEN_MAX {
-                let frame = Outgoing::new(self.next_fragment_id, convert::frame_bytes(&self.encode(&queued)));
-                self.next_fragment_id += 1;
-                let Queued { source, weight, .. } = queued;
-                self.large.push_back(Large {
-                    source,
-                    frame,
-                    weight,
-                    behind: VecDeque::new(),
-                });
-            } else {
-                self.ready.push_front(queued);
-                break;
-            }
+    fn message(&mut self, Taken { mut batch, fragment }: Taken) -> pb::LinkBatch {
+        if let Some(fragment) = fragment {
+            frame::write_fragment(&fragment, &mut batch.bytes);
+            batch.frames += 1;
         }
-        if let Some(mut large) = self.large.pop_front() {
-            let kind = pb::link_frame::Kind::Fragment(large.frame.next_fragment());
-            frames.push(pb::LinkFrame {
-                realm: Bytes::new(),
-                kind: Some(kind),
-            });
-            if large.frame.is_done() {
-                self.sent += large.weight;
-                // They came before anything of their source that is still queued.
-                self.ready.extend(large.behind);
-            } else {
-                self.large.push_back(large);
-            }
-        }
-        if frames.is_empty() {
-            return None;
-        }
+        self.sent = batch.weight;
         let first_seq = self.next_seq;
-        self.next_seq += frames.len() as u64;
+        self.next_seq += u64::from(batch.frames);
+        let counters = &self.lane.counters;
         self.lane.taken.fetch_add(1, Relaxed);
-        self.lane.counters.batches_out.fetch_add(1, Relaxed);
-        self.lane.counters.frames_out.fetch_add(frames.len() as u64, Relaxed);
-        Some(pb::LinkBatch {
+        counters.batches_out.fetch_add(1, Relaxed);
+        counters.frames_out.fetch_add(u64::from(batch.frames), Relaxed);
+        pb::LinkBatch {
             first_seq,
             ack: self.lane.received.load(Relaxed),
-            frames,
-            hello: None,
-        })
-    }
-
-    fn encode(&mut self, queued: &Queued) -> pb::LinkFrame {
-        let realm = match &self.realm {
-            Some((realm, bytes)) if *realm == queued.realm => bytes.clone(),
-            _ => {
-                let bytes = convert::text_out(&queued.realm);
-                self.realm = Some((queued.realm.clone(), bytes.clone()));
-                bytes
-            }
-        };
-        convert::frame_out(realm, &queued.frame)
+            packed: batch.bytes.into(),
+            count: batch.frames,
+            ..Default::default()
+        }
     }
 }
 
@@ -299,7 +217,15 @@ impl Stream for LaneStream {
                 ..Default::default()
             }));
         }
-        {
+        let paused = match &mut this.pause {
+            Some(pause) => {
+                ready!(pause.as_mut().poll(cx));
+                this.pause = None;
+                true
+            }
+            None => false,
+        };
+        let taken = {
             let mut state = this.lane.state.lock();
             if state.closed {
                 return Poll::Ready(None);
@@ -311,68 +237,29 @@ impl Stream for LaneStream {
                 state.laggard = false;
                 this.lane.congested.store(false, Relaxed);
             }
-            let mut room = BATCH_FRAMES.saturating_sub(this.ready.len() + this.popped.len());
-            let mut bytes = 0;
-            while room > 0
-                && bytes < BATCH_BYTES
-                && let Some(queued) = state.queue.pop_front()
-            {
-                room -= 1;
-                bytes += queued.weight;
-                this.popped.push_back(queued);
+            if !paused && state.queue.may_grow() {
+                // Under load whoever else can run now has more to send, and one write for all is cheaper than one for each. This
+                // is no timer: it ends as soon as the runtime has looked once at everything that is ready.
+                drop(state);
+                let mut pause = Box::pin(tokio::task::yield_now());
+                if pause.as_mut().poll(cx).is_pending() {
+                    this.pause = Some(pause);
+                    return Poll::Pending;
+                }
+                state = this.lane.state.lock();
             }
-            if this.ready.is_empty() && this.popped.is_empty() && this.large.is_empty() {
-                state.waker = Some(cx.waker().clone());
-                return Poll::Pending;
+            match state.queue.take() {
+                Some(taken) => taken,
+                None => {
+                    match &mut state.waker {
+                        Some(waker) => waker.clone_from(cx.waker()),
+                        waker => *waker = Some(cx.waker().clone()),
+                    }
+                    return Poll::Pending;
+                }
             }
-        }
-        match this.batch() {
-            Some(batch) => Poll::Ready(Some(batch)),
-            // Unreachable: something was there, and whatever is there yields a frame. Look again rather than stall.
-            None => {
-                cx.waker().wake_by_ref();
-                Poll::Pending
-            }
-        }
-    }
-}
-
-/// Roughly what a frame costs on the wire and in memory.
-fn weight(frame: &PeerFrame) -> usize {
-    let payload = |payload: &Payload| payload.bytes().len();
-    FRAME_OVERHEAD
-        + match frame {
-            PeerFrame::Invoke { details, payload: p, .. } | PeerFrame::Result { details, payload: p, .. } => {
-                dict_weight(details) + payload(p)
-            }
-            PeerFrame::Error {
-                details,
-                error,
-                payload: p,
-                ..
-            } => dict_weight(details) + error.len() + payload(p),
-            PeerFrame::Event {
-                topic,
-                details,
-                payload: p,
-                ..
-            } => topic.len() + dict_weight(details) + payload(p),
-            PeerFrame::Nack { .. } | PeerFrame::Forget { .. } => 0,
-        }
-}
-
-fn dict_weight(dict: &Dict) -> usize {
-    dict.0.iter().map(|(key, value)| 4 + key.len() + value_weight(value)).sum()
-}
-
-fn value_weight(value: &Value) -> usize {
-    match value {
-        Value::Null | Value::Bool(_) => 1,
-        Value::Integer(_) | Value::Float(_) => 12,
-        Value::Text(text) => 8 + text.len(),
-        Value::Binary(bytes) => 8 + bytes.len(),
-        Value::List(list) => 8 + list.iter().map(value_weight).sum::<usize>(),
-        Value::Dict(dict) => 8 + dict_weight(dict),
+        };
+        Poll::Ready(Some(this.message(taken)))
     }
 }
 
@@ -397,10 +284,6 @@ pub(super) const QUEUE_BYTES: usize = 16 << 20;
 const CONGESTED_BYTES: usize = QUEUE_BYTES / 4;
 /// Above this, the link is reset.
 pub(super) const RESET_BYTES: usize = 2 * QUEUE_BYTES;
-/// A batch takes what is queued up to this; nothing waits for a batch to fill.
-const BATCH_BYTES: usize = 64 << 10;
-const BATCH_FRAMES: usize = 128;
-const FRAME_OVERHEAD: usize = 96;
 
 #[cfg(test)]
 mod tests;

@@ -18,16 +18,19 @@ use tonic::Streaming;
 
 use super::{
     Phase, Shared,
+    accept::LaneIn,
     control::Control,
-    convert::{self, Incoming, Malformed, Realms},
-    fragment::Reassembly,
+    convert::{self, Malformed},
     lane::Lane,
+    receive::{LaneReader, note_received},
     stats::Counters,
 };
 use crate::{
-    cluster::interest::{self, Change},
-    router::{NodeRef, PeerFrame},
-    wamp::Uri,
+    cluster::{
+        interest::{self, Change},
+        net::Bundle,
+    },
+    router::NodeRef,
 };
 
 /// What both ends of a link share on this node: its queues and how it stands.
@@ -154,7 +157,7 @@ pub(super) async fn live(
     shared: Arc<Shared>,
     link: Arc<Link>,
     (early, control_in): (Option<pb::LinkBatch>, Streaming<pb::LinkBatch>),
-    lanes_in: Vec<Streaming<pb::LinkBatch>>,
+    lanes_in: Vec<LaneIn>,
 ) -> Arc<str> {
     let (apply, to_apply) = mpsc::channel(interest::WINDOW as usize + PULLED_MAX);
     let (told_up, up) = oneshot::channel();
@@ -171,15 +174,9 @@ pub(super) async fn live(
         tracing::info!(peer = %link.name, slot = link.node.slot.0, epoch = link.node.epoch, "router link up");
         link.control.wake();
 
-        let readers: Vec<_> = link
-            .lanes
-            .iter()
-            .zip(lanes_in)
-            .map(|(lane, stream)| {
-                shared
-                    .data
-                    .spawn(read_lane(shared.clone(), link.clone(), lane.clone(), stream))
-            })
+        let lanes = link.lanes.iter().zip(lanes_in);
+        let readers: Vec<_> = lanes
+            .map(|(lane, (stream, bundle))| Reader::start(&bundle, read_lane(shared.clone(), link.clone(), lane.clone(), stream)))
             .collect();
         if let Some(Err(reason)) = early.map(|batch| on_control(&shared, &link, batch)) {
             link.end(&reason);
@@ -189,12 +186,8 @@ pub(super) async fn live(
         shared.table.write().remove(&link.node);
         shared.own.lock().unfollow(link.node);
         shared.acks.notify_one();
-        for reader in &readers {
-            reader.abort();
-        }
         for reader in readers {
-            // Cancelled or finished: nothing is delivered any more.
-            let _ = reader.await;
+            reader.stop().await;
         }
     }
     link.apply.lock().take();
@@ -272,7 +265,7 @@ impl Stuck {
 
 fn on_control(shared: &Shared, link: &Link, batch: pb::LinkBatch) -> Result<(), String> {
     use pb::link_frame::Kind;
-    count(&link.control.received, &batch)?;
+    note_received(&link.control.received, batch.first_seq, batch.frames.len() as u64)?;
     for frame in batch.frames {
         match frame.kind {
             Some(Kind::Ping(_)) => link.control.pong(),
@@ -355,14 +348,47 @@ async fn apply_interest(shared: Arc<Shared>, link: Arc<Link>, mut messages: mpsc
     shared.events.down(link.node);
 }
 
+/// A future in the task of a lane's connection that can be stopped.
+struct Reader {
+    stop: oneshot::Sender<()>,
+    gone: oneshot::Receiver<()>,
+}
+
+impl Reader {
+    fn start(bundle: &Bundle, reading: impl Future<Output = ()> + Send + 'static) -> Self {
+        let ((stop, stopped), (going, gone)) = (oneshot::channel::<()>(), oneshot::channel::<()>());
+        bundle.run(async move {
+            // Dropped after the reading, however this ends.
+            let _going = going;
+            tokio::select! {
+                biased;
+                _ = stopped => {}
+                () = reading => {}
+            }
+        });
+        Self { stop, gone }
+    }
+
+    /// After this nothing is delivered any more.
+    async fn stop(self) {
+        drop(self.stop);
+        // Nothing is ever sent: this is the end of the sender.
+        let _ = self.gone.await;
+    }
+}
+
 /// Delivers a lane's frames in order. Never waits for anything but the lane.
 async fn read_lane(shared: Arc<Shared>, link: Arc<Link>, lane: Arc<Lane>, mut stream: Streaming<pb::LinkBatch>) {
     let mut reader = LaneReader::default();
     let reason = loop {
         match stream.message().await {
-            Ok(Some(batch)) => match reader.read(&lane, &link.counters, batch) {
-                Ok(frames) if frames.is_empty() => {}
-                Ok(frames) => shared.events.frames(link.node, frames),
+            Ok(Some(batch)) => match reader.read(&lane.received, &link.counters, batch) {
+                Ok(mut frames) => {
+                    shared.events.frames(link.node, &mut frames);
+                    if let Err(malformed) = frames.finish() {
+                        break malformed.to_string();
+                    }
+                }
                 Err(reason) => break reason,
             },
             Ok(None) => break "the peer ended a data lane".to_owned(),
@@ -371,60 +397,6 @@ async fn read_lane(shared: Arc<Shared>, link: Arc<Link>, lane: Arc<Lane>, mut st
         tokio::task::consume_budget().await;
     };
     link.end(&reason);
-}
-
-/// Turns the batches of a lane into frames.
-#[derive(Default)]
-pub(super) struct LaneReader {
-    realms: Realms,
-    reassembly: Reassembly,
-}
-
-impl LaneReader {
-    fn read(&mut self, lane: &Lane, counters: &Counters, batch: pb::LinkBatch) -> Result<Vec<(Uri, PeerFrame)>, String> {
-        count(&lane.received, &batch)?;
-        counters.frames_in.fetch_add(batch.frames.len() as u64, Relaxed);
-        let mut frames = Vec::with_capacity(batch.frames.len());
-        for frame in batch.frames {
-            match self.frame(frame).map_err(|malformed| malformed.to_string())? {
-                Some(Incoming::Frame(realm, frame)) => frames.push((realm, frame)),
-                Some(_) => {
-                    counters.unknown_frames.fetch_add(1, Relaxed);
-                }
-                None => {}
-            }
-        }
-        Ok(frames)
-    }
-
-    /// The frame, or the whole that its fragment completes.
-    fn frame(&mut self, frame: pb::LinkFrame) -> Result<Option<Incoming>, Malformed> {
-        match convert::frame_in(frame, &mut self.realms)? {
-            Incoming::Fragment(fragment) => {
-                let Some(whole) = self.reassembly.add(fragment)? else {
-                    return Ok(None);
-                };
-                match convert::frame_in(convert::frame_from_bytes(whole)?, &mut self.realms)? {
-                    Incoming::Fragment(_) => Err(Malformed::Fragment("a fragment in fragments")),
-                    incoming => Ok(Some(incoming)),
-                }
-            }
-            incoming => Ok(Some(incoming)),
-        }
-    }
-}
-
-/// Checks that no frame is missing before this batch, and notes its last one.
-fn count(received: &std::sync::atomic::AtomicU64, batch: &pb::LinkBatch) -> Result<(), String> {
-    let have = received.load(Relaxed);
-    if batch.frames.is_empty() {
-        return Ok(());
-    }
-    if batch.first_seq != have + 1 {
-        return Err(format!("frame {} follows frame {have}", batch.first_seq));
-    }
-    received.store(have + batch.frames.len() as u64, Relaxed);
-    Ok(())
 }
 
 /// A gRPC status in a log line.

@@ -19,10 +19,12 @@ pub mod convert;
 mod details;
 mod dial;
 mod fragment;
+mod frame;
 mod hello;
 mod lane;
 mod life;
 mod pull;
+mod receive;
 mod stats;
 #[cfg(test)]
 mod tests;
@@ -32,7 +34,10 @@ use std::{
     hash::Hasher,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+        atomic::{
+            AtomicBool, AtomicU64,
+            Ordering::{AcqRel, Acquire, Relaxed, Release},
+        },
     },
     time::{Duration, Instant},
 };
@@ -61,6 +66,7 @@ use crate::{
 };
 
 pub use accept::LinkService;
+pub use receive::Frames;
 pub use stats::Counters;
 
 /// What happens on links. Calls come from several tasks; those about one link in the stated order. None may wait.
@@ -69,8 +75,8 @@ pub trait LinkEvents: Send + Sync + 'static {
     fn up(&self, node: NodeRef);
     /// The link ended; nothing of it follows. Once per [`Self::up`].
     fn down(&self, node: NodeRef);
-    /// Frames of one lane, each with its realm, in order.
-    fn frames(&self, from: NodeRef, frames: Vec<(Uri, PeerFrame)>);
+    /// Frames of one lane in order; those that are not taken out are lost.
+    fn frames(&self, from: NodeRef, frames: &mut Frames<'_>);
     /// A linked node began (`true`) or ceased to want events of these topics. Acknowledged when this returns.
     fn interest(&self, from: NodeRef, realm: &Uri, changes: Vec<(Uri, bool)>);
     /// Every linked node has applied the interest that was announced under `ticket`.
@@ -180,9 +186,10 @@ struct Shared {
     /// Every link from its handshake until nothing of it is heard any more: at most one per node life.
     claims: Mutex<HashMap<NodeRef, Claim>>,
     /// The links that are up.
-    table: RwLock<HashMap<NodeRef, Arc<Link>>>,
-    /// Lanes that have got frames since the last flush.
+    table: RwLock<BTreeMap<NodeRef, Arc<Link>>>,
+    /// Lanes that have got frames since the last flush; `any_touched` says so without a lock.
     touched: Mutex<Vec<Arc<Lane>>>,
+    any_touched: AtomicBool,
     own: Arc<Mutex<Own>>,
     own_touched: AtomicBool,
     replicas: Mutex<Replicas>,
@@ -229,6 +236,7 @@ impl Links {
             claims: Mutex::default(),
             table: RwLock::default(),
             touched: Mutex::default(),
+            any_touched: AtomicBool::new(false),
             own: Arc::new(Mutex::new(Own::new(key, config.linger))),
             own_touched: AtomicBool::new(false),
             replicas: Mutex::new(Replicas::new(key)),
@@ -266,10 +274,11 @@ impl Links {
         let Some(lane) = link.lanes.get(lane_of(source, link.lanes.len())) else {
             return false;
         };
-        match lane.push(realm, source, frame) {
+        match lane.push(realm, source, &frame) {
             Pushed::Queued { first } => {
                 if first {
                     self.0.touched.lock().push(lane.clone());
+                    self.0.any_touched.store(true, Release);
                 }
                 true
             }
@@ -303,9 +312,11 @@ impl Links {
 
     /// Wakes what calls since the last flush have filled; called after the realm's lock was released.
     pub fn flush(&self) {
-        let lanes = std::mem::take(&mut *self.0.touched.lock());
-        lanes.iter().for_each(|lane| lane.wake());
-        if self.0.own_touched.swap(false, Relaxed) {
+        if self.0.any_touched.load(Acquire) && self.0.any_touched.swap(false, AcqRel) {
+            let lanes = std::mem::take(&mut *self.0.touched.lock());
+            lanes.iter().for_each(|lane| lane.wake());
+        }
+        if self.0.own_touched.load(Relaxed) && self.0.own_touched.swap(false, Relaxed) {
             self.0.wake_controls();
             self.0.acks.notify_one();
         }

@@ -124,10 +124,7 @@ impl Acceptor {
 
     async fn identify(&self, stream: TcpStream, from: SocketAddr) -> Result<(Kind, ClusterIo), Error> {
         let peer = || from.to_string();
-        stream
-            .set_nodelay(true)
-            .map_err(|source| Error::Io { peer: peer(), source })?;
-        let socket = Socket::new(stream);
+        let socket = Socket::new(stream).map_err(|source| Error::Io { peer: peer(), source })?;
         let mut io = match &self.security {
             Security::Plain => ClusterIo {
                 stream: Stream::Plain(socket),

@@ -8,6 +8,7 @@
 //! from there on it is plain HTTP/2. Where every address is a loopback address, TLS may be left out.
 
 pub mod acceptor;
+pub mod bundle;
 pub mod io;
 pub mod peers;
 #[cfg(test)]
@@ -20,6 +21,7 @@ use tokio::runtime::Handle;
 use tonic::transport::{Endpoint, Server};
 
 pub use acceptor::{Acceptor, Incoming};
+pub use bundle::Bundle;
 pub use io::{ClusterIo, PeerIdentity};
 pub use peers::{Addresses, Dialer, PeerChannels};
 pub use tls::{ClusterTls, TlsFiles};
@@ -131,8 +133,45 @@ pub fn server() -> Server {
         .tcp_nodelay(true)
 }
 
-/// The HTTP/2 settings of the dialing side; every task of the connection runs on `runtime`.
-pub fn endpoint(runtime: &Handle) -> Endpoint {
+/// Serves one connection as [`server`] would, all of it in the task of `bundle`. `service` finds the peer's [`PeerIdentity`] and
+/// the bundle in the extensions of each request.
+pub fn serve_in<S>(bundle: &Bundle, io: ClusterIo, service: S)
+where
+    S: tower::Service<
+            http::Request<tonic::body::Body>,
+            Response = http::Response<tonic::body::Body>,
+            Error = std::convert::Infallible,
+        > + Clone
+        + Send
+        + 'static,
+    S::Future: Send + 'static,
+{
+    let (peer, extension) = (io.peer.clone(), bundle.clone());
+    let service = hyper::service::service_fn(move |request: http::Request<hyper::body::Incoming>| {
+        let mut request = request.map(tonic::body::Body::new);
+        request.extensions_mut().insert(peer.clone());
+        request.extensions_mut().insert(extension.clone());
+        service.clone().call(request)
+    });
+    let connection = hyper::server::conn::http2::Builder::new(bundle.clone())
+        .timer(hyper_util::rt::TokioTimer::new())
+        .initial_stream_window_size(STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+        .keep_alive_interval(Some(KEEPALIVE_INTERVAL))
+        .keep_alive_timeout(KEEPALIVE_TIMEOUT)
+        .serve_connection(hyper_util::rt::TokioIo::new(io), service);
+    bundle.run(async move {
+        if let Err(error) = connection.await {
+            tracing::debug!(%error, "a connection between nodes ended");
+        }
+    });
+}
+
+/// The HTTP/2 settings of the dialing side; every task of the connection runs where `executor` says.
+pub fn endpoint<E>(executor: E) -> Endpoint
+where
+    E: hyper::rt::Executor<Pin<Box<dyn Future<Output = ()> + Send>>> + Send + Sync + 'static,
+{
     // The address is the connector's business; this one never resolves.
     Endpoint::from_static("http://node.ringfort.invalid")
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
@@ -141,12 +180,12 @@ pub fn endpoint(runtime: &Handle) -> Endpoint {
         .keep_alive_timeout(KEEPALIVE_TIMEOUT)
         .keep_alive_while_idle(true)
         .tcp_nodelay(true)
-        .executor(On(runtime.clone()))
+        .executor(executor)
 }
 
 /// Spawns onto a given runtime whatever thread asks for it.
 #[derive(Clone)]
-struct On(Handle);
+pub struct On(pub Handle);
 
 impl hyper::rt::Executor<Pin<Box<dyn Future<Output = ()> + Send>>> for On {
     fn execute(&self, future: Pin<Box<dyn Future<Output = ()> + Send>>) {

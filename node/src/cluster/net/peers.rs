@@ -7,10 +7,10 @@ use parking_lot::{Mutex, RwLock};
 use rustls_pki_types::ServerName;
 use tokio::{io::AsyncWriteExt, net::TcpStream, runtime::Handle, time::timeout};
 use tokio_rustls::TlsConnector;
-use tonic::transport::Channel;
+use tonic::transport::{Channel, Endpoint};
 
 use super::{
-    ClusterIo, Error, IDENTIFY_WITHIN, Identity, Kind, PeerIdentity, Security, endpoint,
+    Bundle, ClusterIo, Error, IDENTIFY_WITHIN, Identity, Kind, On, PeerIdentity, Security, endpoint,
     io::{Socket, Stream},
     tls,
 };
@@ -141,10 +141,7 @@ impl Dialer {
             address: address.to_owned(),
             source,
         })?;
-        stream
-            .set_nodelay(true)
-            .map_err(|source| Error::Io { peer: peer(), source })?;
-        let socket = Socket::new(stream);
+        let socket = Socket::new(stream).map_err(|source| Error::Io { peer: peer(), source })?;
         let identity = PeerIdentity {
             name: Some(node.to_owned()),
         };
@@ -188,7 +185,21 @@ impl Dialer {
     /// # Errors
     /// As [`Self::dial`], or HTTP/2 could not be agreed on.
     pub async fn connect(&self, node: &str, kind: Kind, runtime: &Handle) -> Result<Channel, Error> {
-        let (endpoint, connector) = (endpoint(runtime), self.connector(node, kind));
+        self.connect_with(endpoint(On(runtime.clone())), node, kind, runtime).await
+    }
+
+    /// As [`Self::connect`], with all of the connection in one task, which the bundle that is returned adds to.
+    ///
+    /// # Errors
+    /// As [`Self::connect`].
+    pub async fn connect_bundled(&self, node: &str, kind: Kind, runtime: &Handle) -> Result<(Channel, Bundle), Error> {
+        let bundle = Bundle::spawn(runtime);
+        let channel = self.connect_with(endpoint(bundle.clone()), node, kind, runtime).await?;
+        Ok((channel, bundle))
+    }
+
+    async fn connect_with(&self, endpoint: Endpoint, node: &str, kind: Kind, runtime: &Handle) -> Result<Channel, Error> {
+        let connector = self.connector(node, kind);
         let connecting = runtime.spawn(async move { endpoint.connect_with_connector(connector).await });
         match connecting.await {
             Ok(outcome) => outcome.map_err(|source| Error::Connect {
@@ -202,7 +213,7 @@ impl Dialer {
     /// A channel that dials when it is first used and again when its connection has ended. Its tasks live on `runtime`.
     pub fn connect_lazy(&self, node: &str, kind: Kind, runtime: &Handle) -> Channel {
         let _guard = runtime.enter();
-        endpoint(runtime).connect_with_connector_lazy(self.connector(node, kind))
+        endpoint(On(runtime.clone())).connect_with_connector_lazy(self.connector(node, kind))
     }
 
     fn connector(

@@ -5,11 +5,10 @@
 //!
 //! Spec: WAMP advanced profile, "Call Canceling": "Callee Leaving", "Caller Leaving".
 
-use super::{call::Answer, of_node};
+use super::call::Answer;
 use crate::{
     router::{
         NodeRef, PeerFrame, Realm,
-        frame::CallId,
         session_table::{Call, Caller},
         turn::Turn,
     },
@@ -59,22 +58,10 @@ impl Realm {
 
     /// Ends every call to and from a node life that was lost.
     pub(in crate::router) fn detach_node_from_dealer(&mut self, turn: &mut Turn<'_>, node: NodeRef) {
-        let outgoing: Vec<CallId> = self
-            .dealer
-            .outgoing
-            .range(of_node(node))
-            .map(|((_, call), _)| *call)
-            .collect();
-        for call in outgoing {
+        for call in self.dealer.outgoing.calls_of(node) {
             self.on_remote_answer(turn, node, call, Answer::canceled("callee_node_lost"));
         }
-        let incoming: Vec<CallId> = self
-            .dealer
-            .incoming
-            .range(of_node(node))
-            .map(|((_, call), _)| *call)
-            .collect();
-        for call in incoming {
+        for call in self.dealer.incoming.calls_of(node) {
             if let Some((callee, request)) = self.dealer.incoming.remove(&(node, call))
                 && let Some(callee) = self.sessions.get_mut(callee)
             {
@@ -85,6 +72,8 @@ impl Realm {
                 callee.invocations.remove(&request);
             }
         }
+        self.dealer.outgoing.forget(node);
+        self.dealer.incoming.forget(node);
         self.forget_parked_invokes(turn, |invoke| invoke.from == node);
     }
 }

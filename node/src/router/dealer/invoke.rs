@@ -78,7 +78,7 @@ impl ParkedInvokes {
 
 impl Realm {
     /// Callee's node: a call from elsewhere.
-    pub(in crate::router) fn on_invoke(&mut self, turn: &mut Turn<'_>, invoke: Invoke) {
+    pub(in crate::router) fn on_invoke(&mut self, turn: &mut Turn<'_>, mut invoke: Invoke) {
         let behind = self.dealer.parked.by_callee.contains_key(&invoke.callee);
         if !behind && !self.is_ahead(&invoke) {
             return self.accept_invoke(turn, invoke);
@@ -94,6 +94,8 @@ impl Realm {
             self.timers.set(deadline, Timer::Invoke(invoke.callee));
         }
         self.stats.invokes_parked += 1;
+        // What waits must not hold the memory of the whole batch it came in.
+        invoke.payload = invoke.payload.apart();
         self.dealer.parked.push(ParkedInvoke { invoke, deadline });
     }
 

@@ -10,19 +10,18 @@
 mod barrier;
 mod call;
 mod detach;
+mod index;
 mod invoke;
 mod registration;
 
-use std::collections::BTreeMap;
-
-use super::{NodeRef, frame::CallId};
-use crate::wamp::{RequestId, SessionId};
+use super::frame::CallId;
 
 pub(super) use call::Answer;
 pub(super) use invoke::Invoke;
 pub(super) use registration::check_choice;
 
 use barrier::Barriers;
+use index::CallIndex;
 use invoke::ParkedInvokes;
 
 /// The dealer's state beside the session table's records: indices, counters and what waits.
@@ -31,9 +30,9 @@ pub(super) struct Dealer {
     /// Read barriers and who waits for one.
     pub(super) barriers: Barriers,
     /// Calls of this node that are with a callee elsewhere → their caller and its request.
-    pub(super) outgoing: BTreeMap<(NodeRef, CallId), (SessionId, RequestId)>,
+    pub(super) outgoing: CallIndex,
     /// Calls of other nodes that are with a callee here → the callee and its invocation.
-    pub(super) incoming: BTreeMap<(NodeRef, CallId), (SessionId, RequestId)>,
+    pub(super) incoming: CallIndex,
     /// Calls of other nodes that wait for this node's log.
     pub(super) parked: ParkedInvokes,
     last_call: u64,
@@ -52,9 +51,4 @@ impl Dealer {
         self.last_order += 1;
         self.last_order
     }
-}
-
-/// All keys of one node in a map keyed by (node, call).
-fn of_node(node: NodeRef) -> std::ops::RangeInclusive<(NodeRef, CallId)> {
-    (node, CallId(0))..=(node, CallId(u64::MAX))
 }

@@ -67,9 +67,14 @@ impl Touched {
 
     /// Writes the first few outboxes and wakes the tasks of the others. Never called with a realm locked.
     pub fn flush(&mut self) {
+        self.flush_own(OWN_FLUSHES_MAX);
+    }
+
+    /// As [`Self::flush`] with up to `own_max` outboxes written: for a link, whose batch is for many sessions.
+    pub fn flush_own(&mut self, own_max: usize) {
         self.time = None;
         for (n, outbox) in self.outboxes.drain(..).enumerate() {
-            if n < OWN_FLUSHES_MAX { outbox.flush() } else { outbox.wake() }
+            if n < own_max { outbox.flush() } else { outbox.wake() }
         }
     }
 }

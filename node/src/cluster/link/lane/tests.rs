@@ -2,6 +2,10 @@ use std::task::Waker;
 
 use super::*;
 use crate::{
+    cluster::link::{
+        fragment::{FRAME_BYTES_MAX, OPEN_MAX},
+        receive::LaneReader,
+    },
     router::frame::CallId,
     wamp::{PublicationId, RegistrationId, Serializer},
 };
@@ -34,15 +38,47 @@ fn lane() -> (Arc<Lane>, LaneStream) {
     (lane, stream)
 }
 
+fn poll(stream: &mut LaneStream) -> Poll<Option<pb::LinkBatch>> {
+    Pin::new(stream).poll_next(&mut Context::from_waker(Waker::noop()))
+}
+
+/// What the stream yields now, or after it has let others go first.
 fn next(stream: &mut LaneStream) -> Option<pb::LinkBatch> {
-    match Pin::new(stream).poll_next(&mut Context::from_waker(Waker::noop())) {
+    match poll(stream) {
         Poll::Ready(batch) => batch,
-        Poll::Pending => None,
+        Poll::Pending => match poll(stream) {
+            Poll::Ready(batch) => batch,
+            Poll::Pending => None,
+        },
     }
 }
 
 fn push(lane: &Lane, source: u64, frame: PeerFrame) -> Pushed {
-    lane.push(&"realm1".into(), session(source), frame)
+    lane.push(&"realm1".into(), session(source), &frame)
+}
+
+/// Everything that is queued, as the other end reads it.
+fn frames(stream: &mut LaneStream) -> Vec<PeerFrame> {
+    let (mut reader, received, counters) = (LaneReader::default(), AtomicU64::new(0), Counters::default());
+    let mut found = Vec::new();
+    while let Some(batch) = next(stream) {
+        let mut frames = reader.read(&received, &counters, batch).unwrap();
+        while let Some(realm) = frames.next_realm() {
+            assert_eq!(&*realm, "realm1");
+            found.extend(std::iter::from_fn(|| frames.next_frame()));
+        }
+        assert_eq!(frames.finish(), Ok(()));
+    }
+    found
+}
+
+/// The numbers of all queued events, in the order of arrival.
+fn arrivals(stream: &mut LaneStream) -> Vec<u64> {
+    let number = |frame: &PeerFrame| match frame {
+        PeerFrame::Event { publication, .. } => publication.get(),
+        other => panic!("not an event: {other:?}"),
+    };
+    frames(stream).iter().map(number).collect()
 }
 
 #[test]
@@ -51,13 +87,32 @@ fn a_batch_is_what_is_queued_up_to_its_limits() {
     for i in 1..=200 {
         push(&lane, 1, event(i, 10));
     }
-    assert_eq!(next(&mut stream).map(|b| (b.first_seq, b.frames.len())), Some((1, 128)));
-    assert_eq!(next(&mut stream).map(|b| (b.first_seq, b.frames.len())), Some((129, 72)));
+    assert_eq!(next(&mut stream).map(|b| (b.first_seq, b.count)), Some((1, 128)));
+    assert_eq!(next(&mut stream).map(|b| (b.first_seq, b.count)), Some((129, 72)));
     assert!(next(&mut stream).is_none());
     for i in 1..=10 {
         push(&lane, 1, event(i, 30_000));
     }
-    assert_eq!(next(&mut stream).map(|b| b.frames.len()), Some(3));
+    assert_eq!(next(&mut stream).map(|b| b.count), Some(3));
+}
+
+#[test]
+fn a_single_frame_goes_at_once_and_several_let_others_add_to_them_once() {
+    let (lane, mut stream) = lane();
+    push(&lane, 1, event(1, 10));
+    assert!(matches!(poll(&mut stream), Poll::Ready(Some(batch)) if batch.count == 1));
+    push(&lane, 1, event(2, 10));
+    push(&lane, 1, event(3, 10));
+    assert!(poll(&mut stream).is_pending());
+    push(&lane, 2, event(4, 10));
+    assert!(matches!(poll(&mut stream), Poll::Ready(Some(batch)) if batch.count == 3));
+    for i in 5..=300 {
+        push(&lane, 1, event(i, 10));
+    }
+    assert!(
+        matches!(poll(&mut stream), Poll::Ready(Some(batch)) if batch.count == 128),
+        "a full one waits for nobody"
+    );
 }
 
 #[test]
@@ -68,29 +123,53 @@ fn a_large_frame_lets_other_sources_pass_but_not_its_own() {
     push(&lane, 2, event(3, 10));
     push(&lane, 1, event(4, 100_000));
     push(&lane, 1, event(5, 10));
-    let mut arrived = Vec::new();
-    let mut reassembly = super::super::fragment::Reassembly::default();
-    let mut realms = convert::Realms::default();
-    let mut seq = 1;
-    while let Some(batch) = next(&mut stream) {
-        assert_eq!(batch.first_seq, seq);
-        seq += batch.frames.len() as u64;
-        for frame in batch.frames {
-            let mut found = convert::frame_in(frame, &mut realms).unwrap();
-            if let convert::Incoming::Fragment(fragment) = found {
-                let Some(whole) = reassembly.add(fragment).unwrap() else {
-                    continue;
-                };
-                found = convert::frame_in(convert::frame_from_bytes(whole).unwrap(), &mut realms).unwrap();
-            }
-            match found {
-                convert::Incoming::Frame(_, PeerFrame::Event { publication, .. }) => arrived.push(publication.get()),
-                _ => panic!("not an event"),
-            }
-        }
-    }
-    assert_eq!(arrived, [3, 1, 2, 4, 5]);
+    assert_eq!(arrivals(&mut stream), [3, 1, 2, 4, 5]);
     assert!(lane.is_empty(), "everything sent is off the account");
+}
+
+#[test]
+fn a_large_frame_does_not_overtake_what_its_source_sent_before_it() {
+    let (lane, mut stream) = lane();
+    for i in 1..=600 {
+        push(&lane, 2, event(i, 10));
+    }
+    push(&lane, 1, event(601, 10));
+    push(&lane, 1, event(602, 70_000));
+    push(&lane, 2, event(603, 10));
+    push(&lane, 1, event(604, 10));
+    let arrived = arrivals(&mut stream);
+    let own: Vec<u64> = arrived
+        .into_iter()
+        .filter(|number| [601, 602, 604].contains(number))
+        .collect();
+    assert_eq!(own, [601, 602, 604]);
+}
+
+#[test]
+fn more_large_frames_than_may_be_under_way_wait_in_their_order() {
+    let (lane, mut stream) = lane();
+    let sources = OPEN_MAX as u64 + 20;
+    for source in 1..=sources {
+        push(&lane, source, event(source, 70_000));
+        push(&lane, source, event(1_000 + source, 10));
+    }
+    let arrived = arrivals(&mut stream);
+    assert_eq!(arrived.len() as u64, 2 * sources);
+    for source in 1..=sources {
+        let place = |number| arrived.iter().position(|found| *found == number);
+        assert!(place(source) < place(1_000 + source), "source {source}");
+    }
+    assert!(lane.is_empty());
+}
+
+#[test]
+fn the_payload_of_a_large_frame_is_not_copied_while_it_is_queued() {
+    let mut queue = Queue::default();
+    let large = event(1, 200_000);
+    let PeerFrame::Event { payload, .. } = &large else { panic!() };
+    queue.push(&"realm1".into(), session(1), &large);
+    let mut taken = std::iter::from_fn(|| queue.take()).filter_map(|taken| taken.fragment);
+    assert!(taken.any(|fragment| payload.bytes().as_ptr_range().contains(&fragment.bytes.as_ptr())));
 }
 
 #[test]
@@ -141,8 +220,10 @@ fn a_result_larger_than_any_frame_becomes_an_error() {
             payload,
         },
     );
-    let frame = next(&mut stream).unwrap().frames.remove(0);
-    assert!(matches!(frame.kind, Some(pb::link_frame::Kind::Error(error)) if error.call == 7));
+    let [PeerFrame::Error { call, error, .. }] = &frames(&mut stream)[..] else {
+        panic!("not an error")
+    };
+    assert_eq!((call.0, &**error), (7, error_uri::PAYLOAD_SIZE_EXCEEDED));
     assert_eq!(push(&lane, 1, event(1, FRAME_BYTES_MAX)), Pushed::Refused);
 }
 
