@@ -32,6 +32,14 @@ fn every_frame() -> Vec<PeerFrame> {
         },
         PeerFrame::Nack { call },
         PeerFrame::Forget { call },
+        PeerFrame::Flood {
+            source: FloodSource::Publisher(id(SessionId::new)),
+            hold: true,
+        },
+        PeerFrame::Flood {
+            source: FloodSource::Call(call),
+            hold: false,
+        },
         PeerFrame::Event {
             publication: id(PublicationId::new),
             topic: "com.lamp.é".into(),
