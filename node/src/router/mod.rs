@@ -17,7 +17,7 @@ pub mod registry;
 pub mod stats;
 
 mod broker;
-mod dealer;
+pub mod dealer;
 mod detach;
 mod ids;
 mod inspect;

@@ -17,6 +17,7 @@
 //! (`outbox/writing.rs`); it keeps its place in the order.
 
 mod encoding;
+mod plain;
 mod touched;
 mod writing;
 
@@ -300,9 +301,8 @@ impl Outbox {
         touched: &mut Touched,
     ) -> Pushed {
         let added = inner.tail().len() - start;
-        let (bytes, messages) = (inner.queued_bytes(), inner.queued_messages());
         // Far from every bound, as an outbox nearly always is, there is nothing more to ask.
-        if bytes + added > self.bytes_max / 8 || messages + 1 > self.messages_max / 8 || inner.laggard {
+        if self.would_congest(&inner, added) || inner.laggard {
             if !self.fits(&inner, added, message) {
                 inner.tail().truncate(start);
                 return self.full(inner, message);
@@ -467,6 +467,11 @@ impl Outbox {
     /// has to fit in as well.
     fn is_congested(&self, inner: &Inner) -> bool {
         inner.queued_bytes() > self.bytes_max / 8 || inner.queued_messages() > self.messages_max / 8
+    }
+
+    /// True if one more message of that many bytes makes it congested.
+    fn would_congest(&self, inner: &Inner, added: usize) -> bool {
+        inner.queued_bytes() + added > self.bytes_max / 8 || inner.queued_messages() + 1 > self.messages_max / 8
     }
 
     /// Bytes that were not written yet.

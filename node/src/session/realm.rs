@@ -6,6 +6,8 @@
 //!
 //! Lock order: realm, then outbox. Nothing waits while a realm is held.
 
+mod plain;
+
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
     sync::{
@@ -23,6 +25,8 @@ use super::{
     cluster::Cluster,
     outbox::{End, Outbox, Pushed, Shared, Touched},
 };
+pub use plain::Gathered;
+
 use crate::{
     router::{Effect, Input, Op, PeerFrame, Realm, SessionInfo, frame::FloodSource},
     wamp::{Dict, Message, Payload, RequestId, SessionId, SubscriptionId, Uri, id::IdMap, message::code},
@@ -143,12 +147,7 @@ impl RealmHandle {
             if !state.outboxes.contains_key(&session) {
                 break;
             }
-            if let Message::Unsubscribe { subscription, .. } = &message
-                && state.open_fanouts > 0
-            {
-                state.given_up.push((session, *subscription));
-            }
-            self.shared.take(&mut state, Input::Message { session, message }, touched);
+            self.shared.message(&mut state, session, message, touched);
         }
         self.shared.settle(state);
     }
@@ -272,6 +271,10 @@ impl Shell {
         self.state.lock()
     }
 
+    fn has_failed(&self) -> bool {
+        self.failed.load(Ordering::Acquire)
+    }
+
     fn gone(&self, session: SessionId, touched: &mut Touched) {
         let mut state = self.lock();
         if state.outboxes.remove(&session).is_some() {
@@ -287,7 +290,7 @@ impl Shell {
 
     /// Lets the core judge `input` and whatever follows from it.
     fn take(&self, state: &mut MutexGuard<'_, State>, input: Input, touched: &mut Touched) {
-        if self.failed.load(Ordering::Acquire) {
+        if self.has_failed() {
             return;
         }
         let committed_end = match &input {
@@ -436,14 +439,24 @@ impl State {
             self.stats.sent_to_nobody += 1;
             return;
         };
-        match push(outbox, touched) {
+        let pushed = push(outbox, touched);
+        let invocation = match message {
+            Message::Invocation { request, .. } => Some(*request),
+            _ => None,
+        };
+        self.pushed(session, invocation, pushed);
+    }
+
+    /// Notes what became of a message to `session`: the INVOCATION of that request id, or another one.
+    fn pushed(&mut self, session: SessionId, invocation: Option<RequestId>, pushed: Pushed) {
+        match pushed {
             Pushed::Queued => self.stats.sent += 1,
             // Counted by the outbox. A closed one belongs to a session whose end is on its way.
             Pushed::Dropped | Pushed::Closed => {}
             Pushed::Undeliverable(error) => {
-                if let Message::Invocation { request, .. } = message {
+                if let Some(request) = invocation {
                     self.stats.undeliverable += 1;
-                    let message = refusal(*request, error);
+                    let message = refusal(request, error);
                     self.followups.push_back(Input::Message { session, message });
                 }
             }

@@ -12,6 +12,7 @@ mod call;
 mod detach;
 mod index;
 mod invoke;
+pub mod plain;
 mod registration;
 
 use super::frame::CallId;
