@@ -6,6 +6,7 @@
 //!
 //! Start reading at [`input`] and [`effect`], then [`realm`], then `dealer/` and `broker/`, one verb per file.
 
+pub mod disclose;
 pub mod effect;
 pub mod features;
 pub mod frame;
@@ -35,6 +36,8 @@ mod testing;
 #[cfg(test)]
 mod tests;
 
+pub use broker::Audience;
+pub use disclose::Disclose;
 pub use effect::Effect;
 pub use features::announced_roles;
 pub use frame::PeerFrame;
