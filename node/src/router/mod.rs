@@ -13,6 +13,7 @@ pub mod frame;
 pub mod input;
 pub mod limits;
 pub mod op;
+pub mod pattern;
 pub mod realm;
 pub mod registry;
 pub mod stats;
