@@ -14,11 +14,14 @@ pub fn announced_roles() -> Dict {
 }
 
 /// What works of publish and subscribe.
-const BROKER: [&str; 4] = [
+const BROKER: [&str; 7] = [
     "publisher_exclusion",
     "subscriber_blackwhite_listing",
     "publisher_identification",
     "publication_trustlevels",
+    "pattern_based_subscription",
+    "subscription_revocation",
+    "sharded_subscription",
 ];
 
 fn features(names: &[&str]) -> Dict {

@@ -5,7 +5,7 @@
 //! ends with either, so a frame never crosses an epoch.
 
 use super::{Audience, LogIndex};
-use crate::wamp::{Dict, Payload, PublicationId, RegistrationId, SessionId, Uri};
+use crate::wamp::{Dict, Payload, PublicationId, RegistrationId, SessionId, SubscriptionId, Uri};
 
 /// A call's number at the node of its caller; unique in that node's life and realm.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -48,5 +48,11 @@ pub enum PeerFrame {
         audience: Option<Box<Audience>>,
         details: Dict,
         payload: Payload,
+    },
+    /// Any node to a subscriber's node: end this subscription of the session; `reason` is what it is told.
+    RevokeSubscription {
+        session: SessionId,
+        subscription: SubscriptionId,
+        reason: Uri,
     },
 }

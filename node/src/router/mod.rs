@@ -17,6 +17,7 @@ pub mod pattern;
 pub mod realm;
 pub mod registry;
 pub mod stats;
+pub mod topic;
 
 mod broker;
 mod dealer;
@@ -48,6 +49,7 @@ pub use op::{MatchPolicy, Op, OpOutcome, Origin};
 pub use realm::{Realm, RealmConfig, RequestIdCheck};
 pub use registry::Registry;
 pub use stats::Stats;
+pub use topic::{Shard, TopicKey};
 
 // The type of a setting of `RealmConfig`.
 pub use crate::wamp::UriCheck;

@@ -86,10 +86,6 @@ impl Realm {
                 payload,
             } => {
                 // Delivered here only: its publisher's node sends one copy to every node that wants it.
-                if !self.broker.topics.contains_key(&topic) {
-                    self.stats.dropped_unwanted_events += 1;
-                    return;
-                }
                 let event = Event {
                     publication,
                     topic,
@@ -99,8 +95,15 @@ impl Realm {
                     details,
                     payload,
                 };
-                self.deliver(turn, event);
+                if !self.deliver(turn, event) {
+                    self.stats.dropped_unwanted_events += 1;
+                }
             }
+            PeerFrame::RevokeSubscription {
+                session,
+                subscription,
+                reason,
+            } => self.revoke_here(turn, session, subscription, reason),
         }
     }
 }

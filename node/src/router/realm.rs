@@ -117,6 +117,11 @@ impl Realm {
             Input::AppliedTo { index } => self.on_applied_to(turn, index),
             Input::Barrier { outcome } => self.on_barrier(turn, outcome),
             Input::InterestAcked { ticket } => self.on_interest_acked(turn, ticket),
+            Input::RevokeSubscription {
+                session,
+                subscription,
+                reason,
+            } => self.on_revoke_subscription(turn, session, subscription, reason),
             Input::PeerUp { node } => self.on_peer_up(node),
             Input::PeerDown { node } => self.on_peer_down(turn, node),
             Input::PeerInterest { node, changes } => self.on_peer_interest(node, changes),
@@ -308,7 +313,7 @@ impl Realm {
                 Timer::Barrier => self.on_barrier_overdue(turn),
                 Timer::Register(session, request) => self.on_register_overdue(turn, session, request),
                 Timer::Unregister(session, registration) => self.on_unregister_overdue(turn, session, registration),
-                Timer::Interest(subscription) => self.on_interest_overdue(turn, subscription),
+                Timer::Interest(ticket) => self.on_interest_overdue(turn, ticket),
                 Timer::Invoke(callee) => self.on_invoke_overdue(turn, callee),
             }
         }

@@ -3,9 +3,12 @@
 mod barriers;
 mod calls;
 mod events;
+mod patterns;
 mod receivers;
 mod registrations;
 mod remote_calls;
 mod requests;
 mod restore;
+mod revocation;
+mod shards;
 mod subscriptions;

@@ -14,7 +14,7 @@ use bytes::Bytes;
 use super::{convert::Malformed, details};
 use crate::{
     router::{Audience, PeerFrame, frame::CallId},
-    wamp::{Dict, Payload, PublicationId, RegistrationId, Serializer, SessionId, Uri},
+    wamp::{Dict, Payload, PublicationId, RegistrationId, Serializer, SessionId, SubscriptionId, Uri},
 };
 
 /// Appends all of a frame but the bytes of its payload, which [`Written::payload`] returns, and leaves its length open.
@@ -29,6 +29,7 @@ pub(super) fn write<'a>(realm: Option<&Uri>, frame: &'a PeerFrame, out: &mut Vec
         PeerFrame::Error { details, payload, .. } => (ERROR, Some(details), Some(payload)),
         PeerFrame::Nack { .. } => (NACK, None, None),
         PeerFrame::Forget { .. } => (FORGET, None, None),
+        PeerFrame::RevokeSubscription { .. } => (REVOKE_SUBSCRIPTION, None, None),
         PeerFrame::Event { details, payload, .. } => (EVENT, Some(details), Some(payload)),
     };
     let details = details.filter(|details| !details.is_empty());
@@ -76,10 +77,19 @@ pub(super) fn write<'a>(realm: Option<&Uri>, frame: &'a PeerFrame, out: &mut Vec
             put_fixed(publication.get(), out);
             put_bytes(topic.as_bytes(), out);
             put_fixed(publisher.get(), out);
-            out.push(u8::from(*exclude_me) * EXCLUDE_ME | u8::from(audience.is_some()) * HAS_AUDIENCE);
+            out.push((u8::from(*exclude_me) * EXCLUDE_ME) | (u8::from(audience.is_some()) * HAS_AUDIENCE));
             if let Some(audience) = audience {
                 put_dict(&audience.to_dict(), out);
             }
+        }
+        PeerFrame::RevokeSubscription {
+            session,
+            subscription,
+            reason,
+        } => {
+            put_fixed(session.get(), out);
+            put_fixed(subscription.get(), out);
+            put_bytes(reason.as_bytes(), out);
         }
     }
     if let Some(details) = details {
@@ -201,7 +211,7 @@ impl Packed {
 
     pub(super) fn shape(&self) -> Shape {
         match self.tag & KIND {
-            INVOKE..=EVENT => Shape::Peer,
+            INVOKE..=EVENT | REVOKE_SUBSCRIPTION => Shape::Peer,
             FRAGMENT => Shape::Fragment,
             _ => Shape::Unknown,
         }
@@ -280,6 +290,11 @@ impl Packed {
                     payload,
                 }
             }
+            REVOKE_SUBSCRIPTION => PeerFrame::RevokeSubscription {
+                session: session(fields.fixed()?, "session")?,
+                subscription: SubscriptionId::new(fields.fixed()?).ok_or(Malformed::Id("subscription"))?,
+                reason: text(fields.bytes()?, "reason")?,
+            },
             _ => return Err(Malformed::Frame),
         })
     }
@@ -443,6 +458,7 @@ const NACK: u8 = 4;
 const FORGET: u8 = 5;
 const EVENT: u8 = 6;
 const FRAGMENT: u8 = 7;
+const REVOKE_SUBSCRIPTION: u8 = 8;
 
 /// The flags of an event.
 const EXCLUDE_ME: u8 = 1;

@@ -3,13 +3,15 @@
 //! Spec: WAMP basic profile, "Publishing and Events"; advanced profile, "Publisher Exclusion", "Subscriber Black- and Whitelisting",
 //! "Publisher Identification", "Publication Trust Levels".
 
-use super::Audience;
+use std::collections::BTreeSet;
+
+use super::{Audience, Group, Interested, Topic};
 use crate::{
     router::{
-        Disclose, Effect, PeerFrame, Realm,
+        Disclose, Effect, MatchPolicy, NodeRef, PeerFrame, Realm,
         turn::{Turn, because},
     },
-    wamp::{Dict, Message, Payload, PublicationId, RequestId, SessionId, Uri, error_uri, message::code},
+    wamp::{Dict, Message, Payload, PublicationId, RequestId, SessionId, SubscriptionId, Uri, error_uri, message::code},
 };
 
 /// An event on its way to the subscribers of this node and, from its publisher's node, to others.
@@ -31,6 +33,8 @@ struct Options {
     exclude_me: bool,
     disclose_me: bool,
     audience: Option<Box<Audience>>,
+    /// The key that sharded subscriptions are divided by.
+    resource: Option<String>,
     /// The option that is of a wrong type.
     mistyped: Option<String>,
 }
@@ -68,12 +72,16 @@ impl Realm {
             return;
         }
         let details = self.event_details(session, options.disclose_me);
+        let mut audience = options.audience;
+        if let Some(resource) = options.resource {
+            self.choose_shards(&topic, &resource, audience.get_or_insert_default());
+        }
         let event = Event {
             publication: self.ids.publication(),
             topic,
             publisher: session,
             exclude_me: options.exclude_me,
-            audience: options.audience,
+            audience,
             details,
             payload,
         };
@@ -108,34 +116,89 @@ impl Realm {
     /// Gives an event of this node to every node that wants it, and to the subscribers here.
     pub(in crate::router) fn publish(&mut self, turn: &mut Turn<'_>, event: Event) {
         self.stats.publications += 1;
-        for node in self.broker.interested.get(&event.topic).into_iter().flatten() {
-            self.stats.events_forwarded += 1;
-            turn.forward(*node, event.publisher, event.frame());
+        let interested = &self.broker.interested;
+        let exact = interested.exact(&event.topic);
+        if interested.pattern_count() == 0 && exact.is_none_or(|exact| exact.shards.is_empty()) {
+            for node in exact.into_iter().flat_map(|exact| &exact.nodes) {
+                self.stats.events_forwarded += 1;
+                turn.forward(*node, event.publisher, event.frame());
+            }
+        } else {
+            for node in event.nodes(interested.matches(&event.topic)) {
+                self.stats.events_forwarded += 1;
+                turn.forward(node, event.publisher, event.frame());
+            }
         }
         // After the lanes: a long fan-out may let others into the realm, and they must not overtake this on a lane.
         self.deliver(turn, event);
     }
 
-    /// Gives an event to the subscribers of this node.
-    pub(in crate::router) fn deliver(&mut self, turn: &mut Turn<'_>, event: Event) {
-        let Some(entry) = self.broker.topics.get(&event.topic) else {
-            return;
-        };
+    /// Gives an event to the subscribers of this node. False if nobody here is subscribed to its topic.
+    pub(in crate::router) fn deliver(&mut self, turn: &mut Turn<'_>, event: Event) -> bool {
+        let topics = &self.broker.topics;
+        let exact = topics.exact(&event.topic);
+        if topics.pattern_count() == 0 && exact.is_none_or(|exact| exact.shards.is_empty()) {
+            let Some(Topic {
+                id, group: Some(group), ..
+            }) = exact
+            else {
+                return false;
+            };
+            let (id, sessions) = (*id, self.receivers(&event, group));
+            self.fan_out(turn, id, sessions, event.publication, event.details, event.payload);
+            return true;
+        }
+        let mut reached = Vec::new();
+        for topic in topics.matches(&event.topic) {
+            let admits = |shard| {
+                event
+                    .audience
+                    .as_ref()
+                    .is_none_or(|audience| audience.admits_shard(topic.id, shard))
+            };
+            let groups = topic.groups().filter(|(shard, _)| shard.is_none_or(admits));
+            let sessions: Vec<SessionId> = groups.flat_map(|(_, group)| self.receivers(&event, group)).collect();
+            let details = match topic.policy {
+                MatchPolicy::Exact => event.details.clone(),
+                MatchPolicy::Prefix | MatchPolicy::Wildcard => event.details.clone().with("topic", &*event.topic),
+            };
+            reached.push((topic.id, sessions, details));
+        }
+        let any = !reached.is_empty();
+        for (id, sessions, details) in reached {
+            self.fan_out(turn, id, sessions, event.publication, details, event.payload.clone());
+        }
+        any
+    }
+
+    /// Those of a group who get the event, in the order in which they subscribed.
+    fn receivers(&self, event: &Event, group: &Group) -> Vec<SessionId> {
         let excluded = event.exclude_me.then_some(event.publisher);
-        let others = entry.active.values().copied().filter(|s| Some(*s) != excluded);
-        let sessions: Vec<SessionId> = match &event.audience {
+        let others = group.active.values().copied().filter(|s| Some(*s) != excluded);
+        match &event.audience {
             None => others.collect(),
             Some(audience) => others.filter(|session| self.is_in(*session, audience)).collect(),
-        };
+        }
+    }
+
+    fn fan_out(
+        &mut self,
+        turn: &mut Turn<'_>,
+        subscription: SubscriptionId,
+        sessions: Vec<SessionId>,
+        publication: PublicationId,
+        details: Dict,
+        payload: Payload,
+    ) {
         if sessions.is_empty() {
             return;
         }
         self.stats.events += sessions.len() as u64;
         let message = Message::Event {
-            subscription: entry.id,
-            publication: event.publication,
-            details: event.details,
-            payload: event.payload,
+            subscription,
+            publication,
+            details,
+            payload,
         };
         turn.effects.push(Effect::Fanout { sessions, message });
     }
@@ -148,6 +211,24 @@ impl Realm {
 }
 
 impl Event {
+    /// The nodes it is for, in slot order.
+    fn nodes<'a>(&self, interested: impl Iterator<Item = &'a Interested>) -> BTreeSet<NodeRef> {
+        let mut nodes = BTreeSet::new();
+        for wanting in interested {
+            nodes.extend(&wanting.nodes);
+            for (shard, wanting_shard) in &wanting.shards {
+                if self
+                    .audience
+                    .as_ref()
+                    .is_none_or(|audience| audience.admits_shard(wanting.id, shard))
+                {
+                    nodes.extend(wanting_shard);
+                }
+            }
+        }
+        nodes
+    }
+
     fn frame(&self) -> PeerFrame {
         PeerFrame::Event {
             publication: self.publication,
@@ -169,6 +250,7 @@ impl Options {
             exclude_me: true,
             disclose_me: false,
             audience: None,
+            resource: None,
             mistyped: None,
         };
         for (key, value) in &options.0 {
@@ -185,6 +267,10 @@ impl Options {
                 "disclose_me" => {
                     read.disclose_me = value.as_bool() == Some(true);
                     read.demand(key, value.as_bool().is_some());
+                }
+                "rkey" => {
+                    read.resource = value.as_text().map(str::to_owned);
+                    read.demand(key, read.resource.is_some());
                 }
                 key if Audience::OPTIONS.contains(&key) => {
                     let list = read.audience.get_or_insert_default().read(key, value);
