@@ -11,6 +11,15 @@ use crate::wamp::{Dict, Payload, PublicationId, RegistrationId, SessionId, Subsc
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CallId(pub u64);
 
+/// Whose messages fill an outbox on another node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FloodSource {
+    /// The publisher of an event.
+    Publisher(SessionId),
+    /// The caller of a call that is open.
+    Call(CallId),
+}
+
 /// A message between the cores of one realm on two nodes.
 #[derive(Clone, Debug, PartialEq)]
 pub enum PeerFrame {
@@ -38,6 +47,9 @@ pub enum PeerFrame {
     Nack { call: CallId },
     /// Caller's node to callee's node: the caller is gone; whatever the callee answers is dropped.
     Forget { call: CallId },
+    /// Receiver's node to source's node: what this session sends fills an outbox here faster than its peer reads. It is not to be
+    /// read for a moment (`hold`), or may be read again.
+    Flood { source: FloodSource, hold: bool },
     /// Publisher's node to a node with interest: one copy, whatever the number of subscribers there.
     Event {
         publication: PublicationId,

@@ -24,7 +24,7 @@ use super::{
     outbox::{End, Outbox, Pushed, Shared, Touched},
 };
 use crate::{
-    router::{Effect, Input, Op, PeerFrame, Realm, SessionInfo},
+    router::{Effect, Input, Op, PeerFrame, Realm, SessionInfo, frame::FloodSource},
     wamp::{Dict, Message, Payload, RequestId, SessionId, SubscriptionId, Uri, id::IdMap, message::code},
 };
 
@@ -197,8 +197,10 @@ impl RealmHandle {
         let mut count = 0;
         for input in inputs {
             count += 1;
+            touched.on_behalf_of(flood_source(&input));
             self.shared.take(&mut state, input, touched);
         }
+        touched.on_behalf_of(None);
         self.shared.settle(state);
         count
     }
@@ -360,6 +362,11 @@ impl Shell {
                         state.followups.push_back(Input::SessionGone { session });
                     }
                 }
+                Effect::Flood { session, hold } => {
+                    if let Some(outbox) = state.outboxes.get(&session) {
+                        outbox.hold(hold);
+                    }
+                }
                 Effect::Propose { op } => self.cluster.propose(&self.name, op),
                 Effect::Barrier => self.cluster.barrier(&self.name),
                 Effect::Interest { topic, wanted, ticket } => self.cluster.interest(&self.name, &topic, wanted, ticket),
@@ -500,6 +507,18 @@ fn may_invoke(input: &Input) -> bool {
         Input::Message { message, .. } => matches!(message, Message::Call { .. }),
         Input::Peer { frame, .. } => matches!(frame, PeerFrame::Invoke { .. } | PeerFrame::Nack { .. }),
         _ => false,
+    }
+}
+
+/// Who on another node fills outboxes here by this input.
+fn flood_source(input: &Input) -> Option<FloodSource> {
+    match input {
+        Input::Peer { frame, .. } => match frame {
+            PeerFrame::Event { publisher, .. } => Some(FloodSource::Publisher(*publisher)),
+            PeerFrame::Invoke { call, .. } => Some(FloodSource::Call(*call)),
+            _ => None,
+        },
+        _ => None,
     }
 }
 

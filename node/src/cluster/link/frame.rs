@@ -13,7 +13,10 @@ use bytes::Bytes;
 
 use super::{convert::Malformed, details};
 use crate::{
-    router::{Audience, PeerFrame, frame::CallId},
+    router::{
+        Audience, PeerFrame,
+        frame::{CallId, FloodSource},
+    },
     wamp::{Dict, Payload, PublicationId, RegistrationId, Serializer, SessionId, SubscriptionId, Uri},
 };
 
@@ -30,6 +33,7 @@ pub(super) fn write<'a>(realm: Option<&Uri>, frame: &'a PeerFrame, out: &mut Vec
         PeerFrame::Nack { .. } => (NACK, None, None),
         PeerFrame::Forget { .. } => (FORGET, None, None),
         PeerFrame::RevokeSubscription { .. } => (REVOKE_SUBSCRIPTION, None, None),
+        PeerFrame::Flood { .. } => (FLOOD, None, None),
         PeerFrame::Event { details, payload, .. } => (EVENT, Some(details), Some(payload)),
     };
     let details = details.filter(|details| !details.is_empty());
@@ -66,6 +70,19 @@ pub(super) fn write<'a>(realm: Option<&Uri>, frame: &'a PeerFrame, out: &mut Vec
             put_bytes(error.as_bytes(), out);
         }
         PeerFrame::Result { call, .. } | PeerFrame::Nack { call } | PeerFrame::Forget { call } => put_varint(call.0, out),
+        PeerFrame::Flood { source, hold } => {
+            out.push(u8::from(*hold));
+            match source {
+                FloodSource::Publisher(session) => {
+                    out.push(PUBLISHER);
+                    put_fixed(session.get(), out);
+                }
+                FloodSource::Call(call) => {
+                    out.push(CALL);
+                    put_varint(call.0, out);
+                }
+            }
+        }
         PeerFrame::Event {
             publication,
             topic,
@@ -211,7 +228,7 @@ impl Packed {
 
     pub(super) fn shape(&self) -> Shape {
         match self.tag & KIND {
-            INVOKE..=EVENT | REVOKE_SUBSCRIPTION => Shape::Peer,
+            INVOKE..=EVENT | FLOOD | REVOKE_SUBSCRIPTION => Shape::Peer,
             FRAGMENT => Shape::Fragment,
             _ => Shape::Unknown,
         }
@@ -270,6 +287,15 @@ impl Packed {
             FORGET => PeerFrame::Forget {
                 call: CallId(fields.varint()?),
             },
+            FLOOD => {
+                let hold = fields.byte()? != 0;
+                let source = match fields.byte()? {
+                    PUBLISHER => FloodSource::Publisher(session(fields.fixed()?, "publisher")?),
+                    CALL => FloodSource::Call(CallId(fields.varint()?)),
+                    _ => return Err(Malformed::Frame),
+                };
+                PeerFrame::Flood { source, hold }
+            }
             EVENT => {
                 let publication = PublicationId::new(fields.fixed()?).ok_or(Malformed::Id("publication"))?;
                 let topic = text(fields.bytes()?, "topic")?;
@@ -458,11 +484,15 @@ const NACK: u8 = 4;
 const FORGET: u8 = 5;
 const EVENT: u8 = 6;
 const FRAGMENT: u8 = 7;
-const REVOKE_SUBSCRIPTION: u8 = 8;
+const FLOOD: u8 = 8;
+const REVOKE_SUBSCRIPTION: u8 = 9;
 
 /// The flags of an event.
 const EXCLUDE_ME: u8 = 1;
 const HAS_AUDIENCE: u8 = 2;
+
+const PUBLISHER: u8 = 0;
+const CALL: u8 = 1;
 
 const HAS_REALM: u8 = 0x80;
 const HAS_DETAILS: u8 = 0x40;

@@ -37,6 +37,14 @@ fn every_frame() -> Vec<PeerFrame> {
             subscription: id(SubscriptionId::new),
             reason: "com.why".into(),
         },
+        PeerFrame::Flood {
+            source: FloodSource::Publisher(id(SessionId::new)),
+            hold: true,
+        },
+        PeerFrame::Flood {
+            source: FloodSource::Call(call),
+            hold: false,
+        },
         PeerFrame::Event {
             publication: id(PublicationId::new),
             topic: "com.lamp".into(),
