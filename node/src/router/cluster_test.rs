@@ -191,7 +191,7 @@ impl World {
         for effect in effects {
             match effect {
                 Effect::Send { session, message } => self.oracle.receives(session, message),
-                Effect::Fanout { sessions, message } => {
+                Effect::Fanout { sessions, message } | Effect::FanoutAs { sessions, message, .. } => {
                     sessions
                         .into_iter()
                         .for_each(|session| self.oracle.receives(session, message.clone()));

@@ -1,6 +1,6 @@
 //! Everything a realm can ask for.
 
-use super::{NodeRef, Op, PeerFrame, TopicKey};
+use super::{NodeRef, Op, PeerFrame, SlowConsumer, TopicKey};
 use crate::wamp::{Message, SessionId};
 
 /// A request of the core to its shell. Effects are carried out in order, while the shell still holds the realm.
@@ -10,6 +10,12 @@ pub enum Effect {
     Send { session: SessionId, message: Message },
     /// Put the same message into several outboxes, in this order; encoded once per serializer.
     Fanout { sessions: Vec<SessionId>, message: Message },
+    /// As [`Self::Fanout`], for an event whose topic has a policy of its own for subscribers that do not keep up.
+    FanoutAs {
+        slow: SlowConsumer,
+        sessions: Vec<SessionId>,
+        message: Message,
+    },
     /// The session broke the protocol: send this ABORT, then close its transport. `SessionGone` follows from the shell.
     Abort { session: SessionId, message: Message },
     /// Hand the op to the committed log; order is kept.

@@ -61,6 +61,11 @@ pub enum Input {
         subscription: SubscriptionId,
         reason: Uri,
     },
+    /// A session of this node has begun to lose events; the first one lost was of this subscription.
+    SlowConsumer {
+        session: SessionId,
+        subscription: SubscriptionId,
+    },
     /// A link to a node life is up: its interest follows.
     PeerUp { node: NodeRef },
     /// The link to that node life ended: open calls over it finish now, its interest is forgotten.

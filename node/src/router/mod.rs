@@ -16,6 +16,7 @@ pub mod op;
 pub mod pattern;
 pub mod realm;
 pub mod registry;
+pub mod slow;
 pub mod stats;
 pub mod topic;
 
@@ -48,6 +49,7 @@ pub use limits::RealmLimits;
 pub use op::{MatchPolicy, Op, OpOutcome, Origin};
 pub use realm::{Realm, RealmConfig, RequestIdCheck};
 pub use registry::Registry;
+pub use slow::{SlowConsumer, TopicRule};
 pub use stats::Stats;
 pub use topic::{Shard, TopicKey};
 

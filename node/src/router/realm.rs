@@ -9,8 +9,9 @@ use std::{
 };
 
 use super::{
-    Disclose, Effect, Input, LogIndex, NodeRef, RealmLimits, Registry, Stats, broker::Broker, dealer::Dealer, ids::IdSource,
-    session_table::RequestIdVerdict, session_table::SessionTable, timers::Timer, timers::Timers, turn::Turn, turn::because,
+    Disclose, Effect, Input, LogIndex, NodeRef, RealmLimits, Registry, Stats, TopicRule, broker::Broker, dealer::Dealer,
+    ids::IdSource, session_table::RequestIdVerdict, session_table::SessionTable, timers::Timer, timers::Timers, turn::Turn,
+    turn::because,
 };
 use crate::wamp::{Dict, Message, Payload, RequestId, SessionId, Uri, UriCheck, error_uri, message::code};
 
@@ -45,6 +46,8 @@ pub struct RealmConfig {
     pub disclose: Disclose,
     /// The trust level of callers and publishers by their role; those of other roles have none.
     pub trustlevels: BTreeMap<String, u64>,
+    /// Topics whose events are not to be treated as others.
+    pub topics: Vec<TopicRule>,
     /// Its bounds.
     pub limits: RealmLimits,
 }
@@ -61,6 +64,7 @@ impl RealmConfig {
             fence_details: false,
             disclose: Disclose::default(),
             trustlevels: BTreeMap::new(),
+            topics: Vec::new(),
             limits: RealmLimits::default(),
         }
     }
@@ -88,6 +92,7 @@ pub struct Realm {
 impl Realm {
     /// An empty realm on the node life `me`.
     pub fn new(config: RealmConfig, me: NodeRef) -> Self {
+        let broker = Broker::new(&config.topics);
         let ids = IdSource::new(config.seed, config.id_key, config.name.clone());
         Self {
             config,
@@ -98,7 +103,7 @@ impl Realm {
             sessions: SessionTable::default(),
             peers: BTreeSet::new(),
             dealer: Dealer::default(),
-            broker: Broker::default(),
+            broker,
             ids,
             timers: Timers::default(),
             stats: Stats::default(),
@@ -122,6 +127,7 @@ impl Realm {
                 subscription,
                 reason,
             } => self.on_revoke_subscription(turn, session, subscription, reason),
+            Input::SlowConsumer { session, subscription } => self.on_slow_consumer(turn, session, subscription),
             Input::PeerUp { node } => self.on_peer_up(node),
             Input::PeerDown { node } => self.on_peer_down(turn, node),
             Input::PeerInterest { node, changes } => self.on_peer_interest(node, changes),

@@ -11,4 +11,5 @@ mod requests;
 mod restore;
 mod revocation;
 mod shards;
+mod slow;
 mod subscriptions;

@@ -24,7 +24,7 @@ use super::{
     outbox::{End, Outbox, Pushed, Shared, Touched},
 };
 use crate::{
-    router::{Effect, Input, Op, PeerFrame, Realm, SessionInfo, frame::FloodSource},
+    router::{Effect, Input, Op, PeerFrame, Realm, SessionInfo, SlowConsumer, frame::FloodSource},
     wamp::{Dict, Message, Payload, RequestId, SessionId, SubscriptionId, Uri, id::IdMap, message::code},
 };
 
@@ -82,6 +82,15 @@ pub struct ShellStats {
     pub sent_to_nobody: u64,
     /// Invocations turned into an ERROR because the callee's transport or serializer cannot carry them.
     pub undeliverable: u64,
+}
+
+/// A message for many sessions.
+struct Many {
+    message: Message,
+    /// What gives way where it does not fit.
+    slow: SlowConsumer,
+    /// Nobody may enter the realm before all have it.
+    ordered: bool,
 }
 
 /// How many outboxes a fan-out fills before others may enter the realm.
@@ -147,6 +156,11 @@ impl RealmHandle {
                 && state.open_fanouts > 0
             {
                 state.given_up.push((session, *subscription));
+            }
+            if let Message::Unsubscribe { subscription, .. } = &message
+                && let Some(outbox) = state.outboxes.get(&session)
+            {
+                outbox.forget_subscription(*subscription);
             }
             self.shared.take(&mut state, Input::Message { session, message }, touched);
         }
@@ -297,10 +311,13 @@ impl Shell {
             } => Some(*session),
             _ => None,
         };
-        if let Some(revoked) = revoked_by(&input)
-            && state.open_fanouts > 0
-        {
-            state.given_up.push(revoked);
+        if let Some((session, subscription)) = revoked_by(&input) {
+            if let Some(outbox) = state.outboxes.get(&session) {
+                outbox.forget_subscription(subscription);
+            }
+            if state.open_fanouts > 0 {
+                state.given_up.push((session, subscription));
+            }
         }
         self.handle(state, input, touched);
         if let Some(waiting) = committed_end.and_then(|session| state.leaving.remove(&session)) {
@@ -354,7 +371,12 @@ impl Shell {
                 Effect::Fanout { sessions, message } => {
                     // Requests to the cluster keep the core's order only while nobody else gets in between.
                     let ordered = rest.as_slice().iter().any(is_for_the_cluster);
-                    self.fan_out(state, &sessions, &message, ordered, &mut released, touched);
+                    let slow = SlowConsumer::default();
+                    self.fan_out(state, &sessions, Many { message, slow, ordered }, &mut released, touched);
+                }
+                Effect::FanoutAs { slow, sessions, message } => {
+                    let ordered = rest.as_slice().iter().any(is_for_the_cluster);
+                    self.fan_out(state, &sessions, Many { message, slow, ordered }, &mut released, touched);
                 }
                 Effect::Abort { session, message } => {
                     if let Some(outbox) = state.outboxes.remove(&session) {
@@ -392,16 +414,16 @@ impl Shell {
         &self,
         state: &mut MutexGuard<'_, State>,
         sessions: &[SessionId],
-        message: &Message,
-        ordered: bool,
+        Many { message, slow, ordered }: Many,
         released: &mut Option<usize>,
         touched: &mut Touched,
     ) {
+        let message = &message;
         let mut shared = Shared::new(message);
         if released.is_none() && (ordered || sessions.len() <= FANOUT_CHUNK) {
             for session in sessions {
                 state.send(*session, touched, message, |outbox, touched| {
-                    outbox.push_shared(&mut shared, touched)
+                    outbox.push_event(&mut shared, slow, touched)
                 });
             }
             return;
@@ -427,7 +449,7 @@ impl Shell {
                     continue;
                 }
                 state.send(*session, touched, message, |outbox, touched| {
-                    outbox.push_shared(&mut shared, touched)
+                    outbox.push_event(&mut shared, slow, touched)
                 });
             }
         }
@@ -458,6 +480,12 @@ impl State {
             Pushed::Queued => self.stats.sent += 1,
             // Counted by the outbox. A closed one belongs to a session whose end is on its way.
             Pushed::Dropped | Pushed::Closed => {}
+            Pushed::Losing => {
+                if let Message::Event { subscription, .. } = message {
+                    let subscription = *subscription;
+                    self.followups.push_back(Input::SlowConsumer { session, subscription });
+                }
+            }
             Pushed::Undeliverable(error) => {
                 if let Message::Invocation { request, .. } = message {
                     self.stats.undeliverable += 1;

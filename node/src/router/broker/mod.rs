@@ -12,6 +12,7 @@ mod detach;
 mod publish;
 mod revoke;
 mod shard;
+mod slow;
 mod subscription;
 
 use std::{
@@ -22,7 +23,7 @@ use std::{
 pub use audience::Audience;
 pub(super) use publish::Event;
 
-use super::{MatchPolicy, NodeRef, Shard, TopicKey, pattern::Index};
+use super::{MatchPolicy, NodeRef, Shard, SlowConsumer, TopicKey, TopicRule, pattern::Index};
 use crate::wamp::{SessionId, SubscriptionId};
 
 /// The broker's state.
@@ -38,6 +39,8 @@ pub(super) struct Broker {
     pub(super) interested: Index<Interested>,
     /// What a linked node wants.
     pub(super) wanted_by: BTreeMap<NodeRef, BTreeSet<TopicKey>>,
+    /// Topics with a policy of their own for subscribers that do not keep up.
+    pub(super) rules: Option<Box<Index<SlowConsumer>>>,
     last_ticket: u64,
     last_order: u64,
 }
@@ -84,6 +87,14 @@ pub(super) struct Interested {
 }
 
 impl Broker {
+    /// No subscriptions; topics are under these rules.
+    pub(super) fn new(rules: &[TopicRule]) -> Self {
+        Self {
+            rules: slow::index(rules),
+            ..Self::default()
+        }
+    }
+
     fn next_ticket(&mut self) -> u64 {
         self.last_ticket += 1;
         self.last_ticket

@@ -8,10 +8,10 @@ use std::collections::BTreeSet;
 use super::{Audience, Group, Interested, Topic};
 use crate::{
     router::{
-        Disclose, Effect, MatchPolicy, NodeRef, PeerFrame, Realm,
+        Disclose, Effect, MatchPolicy, NodeRef, PeerFrame, Realm, SlowConsumer,
         turn::{Turn, because},
     },
-    wamp::{Dict, Message, Payload, PublicationId, RequestId, SessionId, SubscriptionId, Uri, error_uri, message::code},
+    wamp::{Dict, Message, Payload, PublicationId, RequestId, SessionId, Uri, error_uri, message::code},
 };
 
 /// An event on its way to the subscribers of this node and, from its publisher's node, to others.
@@ -35,9 +35,14 @@ struct Options {
     audience: Option<Box<Audience>>,
     /// The key that sharded subscriptions are divided by.
     resource: Option<String>,
+    /// Of events with one such key a subscriber that does not keep up gets the newest, where the topic's policy says so.
+    key: Option<String>,
     /// The option that is of a wrong type.
     mistyped: Option<String>,
 }
+
+/// Topics of this router's own meta events; clients publish nothing there.
+const OWN_TOPICS: &str = "ringfort.session.";
 
 impl Realm {
     pub(in crate::router) fn on_publish(
@@ -50,7 +55,7 @@ impl Realm {
         payload: Payload,
     ) {
         let options = Options::read(options);
-        let valid = topic.is_uri(self.config.uri_check) && !topic.is_reserved();
+        let valid = topic.is_uri(self.config.uri_check) && !topic.is_reserved() && !topic.starts_with(OWN_TOPICS);
         let refused = match &options.mistyped {
             Some(option) => Some((
                 error_uri::INVALID_ARGUMENT,
@@ -71,7 +76,10 @@ impl Realm {
             }
             return;
         }
-        let details = self.event_details(session, options.disclose_me);
+        let mut details = self.event_details(session, options.disclose_me);
+        if let Some(key) = options.key {
+            details.set("_key", key);
+        }
         let mut audience = options.audience;
         if let Some(resource) = options.resource {
             self.choose_shards(&topic, &resource, audience.get_or_insert_default());
@@ -135,6 +143,7 @@ impl Realm {
 
     /// Gives an event to the subscribers of this node. False if nobody here is subscribed to its topic.
     pub(in crate::router) fn deliver(&mut self, turn: &mut Turn<'_>, event: Event) -> bool {
+        let slow = self.slow_consumer(&event.topic);
         let topics = &self.broker.topics;
         let exact = topics.exact(&event.topic);
         if topics.pattern_count() == 0 && exact.is_none_or(|exact| exact.shards.is_empty()) {
@@ -144,8 +153,14 @@ impl Realm {
             else {
                 return false;
             };
-            let (id, sessions) = (*id, self.receivers(&event, group));
-            self.fan_out(turn, id, sessions, event.publication, event.details, event.payload);
+            let (subscription, sessions) = (*id, self.receivers(&event, group));
+            let message = Message::Event {
+                subscription,
+                publication: event.publication,
+                details: event.details,
+                payload: event.payload,
+            };
+            self.fan_out(turn, slow, sessions, message);
             return true;
         }
         let mut reached = Vec::new();
@@ -162,11 +177,17 @@ impl Realm {
                 MatchPolicy::Exact => event.details.clone(),
                 MatchPolicy::Prefix | MatchPolicy::Wildcard => event.details.clone().with("topic", &*event.topic),
             };
-            reached.push((topic.id, sessions, details));
+            let message = Message::Event {
+                subscription: topic.id,
+                publication: event.publication,
+                details,
+                payload: event.payload.clone(),
+            };
+            reached.push((sessions, message));
         }
         let any = !reached.is_empty();
-        for (id, sessions, details) in reached {
-            self.fan_out(turn, id, sessions, event.publication, details, event.payload.clone());
+        for (sessions, message) in reached {
+            self.fan_out(turn, slow, sessions, message);
         }
         any
     }
@@ -181,26 +202,15 @@ impl Realm {
         }
     }
 
-    fn fan_out(
-        &mut self,
-        turn: &mut Turn<'_>,
-        subscription: SubscriptionId,
-        sessions: Vec<SessionId>,
-        publication: PublicationId,
-        details: Dict,
-        payload: Payload,
-    ) {
+    fn fan_out(&mut self, turn: &mut Turn<'_>, slow: SlowConsumer, sessions: Vec<SessionId>, message: Message) {
         if sessions.is_empty() {
             return;
         }
         self.stats.events += sessions.len() as u64;
-        let message = Message::Event {
-            subscription,
-            publication,
-            details,
-            payload,
-        };
-        turn.effects.push(Effect::Fanout { sessions, message });
+        turn.effects.push(match slow {
+            SlowConsumer::DropNewest => Effect::Fanout { sessions, message },
+            slow => Effect::FanoutAs { slow, sessions, message },
+        });
     }
 
     /// True if the session is among the receivers.
@@ -251,6 +261,7 @@ impl Options {
             disclose_me: false,
             audience: None,
             resource: None,
+            key: None,
             mistyped: None,
         };
         for (key, value) in &options.0 {
@@ -271,6 +282,10 @@ impl Options {
                 "rkey" => {
                     read.resource = value.as_text().map(str::to_owned);
                     read.demand(key, read.resource.is_some());
+                }
+                "_key" => {
+                    read.key = value.as_text().map(str::to_owned);
+                    read.demand(key, read.key.is_some());
                 }
                 key if Audience::OPTIONS.contains(&key) => {
                     let list = read.audience.get_or_insert_default().read(key, value);
