@@ -1,5 +1,7 @@
 //! `[[realm]]`: a separate world of procedures and topics.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 /// One realm.
@@ -16,6 +18,72 @@ pub struct Realm {
     /// The rule for URIs that clients send: `loose` forbids only empty components, spaces and `#`; `strict` allows lower-case
     /// letters, digits and `_`. Default `loose`, since clients in use send capitals and hyphens.
     pub uri_check: UriCheck,
+    /// Whether callees and subscribers learn who called or published: `allow` where the caller or publisher asks for it
+    /// (`disclose_me`), `deny` never, and whoever asks is refused, `always` without being asked. Default `allow`.
+    pub disclose: Disclose,
+    /// How far callers and publishers are to be trusted, by their role, as in `trustlevels = { admin = 10, device = 1 }`: whole
+    /// numbers from 0, told to callees and subscribers as `trustlevel`. They hear none for roles that are not named here.
+    /// Default: none.
+    pub trustlevels: BTreeMap<String, u64>,
+    /// Topics whose events are not to be treated as others, each a `[[realm.topics]]`. Default: none.
+    pub topics: Vec<Topic>,
+}
+
+/// A topic, or a pattern of topics, with its own rules. Of several that match a topic the best one counts: the exact one, else the
+/// longest prefix, else the wildcard pattern whose components are named furthest.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Topic {
+    /// How topics are compared with `uri`: `exact`, `prefix` or `wildcard`. Default `exact`.
+    pub r#match: Match,
+    /// The topic or pattern. Required; empty is the prefix of all topics.
+    pub uri: String,
+    /// What gives way when a subscriber does not take events as fast as they come: `drop_newest` the new event, `drop_oldest` the
+    /// oldest that waits, `keep_last` the same, and of events with the same topic and the same `_key` (an option of PUBLISH) only
+    /// the newest waits, `end_session` the session. The subscriber sees how many events it lost as `_gap` in the details of its
+    /// next event. Default `drop_newest`.
+    pub slow_consumer: SlowConsumer,
+}
+
+/// How topics are compared.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Match {
+    /// Equality.
+    #[default]
+    Exact,
+    /// Leading characters.
+    Prefix,
+    /// Component by component, an empty one matches any one.
+    Wildcard,
+}
+
+/// What gives way when a subscriber does not keep up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SlowConsumer {
+    /// The new event.
+    #[default]
+    DropNewest,
+    /// The oldest event.
+    DropOldest,
+    /// Older events of the same key.
+    KeepLast,
+    /// The session.
+    EndSession,
+}
+
+/// Whether it is told who calls and publishes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Disclose {
+    /// Where the caller or publisher asks for it.
+    #[default]
+    Allow,
+    /// Never.
+    Deny,
+    /// Always.
+    Always,
 }
 
 /// Who may join a realm without credentials.
@@ -51,6 +119,9 @@ impl Default for Realm {
             anonymous: Anonymous::Off,
             anonymous_role: "anonymous".to_owned(),
             uri_check: UriCheck::Loose,
+            disclose: Disclose::Allow,
+            trustlevels: BTreeMap::new(),
+            topics: Vec::new(),
         }
     }
 }

@@ -4,8 +4,8 @@
 //! orders hold. A frame names its link's two node lives implicitly: a link belongs to exactly one pair of [`super::NodeRef`]s and
 //! ends with either, so a frame never crosses an epoch.
 
-use super::LogIndex;
-use crate::wamp::{Dict, Payload, PublicationId, RegistrationId, SessionId, Uri};
+use super::{Audience, LogIndex};
+use crate::wamp::{Dict, Payload, PublicationId, RegistrationId, SessionId, SubscriptionId, Uri};
 
 /// A call's number at the node of its caller; unique in that node's life and realm.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -56,7 +56,15 @@ pub enum PeerFrame {
         topic: Uri,
         publisher: SessionId,
         exclude_me: bool,
+        /// Who gets it; `None`: every subscriber.
+        audience: Option<Box<Audience>>,
         details: Dict,
         payload: Payload,
+    },
+    /// Any node to a subscriber's node: end this subscription of the session; `reason` is what it is told.
+    RevokeSubscription {
+        session: SessionId,
+        subscription: SubscriptionId,
+        reason: Uri,
     },
 }

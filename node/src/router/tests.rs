@@ -3,8 +3,13 @@
 mod barriers;
 mod calls;
 mod events;
+mod patterns;
+mod receivers;
 mod registrations;
 mod remote_calls;
 mod requests;
 mod restore;
+mod revocation;
+mod shards;
+mod slow;
 mod subscriptions;

@@ -28,7 +28,7 @@ use super::{
 pub use plain::Gathered;
 
 use crate::{
-    router::{Effect, Input, Op, PeerFrame, Realm, SessionInfo, frame::FloodSource},
+    router::{Effect, Input, Op, PeerFrame, Realm, SessionInfo, SlowConsumer, frame::FloodSource},
     wamp::{Dict, Message, Payload, RequestId, SessionId, SubscriptionId, Uri, id::IdMap, message::code},
 };
 
@@ -86,6 +86,15 @@ pub struct ShellStats {
     pub sent_to_nobody: u64,
     /// Invocations turned into an ERROR because the callee's transport or serializer cannot carry them.
     pub undeliverable: u64,
+}
+
+/// A message for many sessions.
+struct Many {
+    message: Message,
+    /// What gives way where it does not fit.
+    slow: SlowConsumer,
+    /// Nobody may enter the realm before all have it.
+    ordered: bool,
 }
 
 /// How many outboxes a fan-out fills before others may enter the realm.
@@ -300,6 +309,14 @@ impl Shell {
             } => Some(*session),
             _ => None,
         };
+        if let Some((session, subscription)) = revoked_by(&input) {
+            if let Some(outbox) = state.outboxes.get(&session) {
+                outbox.forget_subscription(subscription);
+            }
+            if state.open_fanouts > 0 {
+                state.given_up.push((session, subscription));
+            }
+        }
         self.handle(state, input, touched);
         if let Some(waiting) = committed_end.and_then(|session| state.leaving.remove(&session)) {
             // Nobody may be waiting any more; that is fine.
@@ -342,6 +359,8 @@ impl Shell {
 
     fn carry_out(&self, state: &mut MutexGuard<'_, State>, effects: &mut Vec<Effect>, touched: &mut Touched) {
         let mut rest = effects.drain(..);
+        // What was given up before this is nothing to the fan-outs of these effects.
+        let mut released = None;
         while let Some(effect) = rest.next() {
             match effect {
                 Effect::Send { session, message } => {
@@ -350,7 +369,12 @@ impl Shell {
                 Effect::Fanout { sessions, message } => {
                     // Requests to the cluster keep the core's order only while nobody else gets in between.
                     let ordered = rest.as_slice().iter().any(is_for_the_cluster);
-                    self.fan_out(state, &sessions, &message, ordered, touched);
+                    let slow = SlowConsumer::default();
+                    self.fan_out(state, &sessions, Many { message, slow, ordered }, &mut released, touched);
+                }
+                Effect::FanoutAs { slow, sessions, message } => {
+                    let ordered = rest.as_slice().iter().any(is_for_the_cluster);
+                    self.fan_out(state, &sessions, Many { message, slow, ordered }, &mut released, touched);
                 }
                 Effect::Abort { session, message } => {
                     if let Some(outbox) = state.outboxes.remove(&session) {
@@ -372,22 +396,32 @@ impl Shell {
                 }
             }
         }
+        if released.is_some() {
+            state.open_fanouts -= 1;
+            if state.open_fanouts == 0 {
+                state.given_up.clear();
+            }
+        }
     }
 
     /// Puts one message into many outboxes. A long list is done in chunks between which others may enter, unless `ordered`.
+    ///
+    /// `released` is set once others may have entered since these effects came to be: it says how many subscriptions had been given
+    /// up then. Those given up since are skipped, also by the fan-outs that follow, for an event has one for each subscription.
     fn fan_out(
         &self,
         state: &mut MutexGuard<'_, State>,
         sessions: &[SessionId],
-        message: &Message,
-        ordered: bool,
+        Many { message, slow, ordered }: Many,
+        released: &mut Option<usize>,
         touched: &mut Touched,
     ) {
+        let message = &message;
         let mut shared = Shared::new(message);
-        if ordered || sessions.len() <= FANOUT_CHUNK {
+        if released.is_none() && (ordered || sessions.len() <= FANOUT_CHUNK) {
             for session in sessions {
                 state.send(*session, touched, message, |outbox, touched| {
-                    outbox.push_shared(&mut shared, touched)
+                    outbox.push_event(&mut shared, slow, touched)
                 });
             }
             return;
@@ -396,10 +430,15 @@ impl Shell {
             Message::Event { subscription, .. } => Some(*subscription),
             _ => None,
         };
-        state.open_fanouts += 1;
-        let given_up_before = state.given_up.len();
+        let given_up_before = match *released {
+            Some(before) => before,
+            None => {
+                state.open_fanouts += 1;
+                *released.insert(state.given_up.len())
+            }
+        };
         for (n, chunk) in sessions.chunks(FANOUT_CHUNK).enumerate() {
-            if n > 0 {
+            if n > 0 && !ordered {
                 MutexGuard::unlocked_fair(state, || touched.flush());
             }
             for session in chunk {
@@ -408,13 +447,9 @@ impl Shell {
                     continue;
                 }
                 state.send(*session, touched, message, |outbox, touched| {
-                    outbox.push_shared(&mut shared, touched)
+                    outbox.push_event(&mut shared, slow, touched)
                 });
             }
-        }
-        state.open_fanouts -= 1;
-        if state.open_fanouts == 0 {
-            state.given_up.clear();
         }
     }
 }
@@ -440,21 +475,27 @@ impl State {
             return;
         };
         let pushed = push(outbox, touched);
-        let invocation = match message {
-            Message::Invocation { request, .. } => Some(*request),
-            _ => None,
+        let about = match message {
+            Message::Invocation { request, .. } => About::Invocation(*request),
+            Message::Event { subscription, .. } => About::Event(*subscription),
+            _ => About::Other,
         };
-        self.pushed(session, invocation, pushed);
+        self.pushed(session, about, pushed);
     }
 
-    /// Notes what became of a message to `session`: the INVOCATION of that request id, or another one.
-    fn pushed(&mut self, session: SessionId, invocation: Option<RequestId>, pushed: Pushed) {
+    /// Notes what became of a message to `session`.
+    fn pushed(&mut self, session: SessionId, about: About, pushed: Pushed) {
         match pushed {
             Pushed::Queued => self.stats.sent += 1,
             // Counted by the outbox. A closed one belongs to a session whose end is on its way.
             Pushed::Dropped | Pushed::Closed => {}
+            Pushed::Losing => {
+                if let About::Event(subscription) = about {
+                    self.followups.push_back(Input::SlowConsumer { session, subscription });
+                }
+            }
             Pushed::Undeliverable(error) => {
-                if let Some(request) = invocation {
+                if let About::Invocation(request) = about {
                     self.stats.undeliverable += 1;
                     let message = refusal(request, error);
                     self.followups.push_back(Input::Message { session, message });
@@ -468,6 +509,14 @@ impl State {
     }
 }
 
+/// What a message is, as far as it matters when it was not put in.
+#[derive(Clone, Copy)]
+enum About {
+    Invocation(RequestId),
+    Event(SubscriptionId),
+    Other,
+}
+
 /// The ERROR by which an invocation that cannot be written to its callee is answered: to the core it is as if the callee had
 /// refused it, and the caller hears why.
 pub(super) fn refusal(request: RequestId, error: &str) -> Message {
@@ -477,6 +526,22 @@ pub(super) fn refusal(request: RequestId, error: &str) -> Message {
         details: Dict::new(),
         error: error.into(),
         payload: Payload::EMPTY,
+    }
+}
+
+/// The subscription of a session that an input ends, other than by the session's own UNSUBSCRIBE.
+fn revoked_by(input: &Input) -> Option<(SessionId, SubscriptionId)> {
+    match input {
+        Input::RevokeSubscription {
+            session, subscription, ..
+        }
+        | Input::Peer {
+            frame: PeerFrame::RevokeSubscription {
+                session, subscription, ..
+            },
+            ..
+        } => Some((*session, *subscription)),
+        _ => None,
     }
 }
 

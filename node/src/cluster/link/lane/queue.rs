@@ -225,7 +225,7 @@ fn payload_bytes(frame: &PeerFrame) -> usize {
         | PeerFrame::Result { payload, .. }
         | PeerFrame::Error { payload, .. }
         | PeerFrame::Event { payload, .. } => payload.bytes().len(),
-        PeerFrame::Nack { .. } | PeerFrame::Forget { .. } | PeerFrame::Flood { .. } => 0,
+        PeerFrame::Nack { .. } | PeerFrame::Forget { .. } | PeerFrame::Flood { .. } | PeerFrame::RevokeSubscription { .. } => 0,
     }
 }
 
