@@ -16,14 +16,17 @@ pub mod realm;
 pub mod registry;
 pub mod stats;
 
+mod abilities;
 mod broker;
 mod dealer;
 mod detach;
 mod ids;
 mod inspect;
 mod invariants;
+mod passthru;
 mod peers;
 mod session_table;
+mod streams;
 mod timers;
 mod turn;
 mod window;
@@ -40,8 +43,8 @@ pub use features::announced_roles;
 pub use frame::PeerFrame;
 pub use input::{BarrierOutcome, Input, SessionInfo};
 pub use limits::RealmLimits;
-pub use op::{MatchPolicy, Op, OpOutcome, Origin};
-pub use realm::{Realm, RealmConfig, RequestIdCheck};
+pub use op::{MatchPolicy, Op, OpOutcome, Origin, RegisterWishes};
+pub use realm::{CallTimeouts, Disclosure, Realm, RealmConfig, RequestIdCheck, TimeoutUnit};
 pub use registry::Registry;
 pub use stats::Stats;
 

@@ -2,9 +2,14 @@
 
 mod barriers;
 mod calls;
+mod cancels;
+mod disclosure;
 mod events;
+mod parts;
+mod passthru;
 mod registrations;
 mod remote_calls;
 mod requests;
 mod restore;
 mod subscriptions;
+mod timeouts;

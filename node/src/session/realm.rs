@@ -463,8 +463,12 @@ pub(super) fn refusal(request: RequestId, error: &str) -> Message {
 /// True for inputs whose handling asks for the lease.
 fn may_invoke(input: &Input) -> bool {
     match input {
-        Input::Message { message, .. } => matches!(message, Message::Call { .. }),
-        Input::Peer { frame, .. } => matches!(frame, PeerFrame::Invoke { .. } | PeerFrame::Nack { .. }),
+        // The end of one call may let those go on that waited behind it.
+        Input::Message { message, .. } => matches!(message, Message::Call { .. } | Message::Cancel { .. }),
+        Input::Peer { frame, .. } => matches!(
+            frame,
+            PeerFrame::Invoke { .. } | PeerFrame::Nack { .. } | PeerFrame::Forget { .. } | PeerFrame::Interrupt { .. }
+        ),
         _ => false,
     }
 }

@@ -13,7 +13,10 @@ use bytes::Bytes;
 
 use super::{convert::Malformed, details};
 use crate::{
-    router::{PeerFrame, frame::CallId},
+    router::{
+        PeerFrame,
+        frame::{CallId, InterruptMode},
+    },
     wamp::{Dict, Payload, PublicationId, RegistrationId, Serializer, SessionId, Uri},
 };
 
@@ -25,10 +28,13 @@ pub(super) fn write<'a>(realm: Option<&Uri>, frame: &'a PeerFrame, out: &mut Vec
     out.extend_from_slice(&[0; LENGTH_BYTES]);
     let (kind, details, payload) = match frame {
         PeerFrame::Invoke { details, payload, .. } => (INVOKE, Some(details), Some(payload)),
+        PeerFrame::Chunk { details, payload, .. } => (CHUNK, Some(details), Some(payload)),
+        PeerFrame::Progress { details, payload, .. } => (PROGRESS, Some(details), Some(payload)),
         PeerFrame::Result { details, payload, .. } => (RESULT, Some(details), Some(payload)),
         PeerFrame::Error { details, payload, .. } => (ERROR, Some(details), Some(payload)),
         PeerFrame::Nack { .. } => (NACK, None, None),
         PeerFrame::Forget { .. } => (FORGET, None, None),
+        PeerFrame::Interrupt { .. } => (INTERRUPT, None, None),
         PeerFrame::Event { details, payload, .. } => (EVENT, Some(details), Some(payload)),
     };
     let details = details.filter(|details| !details.is_empty());
@@ -60,11 +66,32 @@ pub(super) fn write<'a>(realm: Option<&Uri>, frame: &'a PeerFrame, out: &mut Vec
             put_fixed(callee.get(), out);
             put_varint(*index, out);
         }
+        PeerFrame::Chunk {
+            call,
+            registration,
+            callee,
+            ..
+        } => {
+            put_varint(call.0, out);
+            put_varint(registration.get(), out);
+            put_fixed(callee.get(), out);
+        }
+        PeerFrame::Interrupt { call, mode, reason } => {
+            put_varint(call.0, out);
+            out.push(match mode {
+                InterruptMode::Kill => 0,
+                InterruptMode::KillNoWait => 1,
+            });
+            put_bytes(reason.as_bytes(), out);
+        }
         PeerFrame::Error { call, error, .. } => {
             put_varint(call.0, out);
             put_bytes(error.as_bytes(), out);
         }
-        PeerFrame::Result { call, .. } | PeerFrame::Nack { call } | PeerFrame::Forget { call } => put_varint(call.0, out),
+        PeerFrame::Progress { call, .. }
+        | PeerFrame::Result { call, .. }
+        | PeerFrame::Nack { call }
+        | PeerFrame::Forget { call } => put_varint(call.0, out),
         PeerFrame::Event {
             publication,
             topic,
@@ -199,7 +226,7 @@ impl Packed {
 
     pub(super) fn shape(&self) -> Shape {
         match self.tag & KIND {
-            INVOKE..=EVENT => Shape::Peer,
+            INVOKE..=EVENT | CHUNK..=INTERRUPT => Shape::Peer,
             FRAGMENT => Shape::Fragment,
             _ => Shape::Unknown,
         }
@@ -252,6 +279,33 @@ impl Packed {
                     payload,
                 }
             }
+            CHUNK => {
+                let call = CallId(fields.varint()?);
+                let registration = RegistrationId::new(fields.varint()?).ok_or(Malformed::Id("registration"))?;
+                let callee = session(fields.fixed()?, "callee")?;
+                let (details, payload) = self.tail(fields, batch)?;
+                PeerFrame::Chunk {
+                    call,
+                    registration,
+                    callee,
+                    details,
+                    payload,
+                }
+            }
+            PROGRESS => {
+                let call = CallId(fields.varint()?);
+                let (details, payload) = self.tail(fields, batch)?;
+                PeerFrame::Progress { call, details, payload }
+            }
+            INTERRUPT => PeerFrame::Interrupt {
+                call: CallId(fields.varint()?),
+                mode: match fields.byte()? {
+                    0 => InterruptMode::Kill,
+                    1 => InterruptMode::KillNoWait,
+                    _ => return Err(Malformed::Frame),
+                },
+                reason: text(fields.bytes()?, "reason")?,
+            },
             NACK => PeerFrame::Nack {
                 call: CallId(fields.varint()?),
             },
@@ -425,6 +479,9 @@ const NACK: u8 = 4;
 const FORGET: u8 = 5;
 const EVENT: u8 = 6;
 const FRAGMENT: u8 = 7;
+const CHUNK: u8 = 8;
+const PROGRESS: u8 = 9;
+const INTERRUPT: u8 = 10;
 
 const HAS_REALM: u8 = 0x80;
 const HAS_DETAILS: u8 = 0x40;

@@ -5,6 +5,8 @@
 use crate::{
     router::{
         Effect, PeerFrame, Realm,
+        abilities::Ability,
+        passthru,
         turn::{Turn, because},
     },
     wamp::{Dict, Message, Payload, PublicationId, RequestId, SessionId, Uri, Value, error_uri, message::code},
@@ -30,6 +32,10 @@ impl Realm {
             None => Some(true),
             Some(value) => value.as_bool(),
         };
+        if passthru::is_used(options) && !self.sessions.get(session).is_some_and(|s| s.can(Ability::PublishSealed)) {
+            let rule = "PUBLISH.Options.ppt_scheme without publisher feature payload_passthru_mode in HELLO";
+            return self.abort(turn, session, rule);
+        }
         let valid = topic.is_uri(self.config.uri_check) && !topic.is_reserved();
         let refused = match exclude_me {
             _ if !well_typed => Some((error_uri::INVALID_ARGUMENT, because("option acknowledge is no boolean"))),
@@ -50,6 +56,7 @@ impl Realm {
             session,
             topic,
             exclude_me != Some(false),
+            passthru::of(options),
             payload,
             acknowledge.then_some(request),
         );
@@ -61,6 +68,7 @@ impl Realm {
         publisher: SessionId,
         topic: Uri,
         exclude_me: bool,
+        details: Dict,
         payload: Payload,
         acknowledge: Option<RequestId>,
     ) {
@@ -69,7 +77,7 @@ impl Realm {
         let exclude = exclude_me.then_some(publisher);
         for node in self.broker.interested.get(&topic).into_iter().flatten() {
             self.stats.events_forwarded += 1;
-            let (topic, details, payload) = (topic.clone(), Dict::new(), payload.clone());
+            let (topic, details, payload) = (topic.clone(), details.clone(), payload.clone());
             turn.forward(
                 *node,
                 publisher,
@@ -84,7 +92,7 @@ impl Realm {
             );
         }
         // After the lanes: a long fan-out may let others into the realm, and they must not overtake this on a lane.
-        self.deliver(turn, &topic, publication, exclude, Dict::new(), payload);
+        self.deliver(turn, &topic, publication, exclude, details, payload);
         if let Some(request) = acknowledge {
             turn.send(publisher, Message::Published { request, publication });
         }

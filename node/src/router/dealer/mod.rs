@@ -9,15 +9,20 @@
 
 mod barrier;
 mod call;
+mod cancel;
 mod detach;
+mod flow;
 mod index;
 mod invoke;
+mod parts;
 mod registration;
 
 use super::frame::CallId;
 
 pub(super) use call::Answer;
+pub(super) use flow::Flow;
 pub(super) use invoke::Invoke;
+pub(super) use parts::CallKind;
 pub(super) use registration::check_choice;
 
 use barrier::Barriers;

@@ -222,10 +222,12 @@ impl Queue {
 fn payload_bytes(frame: &PeerFrame) -> usize {
     match frame {
         PeerFrame::Invoke { payload, .. }
+        | PeerFrame::Chunk { payload, .. }
+        | PeerFrame::Progress { payload, .. }
         | PeerFrame::Result { payload, .. }
         | PeerFrame::Error { payload, .. }
         | PeerFrame::Event { payload, .. } => payload.bytes().len(),
-        PeerFrame::Nack { .. } | PeerFrame::Forget { .. } => 0,
+        PeerFrame::Nack { .. } | PeerFrame::Forget { .. } | PeerFrame::Interrupt { .. } => 0,
     }
 }
 
