@@ -23,7 +23,7 @@ use crate::{
     },
     config::{self, Config},
     pages,
-    router::{NodeRef, Realm, RealmConfig, Slot},
+    router::{CallTimeouts, Disclosure, NodeRef, Realm, RealmConfig, Slot, TimeoutUnit},
     session::{
         auth::{Anonymous, Principal, RealmAuth, Secret},
         cluster::Cluster,
@@ -267,11 +267,37 @@ fn realm_handle(shared: &Arc<Shared>, name: &Uri, realm: Option<&config::Realm>,
         Some(config::UriCheck::Strict) => wamp::UriCheck::Strict,
         _ => wamp::UriCheck::Loose,
     };
+    if let Some(realm) = realm {
+        core.disclosure = match realm.disclose {
+            config::Disclose::Allow => Disclosure::Allow,
+            config::Disclose::Deny => Disclosure::Deny,
+            config::Disclose::Always => Disclosure::Always,
+        };
+        core.trustlevels = realm
+            .trustlevels
+            .iter()
+            .map(|(role, level)| (role.clone(), u64::from(*level)))
+            .collect();
+        core.call_timeouts = call_timeouts(realm);
+    }
     core.limits.open_calls_max = limits.calls_per_session_max;
     core.limits.registrations_max = limits.registrations_per_session_max;
     core.limits.subscriptions_max = limits.subscriptions_per_session_max;
     let nobody = NodeRef { slot: Slot(0), epoch: 0 };
     RealmHandle::new(name.clone(), Realm::new(core, nobody), Arc::clone(shared) as Arc<dyn Cluster>)
+}
+
+fn call_timeouts(realm: &config::Realm) -> CallTimeouts {
+    let some = |millis| (millis != 0).then(|| Duration::from_millis(millis));
+    CallTimeouts {
+        min: Duration::from_millis(realm.call_timeout_min),
+        default: some(realm.call_timeout_default),
+        max: some(realm.call_timeout_max),
+        unit: match realm.timeout_unit {
+            config::TimeoutUnit::Milliseconds => TimeoutUnit::Milliseconds,
+            config::TimeoutUnit::Seconds => TimeoutUnit::Seconds,
+        },
+    }
 }
 
 fn realm_auth(realm: &config::Realm, principals: &[config::Principal]) -> RealmAuth {
@@ -311,6 +337,7 @@ fn session_limits(limits: &config::Limits) -> SessionLimits {
         dead_after: limits.dead_peer(),
         codec: codec::Limits {
             depth_max: limits.depth_max,
+            payload_transparency: true,
             ..codec::Limits::default()
         },
         ..SessionLimits::default()
@@ -323,6 +350,7 @@ fn listener_config(listener: &config::Listener, limits: &config::Limits) -> List
         path: listener.path.clone(),
         origins: Origins::from_list(&listener.origins),
         rawsocket: listener.rawsocket,
+        trustlevel: listener.trustlevel,
         tls: listener.tls.as_ref().map(|tls| TlsFiles {
             certificate: tls.certificate.clone(),
             key: tls.key.clone(),

@@ -22,10 +22,16 @@ pub(super) enum Ability {
     ReceiveSealedCalls,
     /// A publisher may publish payloads that only some can read.
     PublishSealed,
+    /// A caller takes a payload that is no list of arguments, as older clients send it.
+    OpaqueResults,
+    /// A callee does.
+    OpaqueCalls,
+    /// A subscriber does.
+    OpaqueEvents,
 }
 
 /// The features as HELLO names them.
-const NAMES: [(&str, Ability); 9] = [
+const NAMES: [(&str, Ability); 12] = [
     ("caller.progressive_call_invocations", Ability::CallInParts),
     ("caller.payload_passthru_mode", Ability::ReceiveSealedResults),
     ("callee.call_canceling", Ability::GiveUp),
@@ -35,6 +41,9 @@ const NAMES: [(&str, Ability); 9] = [
     ("callee.call_timeout", Ability::KeepTime),
     ("callee.payload_passthru_mode", Ability::ReceiveSealedCalls),
     ("publisher.payload_passthru_mode", Ability::PublishSealed),
+    ("caller.payload_transparency", Ability::OpaqueResults),
+    ("callee.payload_transparency", Ability::OpaqueCalls),
+    ("subscriber.payload_transparency", Ability::OpaqueEvents),
 ];
 
 /// The features of one session.

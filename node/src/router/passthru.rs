@@ -23,6 +23,12 @@ pub(super) fn is_used(options: &Dict) -> bool {
     options.text("ppt_scheme").is_some_and(|scheme| !scheme.is_empty())
 }
 
+/// True if the payload may be one that is no list of arguments, as the older form has it. Who does not know that form ends the
+/// session over it, so nobody gets one who did not announce `payload_transparency`.
+pub(super) fn is_opaque(options: &Dict) -> bool {
+    options.get("enc_algo").is_some()
+}
+
 /// Copies what belongs to the payload.
 pub(super) fn copy(options: &Dict, details: &mut Dict) {
     for (key, value) in &options.0 {
@@ -57,6 +63,10 @@ mod tests {
             .with("ppt_keyid", "k")
             .with("enc_algo", "cryptobox");
         assert_eq!(of(&options), expected);
-        assert!(is_used(&options) && !is_used(&Dict::new().with("ppt_scheme", "").with("enc_algo", "cryptobox")));
+        assert!(
+            is_used(&options)
+                && is_opaque(&options)
+                && !is_used(&Dict::new().with("ppt_scheme", "").with("enc_algo", "cryptobox"))
+        );
     }
 }

@@ -158,6 +158,9 @@ impl Realm {
         match input {
             Input::SessionJoined { session, info } => self.on_session_joined(turn, session, info),
             Input::Message { session, message } => self.on_message(turn, session, message),
+            Input::ProgressUndelivered { session, request, error } => {
+                self.give_up_call(turn, session, request, Some(&error), &error);
+            }
             Input::SessionGone { session } => self.detach(turn, session),
             Input::Applied { index, by, op } => self.on_applied(turn, index, by, op),
             Input::NodeFenced { index, node } => self.on_node_fenced(turn, index, node),
@@ -359,8 +362,8 @@ impl Realm {
 
     /// How far callees are told to trust a session; `None`: they are told nothing.
     pub(super) fn trustlevel(&self, session: SessionId) -> Option<u64> {
-        let role = &self.sessions.get(session)?.info.authrole;
-        self.config.trustlevels.get(role).copied()
+        let info = &self.sessions.get(session)?.info;
+        self.config.trustlevels.get(&info.authrole).copied().or(info.trustlevel)
     }
 
     /// Refuses a request with an ERROR.

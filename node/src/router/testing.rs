@@ -117,7 +117,18 @@ impl TestRealm {
         self.join_announcing(&[])
     }
 
+    /// A new session that came by a listener with this trust level; its row is committed.
+    pub(super) fn join_from(&self, trustlevel: Option<u64>) -> TestSession {
+        let session = self.join_as(&[], trustlevel);
+        assert_eq!(self.commit(), []);
+        session
+    }
+
     fn join_announcing(&self, features: &[&str]) -> TestSession {
+        self.join_as(features, None)
+    }
+
+    fn join_as(&self, features: &[&str], trustlevel: Option<u64>) -> TestSession {
         let id = {
             let mut world = self.0.borrow_mut();
             world.last_session += 1;
@@ -128,6 +139,7 @@ impl TestRealm {
             authrole: "tester".into(),
             authmethod: "anonymous".into(),
             authprovider: "static".into(),
+            trustlevel,
             features: features.iter().map(|feature| (*feature).to_owned()).collect(),
         };
         let joined = Op::SessionJoined {

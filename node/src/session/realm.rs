@@ -21,11 +21,11 @@ use tokio::sync::{Notify, oneshot};
 use super::{
     auth::RealmAuth,
     cluster::Cluster,
-    outbox::{End, Outbox, Pushed, Shared, Touched},
+    outbox::{End, Outbox, Pushed, Shared, Touched, Undelivered},
 };
 use crate::{
     router::{Effect, Input, Op, PeerFrame, Realm, SessionInfo},
-    wamp::{Dict, Message, Payload, RequestId, SessionId, SubscriptionId, Uri, id::IdMap, message::code},
+    wamp::{Dict, Message, Payload, SessionId, SubscriptionId, Uri, id::IdMap, message::code},
 };
 
 /// A cheap handle on one realm of this node.
@@ -80,7 +80,8 @@ pub struct ShellStats {
     pub sent: u64,
     /// Messages whose session had left.
     pub sent_to_nobody: u64,
-    /// Invocations turned into an ERROR because the callee's transport or serializer cannot carry them.
+    /// Calls that ended in an ERROR because the transport or serializer of their callee cannot carry the invocation, or that of their
+    /// caller a part of the result.
     pub undeliverable: u64,
 }
 
@@ -434,11 +435,13 @@ impl State {
             // Counted by the outbox. A closed one belongs to a session whose end is on its way.
             Pushed::Dropped | Pushed::Closed => {}
             Pushed::Undeliverable(error) => {
-                if let Message::Invocation { request, .. } = message {
-                    self.stats.undeliverable += 1;
-                    let message = refusal(*request, error);
-                    self.followups.push_back(Input::Message { session, message });
-                }
+                let what = match message {
+                    Message::Invocation { request, .. } => Undelivered::Invocation(*request),
+                    Message::Result { request, .. } => Undelivered::Progress(*request),
+                    _ => return,
+                };
+                self.stats.undeliverable += 1;
+                self.followups.push_back(not_delivered(session, what, error));
             }
             Pushed::SlowConsumer => {
                 self.outboxes.remove(&session);
@@ -448,15 +451,25 @@ impl State {
     }
 }
 
-/// The ERROR by which an invocation that cannot be written to its callee is answered: to the core it is as if the callee had
-/// refused it, and the caller hears why.
-pub(super) fn refusal(request: RequestId, error: &str) -> Message {
-    Message::Error {
-        request_type: code::INVOCATION,
-        request,
-        details: Dict::new(),
-        error: error.into(),
-        payload: Payload::EMPTY,
+/// What the core is told of a message that could not be written to its session. An invocation is as if the callee had refused it,
+/// and the caller hears why.
+pub(super) fn not_delivered(session: SessionId, what: Undelivered, error: &str) -> Input {
+    match what {
+        Undelivered::Invocation(request) => {
+            let message = Message::Error {
+                request_type: code::INVOCATION,
+                request,
+                details: Dict::new(),
+                error: error.into(),
+                payload: Payload::EMPTY,
+            };
+            Input::Message { session, message }
+        }
+        Undelivered::Progress(request) => Input::ProgressUndelivered {
+            session,
+            request,
+            error: error.into(),
+        },
     }
 }
 

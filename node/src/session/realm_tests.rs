@@ -33,6 +33,7 @@ fn info() -> SessionInfo {
         authrole: "guest".into(),
         authmethod: "anonymous".into(),
         authprovider: "static".into(),
+        trustlevel: None,
         features: Vec::new(),
     }
 }

@@ -15,7 +15,7 @@ use super::{
     handshake::{Handshake, Step, abort_message},
     hold::Hold,
     outbox::{End, Outbox, Touched, WireFormat, ping, pong},
-    realm::{RealmHandle, refusal},
+    realm::{RealmHandle, not_delivered},
     sessions::{Entered, Service},
 };
 use crate::{
@@ -224,7 +224,7 @@ impl Task {
         for (request, error) in self.outbox.take_refused() {
             membership
                 .realm
-                .messages(membership.session, [refusal(request, error)], touched);
+                .input_batched(not_delivered(membership.session, request, error), touched);
         }
         touched.flush();
         membership.realm.flush();

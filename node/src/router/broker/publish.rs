@@ -12,6 +12,12 @@ use crate::{
     wamp::{Dict, Message, Payload, PublicationId, RequestId, SessionId, Uri, Value, error_uri, message::code},
 };
 
+/// A payload and the details that belong to it.
+struct Content {
+    details: Dict,
+    payload: Payload,
+}
+
 impl Realm {
     pub(in crate::router) fn on_publish(
         &mut self,
@@ -56,8 +62,10 @@ impl Realm {
             session,
             topic,
             exclude_me != Some(false),
-            passthru::of(options),
-            payload,
+            Content {
+                details: passthru::of(options),
+                payload,
+            },
             acknowledge.then_some(request),
         );
     }
@@ -68,8 +76,7 @@ impl Realm {
         publisher: SessionId,
         topic: Uri,
         exclude_me: bool,
-        details: Dict,
-        payload: Payload,
+        Content { details, payload }: Content,
         acknowledge: Option<RequestId>,
     ) {
         self.stats.publications += 1;
@@ -109,7 +116,11 @@ impl Realm {
         payload: Payload,
     ) {
         let Some(entry) = self.broker.topics.get(topic) else { return };
-        let sessions: Vec<SessionId> = entry.active.values().copied().filter(|s| Some(*s) != exclude).collect();
+        let mut sessions: Vec<SessionId> = entry.active.values().copied().filter(|s| Some(*s) != exclude).collect();
+        if !details.is_empty() && passthru::is_opaque(&details) {
+            let takes = |id: &SessionId| self.sessions.get(*id).is_some_and(|s| s.can(Ability::OpaqueEvents));
+            sessions.retain(takes);
+        }
         if sessions.is_empty() {
             return;
         }

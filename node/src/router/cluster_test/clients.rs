@@ -14,22 +14,23 @@ impl World {
         if self.oracle.living().len() >= 10 {
             return;
         }
-        let node = alive[a % alive.len()];
+        let node = if self.alone { 0 } else { alive[a % alive.len()] };
         self.join_at(node);
     }
 
     pub(super) fn join_at(&mut self, node: usize) -> SessionId {
         self.last_session += 1;
         let session = SessionId::new(self.last_session).unwrap();
+        self.oracle.joins(session, node);
         let text = |t: &str| t.to_owned();
         let info = SessionInfo {
             authid: format!("user{session}"),
             authrole: text("tester"),
             authmethod: text("anonymous"),
             authprovider: text("static"),
-            features: Vec::new(),
+            trustlevel: None,
+            features: self.oracle.features(session),
         };
-        self.oracle.joins(session, node);
         self.input(node, Input::SessionJoined { session, info });
         session
     }

@@ -5,7 +5,7 @@
 use super::flow::admit;
 use crate::{
     router::{
-        LogIndex, PeerFrame, Realm, RegisterWishes,
+        LogIndex, PeerFrame, Realm, RegisterWishes, passthru,
         registry::Callee,
         session_table::{Again, Call, Caller, Invocation, ParkedCall},
         turn::{Turn, because, reason},
@@ -359,8 +359,7 @@ impl Realm {
         let message = match answer {
             // Choice: the caller hears what the text would have the callee told, for no message can tell the callee about a YIELD.
             Answer::Result { details, .. } if self.cannot_open(session, &details) => {
-                let details =
-                    because("the callee's payload is passed through, and this caller did not announce payload_passthru_mode");
+                let details = because("the payload of the answer is of a kind that this caller did not announce");
                 let error = error_uri::FEATURE_NOT_SUPPORTED;
                 return self.refuse(turn, session, code::CALL, request, error, details);
             }
@@ -373,6 +372,8 @@ impl Realm {
                 }
             }
             Answer::Error { details, error, payload } => {
+                let opaque = !details.is_empty() && passthru::is_opaque(&details) && self.cannot_open(session, &details);
+                let payload = if opaque { Payload::EMPTY } else { payload };
                 self.stats.call_errors += 1;
                 Message::Error {
                     request_type: code::CALL,

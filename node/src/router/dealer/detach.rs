@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use super::call::Answer;
 use crate::{
-    router::{NodeRef, Realm, frame::InterruptMode, session_table::Caller, timers::Timer, turn::Turn},
+    router::{NodeRef, Realm, frame::InterruptMode, session_table::Call, session_table::Caller, timers::Timer, turn::Turn},
     wamp::{SessionId, error_uri},
 };
 
@@ -39,7 +39,9 @@ impl Realm {
         let timers: Vec<(Instant, Timer)> = timers.collect();
         timers.into_iter().for_each(|(at, timer)| self.timers.unset(at, timer));
         for call in calls.into_values() {
-            self.abandon(turn, session, call, Some(error_uri::CANCELED));
+            // One that it made to itself is told to nobody.
+            let to_itself = matches!(call, Call::Local { callee, .. } if callee == session);
+            self.abandon(turn, session, call, (!to_itself).then_some(error_uri::CANCELED));
         }
     }
 

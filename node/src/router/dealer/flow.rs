@@ -246,7 +246,7 @@ impl Realm {
 
     /// Ends a call of this node, parked or open, with an error of the dealer's. `reason`: what the callee is told, if anything.
     /// False if there is no such call.
-    pub(super) fn give_up_call(
+    pub(in crate::router) fn give_up_call(
         &mut self,
         turn: &mut Turn<'_>,
         session: SessionId,
@@ -284,6 +284,9 @@ pub(super) fn admit(abilities: Abilities, details: &mut Dict) -> Result<bool, &'
     }
     if passthru::is_used(details) && !abilities.has(Ability::ReceiveSealedCalls) {
         return Err("payload_passthru_mode");
+    }
+    if passthru::is_opaque(details) && !abilities.has(Ability::OpaqueCalls) {
+        return Err("payload_transparency");
     }
     let in_parts = details.bool("receive_progress") == Some(true) && abilities.has(Ability::ResultInParts);
     if !in_parts {

@@ -209,14 +209,14 @@ impl Realm {
         turn.send(session, message);
     }
 
-    /// True if the payload these details belong to is sealed and the caller did not announce that it can open such.
+    /// True if the payload these details belong to is of a kind that the caller did not announce.
     pub(super) fn cannot_open(&self, session: SessionId, details: &Dict) -> bool {
-        !details.is_empty()
-            && passthru::is_used(details)
-            && !self
-                .sessions
-                .get(session)
-                .is_some_and(|s| s.can(Ability::ReceiveSealedResults))
+        if details.is_empty() {
+            return false;
+        }
+        let can = |ability| self.sessions.get(session).is_some_and(|s| s.can(ability));
+        passthru::is_used(details) && !can(Ability::ReceiveSealedResults)
+            || passthru::is_opaque(details) && !can(Ability::OpaqueResults)
     }
 
     /// Tells another node that the parts of a call that could not be brought to its callee will never come.

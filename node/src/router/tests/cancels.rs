@@ -216,8 +216,7 @@ fn the_callees_of_a_caller_that_leaves_are_interrupted() {
 fn a_session_that_calls_itself_and_leaves_gets_nothing() {
     let (_, _, bob, _) = both();
     bob.calls("com.add");
-    let effects = bob.leaves();
-    assert_eq!(effects.last(), Some(&bob.gone()));
+    assert_eq!(bob.leaves(), [bob.gone()]);
 }
 
 /// A caller here, and `com.add` of session 201 on node 2.

@@ -102,10 +102,28 @@ fn the_role_of_a_caller_decides_how_far_it_is_trusted() {
     let add = bob.registers("com.add");
     let trust = Dict::new().with("trustlevel", 3_u64);
     assert_eq!(alice.calls("com.add").1, [bob.gets_invocation_with(1, add, trust)]);
+    let guest = realm.join_from(Some(1));
+    let trust = Dict::new().with("trustlevel", 3_u64);
+    assert_eq!(
+        guest.calls("com.add").1,
+        [bob.gets_invocation_with(2, add, trust)],
+        "the role goes first"
+    );
     let other = TestRealm::with(|config| _ = config.trustlevels.insert("admin".into(), 9));
     let (alice, bob) = (other.join(), other.join());
     let add = bob.registers("com.add");
     assert_eq!(alice.calls("com.add").1, [bob.gets_invocation(1, add)]);
+}
+
+#[test]
+fn the_listener_a_caller_comes_by_decides_where_its_role_does_not() {
+    let realm = TestRealm::new();
+    let (alice, bob) = (realm.join(), realm.join());
+    let add = bob.registers("com.add");
+    let guest = realm.join_from(Some(0));
+    let trust = Dict::new().with("trustlevel", 0_u64);
+    assert_eq!(guest.calls("com.add").1, [bob.gets_invocation_with(1, add, trust)]);
+    assert_eq!(alice.calls("com.add").1, [bob.gets_invocation(2, add)]);
 }
 
 #[test]

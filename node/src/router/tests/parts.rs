@@ -3,7 +3,7 @@
 use crate::{
     router::{
         BarrierOutcome::Passed,
-        Effect, PeerFrame, RealmLimits, RequestIdCheck,
+        Effect, Input, PeerFrame, RealmLimits, RequestIdCheck,
         frame::{CallId, InterruptMode},
         testing::{NODE_2, TestRealm, TestSession, error_of, invoke, is_abort, payload, registration, request, session},
     },
@@ -232,7 +232,8 @@ fn a_part_that_crosses_the_end_of_its_call_is_dropped() {
 
 #[test]
 fn an_id_of_another_call_or_beyond_the_last_part_ends_the_session() {
-    let wrong: [&dyn Fn(&TestSession, RequestId) -> Vec<Effect>; 4] = [
+    type Wrong<'a> = &'a dyn Fn(&TestSession, RequestId) -> Vec<Effect>;
+    let wrong: [Wrong<'_>; 4] = [
         &|alice, _| {
             let (plain, _) = alice.calls("com.add");
             alice.asks_again(plain, "com.add", more())
@@ -382,4 +383,23 @@ fn a_caller_that_leaves_in_the_middle_interrupts_the_callee() {
         alice.leaves(),
         [bob.gets_interrupt(1, "killnowait", "wamp.error.canceled"), alice.gone()]
     );
+}
+
+#[test]
+fn a_part_that_the_caller_cannot_take_ends_the_call() {
+    let (realm, alice, bob, _) = both();
+    let (call, _) = alice.asks("com.add", wanted());
+    bob.yields_with(1, more());
+    let error = "wamp.error.payload_size_exceeded";
+    let effects = realm.input(Input::ProgressUndelivered {
+        session: alice.id,
+        request: call,
+        error: Uri::from(error),
+    });
+    let expected = [
+        bob.gets_interrupt(1, "killnowait", error),
+        alice.gets_call_error(call, error, Dict::new()),
+    ];
+    assert_eq!(effects, expected);
+    assert_eq!(bob.yields(1), []);
 }

@@ -6,12 +6,14 @@ use crate::{
         frame::CallId,
         testing::{NODE_2, TestRealm, TestSession, error_of, invoke, is_abort, payload, request},
     },
-    wamp::{Dict, Message, RegistrationId, Uri, message::code},
+    wamp::{Dict, Message, Payload, RegistrationId, Uri, message::code},
 };
 
-const SEALS: [&str; 4] = [
+const SEALS: [&str; 6] = [
     "caller.payload_passthru_mode",
     "callee.payload_passthru_mode",
+    "caller.payload_transparency",
+    "callee.payload_transparency",
     "callee.call_canceling",
     "callee.progressive_call_results",
 ];
@@ -91,8 +93,8 @@ fn a_callee_that_cannot_open_it_is_not_invoked() {
         "wamp.error.feature_not_supported"
     );
     assert_eq!(
-        alice.asks("com.add", legacy()).1,
-        [bob.gets_invocation_with(1, add, legacy())]
+        error_of(&alice.asks("com.add", legacy()).1),
+        "wamp.error.feature_not_supported"
     );
     realm.link(NODE_2);
     let mut frame = invoke(7, add, bob.id, 2);
@@ -108,7 +110,7 @@ fn a_callee_that_cannot_open_it_is_not_invoked() {
         ] => assert_eq!((*call, error.as_str()), (CallId(7), "wamp.error.feature_not_supported")),
         other => panic!("{other:?}"),
     }
-    assert_eq!(alice.calls("com.add").1, [bob.gets_invocation(2, add)], "no id was lost");
+    assert_eq!(alice.calls("com.add").1, [bob.gets_invocation(1, add)], "no id was lost");
 }
 
 #[test]
@@ -116,27 +118,44 @@ fn a_caller_that_cannot_open_the_answer_hears_so() {
     let (_, alice, bob, _) = both(&[], &SEALS);
     alice.calls("com.add");
     assert_eq!(error_of(&bob.yields_with(1, sealed())), "wamp.error.feature_not_supported");
+    alice.calls("com.add");
+    assert_eq!(error_of(&bob.yields_with(2, legacy())), "wamp.error.feature_not_supported");
+    let (call, _) = alice.calls("com.add");
+    let details = legacy();
+    let error = |request_type, request, payload| Message::Error {
+        request_type,
+        request,
+        details: details.clone(),
+        error: Uri::from("com.error"),
+        payload,
+    };
+    assert_eq!(
+        bob.says(error(code::INVOCATION, request(3), payload("no list"))),
+        [alice.gets(error(code::CALL, call, Payload::EMPTY))]
+    );
     let (call, _) = alice.asks("com.add", Dict::new().with("receive_progress", true));
     let unsupported = "wamp.error.feature_not_supported";
     let expected = [
-        bob.gets_interrupt(2, "killnowait", unsupported),
+        bob.gets_interrupt(4, "killnowait", unsupported),
         alice.gets_call_error(call, unsupported, Dict::new()),
     ];
-    assert_eq!(bob.yields_with(2, sealed().with("progress", true)), expected);
+    assert_eq!(bob.yields_with(4, sealed().with("progress", true)), expected);
 }
 
 #[test]
 fn it_goes_with_events_here_and_elsewhere() {
     let realm = TestRealm::new();
-    let (alice, bob) = (realm.join_with(&["publisher.payload_passthru_mode"]), realm.join());
+    let alice = realm.join_with(&["publisher.payload_passthru_mode"]);
+    let (bob, carol) = (realm.join_with(&["subscriber.payload_transparency"]), realm.join());
     bob.subscribes("com.news");
+    carol.subscribes("com.news");
     realm.link(NODE_2);
     let interest = vec![(Uri::from("com.news"), true)];
     realm.input(crate::router::Input::PeerInterest {
         node: NODE_2,
         changes: interest,
     });
-    for seal in [sealed(), legacy()] {
+    for (seal, heard_by) in [(sealed(), vec![bob.id, carol.id]), (legacy(), vec![bob.id])] {
         let effects = alice.publishes("com.news", seal.clone()).1;
         let [
             Effect::Forward {
@@ -144,13 +163,13 @@ fn it_goes_with_events_here_and_elsewhere() {
                 ..
             },
             Effect::Fanout {
+                sessions,
                 message: Message::Event { details: here, .. },
-                ..
             },
         ] = effects.as_slice()
         else {
             panic!("{effects:?}")
         };
-        assert_eq!((there, here), (&seal, &seal));
+        assert_eq!((there, here, sessions), (&seal, &seal, &heard_by));
     }
 }
