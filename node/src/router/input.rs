@@ -38,6 +38,12 @@ pub enum Input {
     SessionJoined { session: SessionId, info: SessionInfo },
     /// An established session of this node sent a legal message (never HELLO, GOODBYE, ABORT, AUTHENTICATE).
     Message { session: SessionId, message: Message },
+    /// An INVOCATION could not be written to its callee; its call ends with this error.
+    InvocationUndelivered {
+        session: SessionId,
+        request: RequestId,
+        error: Uri,
+    },
     /// A part of the result of a session's call could not be written to it; the call ends with this error.
     ProgressUndelivered {
         session: SessionId,

@@ -158,6 +158,9 @@ impl Realm {
         match input {
             Input::SessionJoined { session, info } => self.on_session_joined(turn, session, info),
             Input::Message { session, message } => self.on_message(turn, session, message),
+            Input::InvocationUndelivered { session, request, error } => {
+                self.on_invocation_undelivered(turn, session, request, error);
+            }
             Input::ProgressUndelivered { session, request, error } => {
                 self.give_up_call(turn, session, request, Some(&error), &error);
             }

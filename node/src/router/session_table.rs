@@ -162,6 +162,8 @@ pub(super) struct Invocation {
     pub(super) in_parts: bool,
     /// The callee was told to give up.
     pub(super) interrupted: bool,
+    /// The callee was sent more than the first part of its arguments.
+    pub(super) continued: bool,
 }
 
 /// A REGISTER on its way through the log.

@@ -25,7 +25,7 @@ use super::{
 };
 use crate::{
     router::{Effect, Input, Op, PeerFrame, Realm, SessionInfo},
-    wamp::{Dict, Message, Payload, SessionId, SubscriptionId, Uri, id::IdMap, message::code},
+    wamp::{Message, SessionId, SubscriptionId, Uri, id::IdMap},
 };
 
 /// A cheap handle on one realm of this node.
@@ -451,25 +451,12 @@ impl State {
     }
 }
 
-/// What the core is told of a message that could not be written to its session. An invocation is as if the callee had refused it,
-/// and the caller hears why.
+/// What the core is told of a message that could not be written to its session.
 pub(super) fn not_delivered(session: SessionId, what: Undelivered, error: &str) -> Input {
+    let error = error.into();
     match what {
-        Undelivered::Invocation(request) => {
-            let message = Message::Error {
-                request_type: code::INVOCATION,
-                request,
-                details: Dict::new(),
-                error: error.into(),
-                payload: Payload::EMPTY,
-            };
-            Input::Message { session, message }
-        }
-        Undelivered::Progress(request) => Input::ProgressUndelivered {
-            session,
-            request,
-            error: error.into(),
-        },
+        Undelivered::Invocation(request) => Input::InvocationUndelivered { session, request, error },
+        Undelivered::Progress(request) => Input::ProgressUndelivered { session, request, error },
     }
 }
 

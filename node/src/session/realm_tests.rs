@@ -13,7 +13,7 @@ use crate::{
     },
     transport::framing::Framing,
     wamp::{
-        RequestId, Serializer, Value,
+        Dict, Payload, RequestId, Serializer, Value,
         codec::{self, Frame},
         error_uri,
     },

@@ -232,11 +232,11 @@ impl Realm {
             admit(session.abilities, &mut details).map_err(NotInvoked::Lacks)?
         };
         let request = session.next_invocation();
-        let interrupted = false;
         let invocation = Invocation {
             caller,
             in_parts,
-            interrupted,
+            interrupted: false,
+            continued: false,
         };
         session.invocations.insert(request, invocation);
         self.put_fence(registration, &mut details);

@@ -16,7 +16,7 @@ use crate::{
         session_table::{Call, Caller, Part},
         turn::{Turn, because},
     },
-    wamp::{Dict, Message, Payload, RegistrationId, RequestId, SessionId, error_uri},
+    wamp::{Dict, Message, Payload, RegistrationId, RequestId, SessionId, Uri, error_uri},
 };
 
 /// What the id of a CALL makes of it.
@@ -123,7 +123,12 @@ impl Realm {
         mut details: Dict,
         payload: Payload,
     ) {
-        let Some(session) = self.sessions.get(callee) else { return };
+        let Some(session) = self.sessions.get_mut(callee) else {
+            return;
+        };
+        if let Some(invocation) = session.invocations.get_mut(&request) {
+            invocation.continued = true;
+        }
         // What the callee lacks was found out with the first part; here only what it does not know is taken out.
         if admit(session.abilities, &mut details).is_err() {
             return;
@@ -137,6 +142,22 @@ impl Realm {
             payload,
         };
         turn.send(callee, message);
+    }
+
+    /// An INVOCATION could not be written to its callee: its caller is told this error, and the callee, if it knows of the call, to
+    /// give up.
+    pub(in crate::router) fn on_invocation_undelivered(
+        &mut self,
+        turn: &mut Turn<'_>,
+        callee: SessionId,
+        request: RequestId,
+        error: Uri,
+    ) {
+        let invocation = self.sessions.get(callee).and_then(|s| s.invocations.get(&request));
+        if invocation.is_some_and(|invocation| invocation.continued) {
+            self.interrupt(turn, callee, request, InterruptMode::KillNoWait, &error);
+        }
+        self.on_callee_error(turn, callee, request, Dict::new(), error, Payload::EMPTY);
     }
 
     /// A callee's YIELD with options.

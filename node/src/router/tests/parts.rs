@@ -403,3 +403,30 @@ fn a_part_that_the_caller_cannot_take_ends_the_call() {
     assert_eq!(effects, expected);
     assert_eq!(bob.yields(1), []);
 }
+
+#[test]
+fn a_part_that_the_callee_cannot_take_ends_the_call_and_the_callee_is_told() {
+    let (realm, alice, bob, _) = both();
+    let undelivered = |n| {
+        realm.input(Input::InvocationUndelivered {
+            session: bob.id,
+            request: request(n),
+            error: Uri::from("wamp.error.payload_size_exceeded"),
+        })
+    };
+    let error = "wamp.error.payload_size_exceeded";
+    let (first, _) = alice.asks("com.add", more());
+    assert_eq!(
+        undelivered(1),
+        [alice.gets_call_error(first, error, Dict::new())],
+        "the callee knows nothing of it"
+    );
+    let (second, _) = alice.asks("com.add", more());
+    alice.asks_again(second, "com.add", more());
+    let expected = [
+        bob.gets_interrupt(2, "killnowait", error),
+        alice.gets_call_error(second, error, Dict::new()),
+    ];
+    assert_eq!(undelivered(2), expected);
+    assert_eq!(bob.yields(2), []);
+}
