@@ -2,7 +2,11 @@
 
 mod barriers;
 mod calls;
+mod cancels;
+mod disclosure;
 mod events;
+mod parts;
+mod passthru;
 mod patterns;
 mod receivers;
 mod registrations;
@@ -13,3 +17,4 @@ mod revocation;
 mod shards;
 mod slow;
 mod subscriptions;
+mod timeouts;

@@ -19,6 +19,8 @@ pub(super) enum Timer {
     Interest(u64),
     /// The first parked invocation of a callee waited too long.
     Invoke(SessionId),
+    /// A call got no answer in the time that was given for it.
+    Call(SessionId, RequestId),
 }
 
 /// All deadlines of a realm.

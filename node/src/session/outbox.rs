@@ -36,10 +36,10 @@ use tokio::{net::TcpStream, sync::Notify};
 use super::{cluster::Drain, limits::SessionLimits};
 use crate::{
     router::SlowConsumer,
-    wamp::{Message, RequestId, Uri},
+    wamp::{Message, Uri},
 };
 use encoding::{Encoding, Instead, Refused, deferred_bytes, instead_of};
-pub use encoding::{Shared, WireFormat, ping, pong};
+pub use encoding::{Shared, Undelivered, WireFormat, ping, pong};
 pub use touched::{Congested, Touched};
 pub use writing::Chunk;
 
@@ -142,7 +142,7 @@ struct Inner {
     /// Which of the connection's sessions, one after the other, messages are for.
     generation: u32,
     /// Invocations that turned out not to be writable; the session's task answers them.
-    refused: Vec<(RequestId, &'static str)>,
+    refused: Vec<(Undelivered, &'static str)>,
     /// Events that wait apart and the count of lost ones; `None` while the session keeps up.
     slow: Option<Box<slow::Slow>>,
     end: Option<End>,
@@ -439,8 +439,8 @@ impl Outbox {
         self.wake.notify_one();
     }
 
-    /// The invocations that turned out not to be writable, each with the error its caller is owed.
-    pub fn take_refused(&self) -> Vec<(RequestId, &'static str)> {
+    /// What turned out not to be writable, each with the error the caller is owed.
+    pub fn take_refused(&self) -> Vec<(Undelivered, &'static str)> {
         std::mem::take(&mut self.inner.lock().refused)
     }
 

@@ -23,13 +23,13 @@ use tokio::sync::{Notify, oneshot};
 use super::{
     auth::RealmAuth,
     cluster::Cluster,
-    outbox::{End, Outbox, Pushed, Shared, Touched},
+    outbox::{End, Outbox, Pushed, Shared, Touched, Undelivered},
 };
 pub use plain::Gathered;
 
 use crate::{
     router::{Effect, Input, Op, PeerFrame, Realm, SessionInfo, SlowConsumer, frame::FloodSource},
-    wamp::{Dict, Message, Payload, RequestId, SessionId, SubscriptionId, Uri, id::IdMap, message::code},
+    wamp::{Message, SessionId, SubscriptionId, Uri, id::IdMap},
 };
 
 /// A cheap handle on one realm of this node.
@@ -84,7 +84,8 @@ pub struct ShellStats {
     pub sent: u64,
     /// Messages whose session had left.
     pub sent_to_nobody: u64,
-    /// Invocations turned into an ERROR because the callee's transport or serializer cannot carry them.
+    /// Calls that ended in an ERROR because the transport or serializer of their callee cannot carry the invocation, or that of their
+    /// caller a part of the result.
     pub undeliverable: u64,
 }
 
@@ -476,7 +477,8 @@ impl State {
         };
         let pushed = push(outbox, touched);
         let about = match message {
-            Message::Invocation { request, .. } => About::Invocation(*request),
+            Message::Invocation { request, .. } => About::Undelivered(Undelivered::Invocation(*request)),
+            Message::Result { request, .. } => About::Undelivered(Undelivered::Progress(*request)),
             Message::Event { subscription, .. } => About::Event(*subscription),
             _ => About::Other,
         };
@@ -495,10 +497,9 @@ impl State {
                 }
             }
             Pushed::Undeliverable(error) => {
-                if let About::Invocation(request) = about {
+                if let About::Undelivered(what) = about {
                     self.stats.undeliverable += 1;
-                    let message = refusal(request, error);
-                    self.followups.push_back(Input::Message { session, message });
+                    self.followups.push_back(not_delivered(session, what, error));
                 }
             }
             Pushed::SlowConsumer => {
@@ -512,20 +513,18 @@ impl State {
 /// What a message is, as far as it matters when it was not put in.
 #[derive(Clone, Copy)]
 enum About {
-    Invocation(RequestId),
+    /// It is missed where it cannot be written.
+    Undelivered(Undelivered),
     Event(SubscriptionId),
     Other,
 }
 
-/// The ERROR by which an invocation that cannot be written to its callee is answered: to the core it is as if the callee had
-/// refused it, and the caller hears why.
-pub(super) fn refusal(request: RequestId, error: &str) -> Message {
-    Message::Error {
-        request_type: code::INVOCATION,
-        request,
-        details: Dict::new(),
-        error: error.into(),
-        payload: Payload::EMPTY,
+/// What the core is told of a message that could not be written to its session.
+pub(super) fn not_delivered(session: SessionId, what: Undelivered, error: &str) -> Input {
+    let error = error.into();
+    match what {
+        Undelivered::Invocation(request) => Input::InvocationUndelivered { session, request, error },
+        Undelivered::Progress(request) => Input::ProgressUndelivered { session, request, error },
     }
 }
 
@@ -548,8 +547,12 @@ fn revoked_by(input: &Input) -> Option<(SessionId, SubscriptionId)> {
 /// True for inputs whose handling asks for the lease.
 fn may_invoke(input: &Input) -> bool {
     match input {
-        Input::Message { message, .. } => matches!(message, Message::Call { .. }),
-        Input::Peer { frame, .. } => matches!(frame, PeerFrame::Invoke { .. } | PeerFrame::Nack { .. }),
+        // The end of one call may let those go on that waited behind it.
+        Input::Message { message, .. } => matches!(message, Message::Call { .. } | Message::Cancel { .. }),
+        Input::Peer { frame, .. } => matches!(
+            frame,
+            PeerFrame::Invoke { .. } | PeerFrame::Nack { .. } | PeerFrame::Forget { .. } | PeerFrame::Interrupt { .. }
+        ),
         _ => false,
     }
 }

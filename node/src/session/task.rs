@@ -15,7 +15,7 @@ use super::{
     handshake::{Handshake, Step, abort_message},
     hold::{HELD, Hold},
     outbox::{End, Outbox, Touched, WireFormat, ping, pong},
-    realm::{Gathered, RealmHandle, refusal},
+    realm::{Gathered, RealmHandle, not_delivered},
     sessions::{Entered, Service},
 };
 use crate::{
@@ -230,7 +230,7 @@ impl Task {
         for (request, error) in self.outbox.take_refused() {
             membership
                 .realm
-                .messages(membership.session, [refusal(request, error)], touched);
+                .input_batched(not_delivered(membership.session, request, error), touched);
         }
         touched.flush();
         membership.realm.flush();

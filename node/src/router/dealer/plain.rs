@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use crate::{
     router::{
-        Realm, RequestIdCheck,
+        Realm, RegisterWishes, RequestIdCheck,
         session_table::{Call, Caller, Invocation},
     },
     wamp::{RegistrationId, RequestId, SessionId, id::ID_MAX},
@@ -37,14 +37,14 @@ impl Realm {
         let caller = self.sessions.get(session)?;
         let in_order =
             self.config.request_id_check == RequestIdCheck::Strict && request.get() == caller.last_request % ID_MAX + 1;
-        if !in_order || self.config.fence_details || !caller.parked.is_empty() || !self.has_lease(now) {
+        if !in_order || !self.calls_are_plain || self.config.fence_details || !caller.parked.is_empty() || !self.has_lease(now) {
             return None;
         }
         if caller.calls.len() >= self.config.limits.open_calls_max {
             return None;
         }
         let found = self.find(procedure)?;
-        (found.callee.node == self.me).then_some(PlainRoute {
+        (found.callee.node == self.me && found.wishes == RegisterWishes::NONE).then_some(PlainRoute {
             registration: found.registration,
             callee: found.callee.session,
         })
@@ -56,11 +56,21 @@ impl Realm {
         let callee = self.sessions.get_mut(route.callee)?;
         let invocation = callee.next_invocation();
         let caller = Caller::Local { session, request };
-        callee.invocations.insert(invocation, Invocation { caller });
+        let record = Invocation {
+            caller,
+            in_parts: false,
+            interrupted: false,
+            continued: false,
+        };
+        callee.invocations.insert(invocation, record);
         let caller = self.sessions.get_mut(session)?;
         caller.last_request = request.get();
-        let callee = route.callee;
-        caller.calls.insert(request, Call::Local { callee, invocation });
+        let call = Call::Local {
+            callee: route.callee,
+            invocation,
+            flow: None,
+        };
+        caller.calls.insert(request, call);
         self.stats.calls += 1;
         self.stats.invocations += 1;
         Some(invocation)
@@ -68,14 +78,14 @@ impl Realm {
 
     /// Whom a YIELD without options answers, if that takes the short way.
     pub fn plain_answer(&self, callee: SessionId, invocation: RequestId) -> Option<PlainAnswer> {
-        match self.sessions.get(callee)?.invocations.get(&invocation)?.caller {
-            Caller::Local { session, request } => {
-                self.sessions.get(session)?;
-                let caller = session;
-                Some(PlainAnswer { caller, request })
-            }
-            Caller::Remote { .. } => None,
-        }
+        let open = self.sessions.get(callee)?.invocations.get(&invocation)?;
+        let Caller::Local { session, request } = open.caller else {
+            return None;
+        };
+        let call = self.sessions.get(session)?.calls.get(&request)?;
+        let plain = matches!(call, Call::Local { flow: None, .. }) && !open.interrupted && !open.continued;
+        let caller = session;
+        plain.then_some(PlainAnswer { caller, request })
     }
 
     /// Ends the call that [`Self::plain_answer`] found with its result.

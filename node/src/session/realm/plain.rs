@@ -8,7 +8,7 @@ use parking_lot::MutexGuard;
 use super::{About, FailureWatch, RealmHandle, Shell, State, now};
 use crate::{
     router::{Input, Realm},
-    session::outbox::{Outbox, Touched},
+    session::outbox::{Outbox, Touched, Undelivered},
     wamp::{
         Dict, Message, RequestId, Serializer, SessionId, Uri,
         codec::plain::{Plain, PlainHead, Verb},
@@ -87,7 +87,7 @@ impl Shell {
         stats.inputs += 1;
         let pushed = outbox.push_plain(head, plain.payload(input, serializer), touched);
         let about = match head {
-            PlainHead::Invocation { request, .. } => About::Invocation(request),
+            PlainHead::Invocation { request, .. } => About::Undelivered(Undelivered::Invocation(request)),
             PlainHead::Result { .. } => About::Other,
         };
         state.pushed(to, about, pushed);

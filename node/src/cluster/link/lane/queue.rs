@@ -222,10 +222,16 @@ impl Queue {
 fn payload_bytes(frame: &PeerFrame) -> usize {
     match frame {
         PeerFrame::Invoke { payload, .. }
+        | PeerFrame::Chunk { payload, .. }
+        | PeerFrame::Progress { payload, .. }
         | PeerFrame::Result { payload, .. }
         | PeerFrame::Error { payload, .. }
         | PeerFrame::Event { payload, .. } => payload.bytes().len(),
-        PeerFrame::Nack { .. } | PeerFrame::Forget { .. } | PeerFrame::Flood { .. } | PeerFrame::RevokeSubscription { .. } => 0,
+        PeerFrame::Nack { .. }
+        | PeerFrame::Forget { .. }
+        | PeerFrame::Flood { .. }
+        | PeerFrame::Interrupt { .. }
+        | PeerFrame::RevokeSubscription { .. } => 0,
     }
 }
 

@@ -97,6 +97,7 @@ impl Side {
                     authrole: "guest".into(),
                     authmethod: "anonymous".into(),
                     authprovider: "static".into(),
+                    trustlevel: None,
                     features: Vec::new(),
                 };
                 realm.join(session, info, &welcome, &outbox, &mut Touched::new());
