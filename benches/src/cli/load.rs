@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result, ensure};
 use clap::{Args, ValueEnum};
 use ringfort::wamp;
 use ringfort_bench::{
-    load::{Measured, Pace, Timing, pubsub, rpc},
+    load::{Measured, Pace, Timing, fill::Fill, pubsub, rpc},
     outcome::{Load, Outcome},
     peer::Target,
     tag::TAG_LEN,
@@ -61,6 +61,26 @@ pub(super) enum Serializer {
     Cbor,
 }
 
+/// Ballast.
+#[derive(Debug, Args)]
+struct Filling {
+    /// Register so many more procedures first, which nobody calls; sessions beside the callees hold them.
+    #[arg(long, default_value_t = 0)]
+    fill_registrations: u32,
+    /// Subscribe to so many more wildcard patterns first, which no event matches.
+    #[arg(long, default_value_t = 0)]
+    fill_subscriptions: u32,
+}
+
+impl Filling {
+    fn fill(&self) -> Fill {
+        Fill {
+            registrations: self.fill_registrations,
+            subscriptions: self.fill_subscriptions,
+        }
+    }
+}
+
 /// `rpc`
 #[derive(Debug, Args)]
 pub(crate) struct Rpc {
@@ -79,6 +99,8 @@ pub(crate) struct Rpc {
     /// Let all callees share one procedure under this policy (roundrobin, random, …); else each has its own.
     #[arg(long)]
     invoke: Option<String>,
+    #[command(flatten)]
+    filling: Filling,
     #[command(flatten)]
     wamp: Wamp,
     #[command(flatten)]
@@ -123,6 +145,8 @@ pub(crate) struct Pubsub {
     #[arg(long)]
     acknowledge: bool,
     #[command(flatten)]
+    filling: Filling,
+    #[command(flatten)]
     wamp: Wamp,
     #[command(flatten)]
     common: Common,
@@ -159,6 +183,7 @@ impl Rpc {
         let (here, there) = (self.url.clone(), self.callee_url.clone());
         let callers_at = self.wamp.target(&here)?;
         let callees_at = self.wamp.target(there.as_deref().unwrap_or(&here))?;
+        let _ballast = self.filling.fill().bring(&callees_at).await?;
         let serializer = Some(self.wamp.serializer.name());
         let sizes = Sizes {
             senders: self.callers,
@@ -193,6 +218,7 @@ impl Pubsub {
         };
         let serializer = Some(self.wamp.serializer.name());
         let target = |url: &str| self.wamp.target(url);
+        let _ballast = self.filling.fill().bring(&target(&self.url)?).await?;
         run_pubsub(
             &self.url,
             &self.subscriber_url,

@@ -14,6 +14,7 @@
 pub mod churn;
 mod detail;
 pub mod ensemble;
+pub mod fill;
 pub mod idle;
 mod pace;
 pub mod pubsub;

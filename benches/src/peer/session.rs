@@ -203,7 +203,11 @@ impl Session {
         self.wamp.payload(text.as_bytes())
     }
 
-    async fn receive(&mut self) -> Result<Message> {
+    /// The next message, whatever it is.
+    ///
+    /// # Errors
+    /// When the connection ends, or what comes is no WAMP message.
+    pub async fn receive(&mut self) -> Result<Message> {
         self.wamp.receive(&mut self.wire).await
     }
 }
