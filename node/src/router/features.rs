@@ -14,7 +14,7 @@ pub fn announced_roles() -> Dict {
 }
 
 /// What works of publish and subscribe.
-const BROKER: [&str; 7] = [
+const BROKER: [&str; 8] = [
     "publisher_exclusion",
     "subscriber_blackwhite_listing",
     "publisher_identification",
@@ -22,6 +22,8 @@ const BROKER: [&str; 7] = [
     "pattern_based_subscription",
     "subscription_revocation",
     "sharded_subscription",
+    // Of Autobahn, not of the text.
+    "x_acknowledged_event_delivery",
 ];
 
 fn features(names: &[&str]) -> Dict {

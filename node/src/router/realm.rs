@@ -238,7 +238,7 @@ impl Realm {
             // Call canceling is not announced. Choice: ignored rather than refused, as a CANCEL that comes too late is; the call
             // goes on to its one final answer.
             Message::Cancel { .. } => self.stats.dropped_cancels += 1,
-            Message::EventReceived { .. } => self.stats.dropped_event_received += 1,
+            Message::EventReceived { publication } => self.on_event_received(turn, session, publication),
             Message::Error { .. } => self.abort(
                 turn,
                 session,
@@ -320,6 +320,7 @@ impl Realm {
                 Timer::Register(session, request) => self.on_register_overdue(turn, session, request),
                 Timer::Unregister(session, registration) => self.on_unregister_overdue(turn, session, registration),
                 Timer::Interest(ticket) => self.on_interest_overdue(turn, ticket),
+                Timer::Delivery(publication) => self.on_delivery_overdue(turn, publication),
                 Timer::Invoke(callee) => self.on_invoke_overdue(turn, callee),
             }
         }

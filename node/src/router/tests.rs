@@ -2,6 +2,7 @@
 
 mod barriers;
 mod calls;
+mod deliveries;
 mod events;
 mod patterns;
 mod receivers;

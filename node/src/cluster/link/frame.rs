@@ -33,6 +33,7 @@ pub(super) fn write<'a>(realm: Option<&Uri>, frame: &'a PeerFrame, out: &mut Vec
         PeerFrame::Nack { .. } => (NACK, None, None),
         PeerFrame::Forget { .. } => (FORGET, None, None),
         PeerFrame::RevokeSubscription { .. } => (REVOKE_SUBSCRIPTION, None, None),
+        PeerFrame::Delivered { .. } => (DELIVERED, None, None),
         PeerFrame::Flood { .. } => (FLOOD, None, None),
         PeerFrame::Event { details, payload, .. } => (EVENT, Some(details), Some(payload)),
     };
@@ -88,17 +89,24 @@ pub(super) fn write<'a>(realm: Option<&Uri>, frame: &'a PeerFrame, out: &mut Vec
             topic,
             publisher,
             exclude_me,
+            acknowledged,
             audience,
             ..
         } => {
             put_fixed(publication.get(), out);
             put_bytes(topic.as_bytes(), out);
             put_fixed(publisher.get(), out);
-            out.push((u8::from(*exclude_me) * EXCLUDE_ME) | (u8::from(audience.is_some()) * HAS_AUDIENCE));
+            let flags = [
+                (*exclude_me, EXCLUDE_ME),
+                (audience.is_some(), HAS_AUDIENCE),
+                (*acknowledged, ACKNOWLEDGED),
+            ];
+            out.push(flags.iter().map(|(set, flag)| u8::from(*set) * flag).sum());
             if let Some(audience) = audience {
                 put_dict(&audience.to_dict(), out);
             }
         }
+        PeerFrame::Delivered { publication } => put_fixed(publication.get(), out),
         PeerFrame::RevokeSubscription {
             session,
             subscription,
@@ -228,7 +236,7 @@ impl Packed {
 
     pub(super) fn shape(&self) -> Shape {
         match self.tag & KIND {
-            INVOKE..=EVENT | FLOOD | REVOKE_SUBSCRIPTION => Shape::Peer,
+            INVOKE..=EVENT | FLOOD | REVOKE_SUBSCRIPTION | DELIVERED => Shape::Peer,
             FRAGMENT => Shape::Fragment,
             _ => Shape::Unknown,
         }
@@ -311,11 +319,15 @@ impl Packed {
                     topic,
                     publisher,
                     exclude_me: flags & EXCLUDE_ME != 0,
+                    acknowledged: flags & ACKNOWLEDGED != 0,
                     audience,
                     details,
                     payload,
                 }
             }
+            DELIVERED => PeerFrame::Delivered {
+                publication: PublicationId::new(fields.fixed()?).ok_or(Malformed::Id("publication"))?,
+            },
             REVOKE_SUBSCRIPTION => PeerFrame::RevokeSubscription {
                 session: session(fields.fixed()?, "session")?,
                 subscription: SubscriptionId::new(fields.fixed()?).ok_or(Malformed::Id("subscription"))?,
@@ -486,10 +498,12 @@ const EVENT: u8 = 6;
 const FRAGMENT: u8 = 7;
 const FLOOD: u8 = 8;
 const REVOKE_SUBSCRIPTION: u8 = 9;
+const DELIVERED: u8 = 10;
 
 /// The flags of an event.
 const EXCLUDE_ME: u8 = 1;
 const HAS_AUDIENCE: u8 = 2;
+const ACKNOWLEDGED: u8 = 4;
 
 const PUBLISHER: u8 = 0;
 const CALL: u8 = 1;
