@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""autobahn-python and the advanced profile of publish and subscribe: patterns, lists of receivers, identification, shards.
+"""autobahn-python and the advanced profile of publish and subscribe: patterns, lists of receivers, identification, shards, receipts.
 
     autobahn_pubsub.py SUBSCRIBER_URL PUBLISHER_URL      each serializer on each transport
 
@@ -158,10 +158,24 @@ async def shards(base, near, elsewhere, publisher):
         assert all((n + 30) % 60 in events for n in events), "a resource key moved"
 
 
+async def receipts(base, near, elsewhere, publisher):
+    """PUBLISHED waits for the subscribers' answers where the publisher wants it"""
+    handled = []
+
+    async def handle(arg):
+        await asyncio.sleep(0.2)
+        handled.append(arg)
+
+    for session in (near, elsewhere):
+        await session.subscribe(handle, base)
+    await publish(publisher, base, 1, _acknowledge_delivery=True)
+    assert handled == [1, 1], handled
+
+
 async def run(near_url, far_url, serializer):
     near, elsewhere, publisher = [await join(url, serializer) for url in (near_url, far_url, far_url)]
     tag = f"{serializer}.{urlparse(near_url).scheme}.{urlparse(far_url).scheme}"
-    for step in (patterns, lists, identification, shards):
+    for step in (patterns, lists, identification, shards, receipts):
         await step(f"test.pubsub.{tag}.{step.__name__}", near, elsewhere, publisher)
     for session in (near, elsewhere, publisher):
         await leave(session)

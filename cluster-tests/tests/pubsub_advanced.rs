@@ -11,7 +11,7 @@ use ringfort_cluster_tests::{
 const PATIENCE: Duration = Duration::from_secs(180);
 
 #[tokio::test]
-async fn patterns_lists_identification_and_shards_hold_on_one_node_and_across_nodes() {
+async fn patterns_lists_identification_shards_and_receipts_hold_on_one_node_and_across_nodes() {
     let demo = Demo::start(240).await.expect("demo");
     let places: [(&str, &Addresses, &Addresses); 2] =
         [("one", demo.node(1), demo.node(1)), ("across", demo.node(1), demo.node(3))];

@@ -177,7 +177,7 @@ fn an_event_from_elsewhere_is_answered_when_the_subscribers_here_have_it() {
         frame: PeerFrame::Delivered { publication: id },
     };
     assert_eq!(realm.hears(NODE_2, event()).len(), 1);
-    assert_eq!(received(&ann, id), [delivered.clone()]);
+    assert_eq!(received(&ann, id), std::slice::from_ref(&delivered));
     ann.unsubscribes(news);
     assert_eq!(realm.hears(NODE_2, event()), [delivered]);
 }
