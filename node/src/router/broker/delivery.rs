@@ -17,7 +17,7 @@ use std::{
 use super::Event;
 use crate::{
     router::{
-        NodeRef, PeerFrame, Realm,
+        NodeRef, PeerFrame, Realm, SessionInfo,
         timers::Timer,
         turn::{Turn, because},
     },
@@ -231,5 +231,11 @@ impl Deliveries {
     }
 }
 
-/// What a subscriber announces that answers events.
-pub(super) const FEATURE: &str = "subscriber.x_acknowledged_event_delivery";
+/// True for a subscriber that announced that it answers events.
+///
+/// Choice: as publisher it may say so too, for that is where autobahn-python's subscribers do.
+pub(super) fn answers_events(info: &SessionInfo) -> bool {
+    ["subscriber", "publisher"]
+        .into_iter()
+        .any(|role| info.announced(&format!("{role}.x_acknowledged_event_delivery")))
+}

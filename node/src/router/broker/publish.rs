@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Audience, Group, Interested, Topic, delivery::FEATURE};
+use super::{Audience, Group, Interested, Topic, delivery::answers_events};
 use crate::{
     router::{
         Disclose, Effect, MatchPolicy, NodeRef, PeerFrame, Realm, SlowConsumer,
@@ -235,7 +235,7 @@ impl Realm {
         };
         let publication = *publication;
         details.set("x_acknowledged_delivery", true);
-        let answers = |session: &SessionId| self.session_info(*session).is_some_and(|info| info.announced(FEATURE));
+        let answers = |session: &SessionId| self.session_info(*session).is_some_and(answers_events);
         let (answering, others): (Vec<_>, Vec<_>) = sessions.into_iter().partition(answers);
         let expected = answering.iter().all(|session| self.expect_receipt(publication, *session));
         if !expected {

@@ -11,7 +11,11 @@ use crate::{
 const NEWS: &str = "com.news";
 
 fn answering(realm: &TestRealm) -> TestSession {
-    let session = realm.join_with(|info| info.features = vec!["subscriber.x_acknowledged_event_delivery".into()]);
+    answering_as(realm, "subscriber")
+}
+
+fn answering_as(realm: &TestRealm, role: &str) -> TestSession {
+    let session = realm.join_with(|info| info.features = vec![format!("{role}.x_acknowledged_event_delivery")]);
     realm.commit();
     session
 }
@@ -49,7 +53,7 @@ fn id_of(effects: &[Effect]) -> PublicationId {
 fn published_waits_for_all_who_answer_and_for_nobody_else() {
     let realm = TestRealm::new();
     let (publisher, plain) = (realm.join(), realm.join());
-    let (ann, bob) = (answering(&realm), answering(&realm));
+    let (ann, bob) = (answering_as(&realm, "publisher"), answering(&realm));
     for subscriber in [&plain, &ann, &bob] {
         subscriber.subscribes(NEWS);
     }
