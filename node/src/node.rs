@@ -23,7 +23,7 @@ use crate::{
     },
     config::{self, Config},
     pages,
-    router::{Disclose, MatchPolicy, NodeRef, Realm, RealmConfig, Slot, SlowConsumer, TopicRule},
+    router::{CallTimeouts, Disclosure, MatchPolicy, NodeRef, Realm, RealmConfig, Slot, SlowConsumer, TimeoutUnit, TopicRule},
     session::{
         auth::{Anonymous, Principal, RealmAuth, Secret},
         cluster::Cluster,
@@ -268,12 +268,17 @@ fn realm_handle(shared: &Arc<Shared>, name: &Uri, realm: Option<&config::Realm>,
         _ => wamp::UriCheck::Loose,
     };
     if let Some(realm) = realm {
-        core.disclose = match realm.disclose {
-            config::Disclose::Allow => Disclose::Allow,
-            config::Disclose::Deny => Disclose::Deny,
-            config::Disclose::Always => Disclose::Always,
+        core.disclosure = match realm.disclose {
+            config::Disclose::Allow => Disclosure::Allow,
+            config::Disclose::Deny => Disclosure::Deny,
+            config::Disclose::Always => Disclosure::Always,
         };
-        core.trustlevels = realm.trustlevels.clone();
+        core.trustlevels = realm
+            .trustlevels
+            .iter()
+            .map(|(role, level)| (role.clone(), u64::from(*level)))
+            .collect();
+        core.call_timeouts = call_timeouts(realm);
         core.topics = realm.topics.iter().map(topic_rule).collect();
     }
     core.limits.open_calls_max = limits.calls_per_session_max;
@@ -296,6 +301,19 @@ fn topic_rule(topic: &config::Topic) -> TopicRule {
             config::SlowConsumer::DropOldest => SlowConsumer::DropOldest,
             config::SlowConsumer::KeepLast => SlowConsumer::KeepLast,
             config::SlowConsumer::EndSession => SlowConsumer::EndSession,
+        },
+    }
+}
+
+fn call_timeouts(realm: &config::Realm) -> CallTimeouts {
+    let some = |millis| (millis != 0).then(|| Duration::from_millis(millis));
+    CallTimeouts {
+        min: Duration::from_millis(realm.call_timeout_min),
+        default: some(realm.call_timeout_default),
+        max: some(realm.call_timeout_max),
+        unit: match realm.timeout_unit {
+            config::TimeoutUnit::Milliseconds => TimeoutUnit::Milliseconds,
+            config::TimeoutUnit::Seconds => TimeoutUnit::Seconds,
         },
     }
 }
@@ -337,6 +355,7 @@ fn session_limits(limits: &config::Limits) -> SessionLimits {
         dead_after: limits.dead_peer(),
         codec: codec::Limits {
             depth_max: limits.depth_max,
+            payload_transparency: true,
             ..codec::Limits::default()
         },
         ..SessionLimits::default()
@@ -349,6 +368,7 @@ fn listener_config(listener: &config::Listener, limits: &config::Limits) -> List
         path: listener.path.clone(),
         origins: Origins::from_list(&listener.origins),
         rawsocket: listener.rawsocket,
+        trustlevel: listener.trustlevel,
         tls: listener.tls.as_ref().map(|tls| TlsFiles {
             certificate: tls.certificate.clone(),
             key: tls.key.clone(),

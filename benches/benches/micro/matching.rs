@@ -56,6 +56,7 @@ impl Node {
             authrole: "user".to_owned(),
             authmethod: "anonymous".to_owned(),
             authprovider: "static".to_owned(),
+            trustlevel: None,
             features: Vec::new(),
         };
         let session = session(number);

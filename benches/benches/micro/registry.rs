@@ -2,7 +2,7 @@
 
 use divan::Bencher;
 use ringfort::{
-    router::{MatchPolicy, Op, OpOutcome, Registry},
+    router::{MatchPolicy, Op, OpOutcome, RegisterWishes, Registry},
     wamp::Uri,
 };
 
@@ -24,6 +24,7 @@ fn register(callee: u64, procedure: Uri) -> Op {
         request: request(1),
         procedure,
         policy: MatchPolicy::Exact,
+        wishes: RegisterWishes::NONE,
     }
 }
 

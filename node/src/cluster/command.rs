@@ -9,7 +9,7 @@ use prost::Message as _;
 use ringfort_proto::cluster::v1 as pb;
 
 use crate::{
-    router::{MatchPolicy, NodeRef, Op, Slot},
+    router::{MatchPolicy, NodeRef, Op, RegisterWishes, Slot},
     wamp::{RegistrationId, RequestId, SessionId, Uri},
 };
 
@@ -207,6 +207,7 @@ fn op_to_pb(realm: &Uri, op: &Op) -> pb::RealmOp {
             request,
             procedure,
             policy,
+            wishes,
         } => P::Register(pb::Register {
             session: session.get(),
             request: request.get(),
@@ -216,6 +217,8 @@ fn op_to_pb(realm: &Uri, op: &Op) -> pb::RealmOp {
                 MatchPolicy::Prefix => 1,
                 MatchPolicy::Wildcard => 2,
             },
+            disclose_caller: wishes.disclose_caller,
+            forward_timeout: wishes.forward_timeout,
         }),
         Op::Unregister {
             session,
@@ -255,6 +258,10 @@ fn op_from_pb(op: pb::RealmOp) -> Result<(Uri, Op), DecodeError> {
                 2 => MatchPolicy::Wildcard,
                 _ => return Err(DecodeError::Field("match policy this build does not know")),
             },
+            wishes: RegisterWishes {
+                disclose_caller: register.disclose_caller,
+                forward_timeout: register.forward_timeout,
+            },
         },
         P::Unregister(unregister) => Op::Unregister {
             session: session(unregister.session)?,
@@ -293,6 +300,10 @@ mod tests {
                     request: RequestId::new(3).unwrap(),
                     procedure: Uri::from("lamp.set"),
                     policy: MatchPolicy::Wildcard,
+                    wishes: RegisterWishes {
+                        disclose_caller: true,
+                        forward_timeout: true,
+                    },
                 },
             ),
             (

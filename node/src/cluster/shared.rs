@@ -128,7 +128,7 @@ impl Cluster for Shared {
 
     fn forward(&self, realm: &Uri, to: NodeRef, source: SessionId, frame: PeerFrame) {
         let call = match &frame {
-            PeerFrame::Invoke { call, .. } => Some(*call),
+            PeerFrame::Invoke { call, .. } | PeerFrame::Chunk { call, .. } => Some(*call),
             _ => None,
         };
         let taken = self.links.get().is_some_and(|links| links.forward(realm, to, source, frame));

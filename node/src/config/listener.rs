@@ -24,6 +24,9 @@ pub struct Listener {
     pub origins: Vec<String>,
     /// Whether WAMP RawSocket is spoken on this port too. Default `true`.
     pub rawsocket: bool,
+    /// How far callees and subscribers are told to trust who comes this way (`trustlevel` in the details they get), from 0, the
+    /// lowest. `realm.trustlevels` goes before it. Default none: they are told nothing.
+    pub trustlevel: Option<u16>,
     /// What is served to ordinary HTTP requests: `""` nothing, `lamp` the built-in lamp page, anything else a directory of
     /// files (a directory called lamp is written `./lamp`). Default nothing.
     pub pages: Pages,
@@ -60,6 +63,7 @@ impl Default for Listener {
             path: "/ws".to_owned(),
             origins: Vec::new(),
             rawsocket: true,
+            trustlevel: None,
             pages: Pages::None,
             tls: None,
         }

@@ -18,13 +18,23 @@ pub struct Realm {
     /// The rule for URIs that clients send: `loose` forbids only empty components, spaces and `#`; `strict` allows lower-case
     /// letters, digits and `_`. Default `loose`, since clients in use send capitals and hyphens.
     pub uri_check: UriCheck,
-    /// Whether callees and subscribers learn who called or published: `allow` where the caller or publisher asks for it
-    /// (`disclose_me`), `deny` never, and whoever asks is refused, `always` without being asked. Default `allow`.
+    /// Whether callees learn who calls them, and subscribers who publishes: `allow` where either side asks for it, `deny` never, and
+    /// who asks gets an error, `always` whether asked for or not. Default `allow`.
     pub disclose: Disclose,
-    /// How far callers and publishers are to be trusted, by their role, as in `trustlevels = { admin = 10, device = 1 }`: whole
-    /// numbers from 0, told to callees and subscribers as `trustlevel`. They hear none for roles that are not named here.
-    /// Default: none.
-    pub trustlevels: BTreeMap<String, u64>,
+    /// How far callees and subscribers are told to trust a client, by its role: `{ admin = 5, guest = 0 }`, from 0, the lowest.
+    /// A role that is not named gets what `listener.trustlevel` says. Default none.
+    pub trustlevels: BTreeMap<String, u32>,
+    /// The shortest time in milliseconds after which a call may end with `wamp.error.timeout`, however little its caller asks for.
+    /// Default `0`: none.
+    pub call_timeout_min: u64,
+    /// The timeout in milliseconds of calls that name none. Default `0`: they may take as long as they like.
+    pub call_timeout_default: u64,
+    /// The longest timeout in milliseconds, whatever the caller asks for, also for calls that name none. A callee that answers in
+    /// parts has this long for each. Default `0`: none.
+    pub call_timeout_max: u64,
+    /// In what clients of this realm count the timeouts of their calls: `ms`, as WAMP says, or `s`, for clients that were written for
+    /// routers that read seconds, such as Crossbar. Autobahn documents seconds: with `ms`, its `timeout=10` ends after 10 ms. Default `ms`.
+    pub timeout_unit: TimeoutUnit,
     /// Topics whose events are not to be treated as others, each a `[[realm.topics]]`. Default: none.
     pub topics: Vec<Topic>,
 }
@@ -73,17 +83,29 @@ pub enum SlowConsumer {
     EndSession,
 }
 
-/// Whether it is told who calls and publishes.
+/// Whether callees learn who calls them, and subscribers who publishes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Disclose {
-    /// Where the caller or publisher asks for it.
+    /// Where either side asks for it.
     #[default]
     Allow,
     /// Never.
     Deny,
     /// Always.
     Always,
+}
+
+/// In what clients count the timeouts of their calls.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+pub enum TimeoutUnit {
+    /// Milliseconds.
+    #[default]
+    #[serde(rename = "ms")]
+    Milliseconds,
+    /// Seconds.
+    #[serde(rename = "s")]
+    Seconds,
 }
 
 /// Who may join a realm without credentials.
@@ -122,6 +144,10 @@ impl Default for Realm {
             disclose: Disclose::Allow,
             trustlevels: BTreeMap::new(),
             topics: Vec::new(),
+            call_timeout_min: 0,
+            call_timeout_default: 0,
+            call_timeout_max: 0,
+            timeout_unit: TimeoutUnit::Milliseconds,
         }
     }
 }

@@ -55,6 +55,10 @@ fn a_whole_cluster_file_reads_as_written() {
         name = "com.example.Haus"
         anonymous = "on"
         uri_check = "strict"
+        disclose = "deny"
+        trustlevels = { device = 2 }
+        call_timeout_default = 30000
+        timeout_unit = "s"
         [[principal]]
         realm = "com.example.Haus"
         authid = "lamp"
@@ -70,6 +74,9 @@ fn a_whole_cluster_file_reads_as_written() {
     assert_eq!(config.node.name, "n2");
     assert_eq!(config.listeners[0].pages, Pages::Lamp);
     assert_eq!(config.realms[0].uri_check, UriCheck::Strict);
+    let realm = &config.realms[0];
+    assert_eq!((realm.disclose, realm.timeout_unit), (Disclose::Deny, TimeoutUnit::Seconds));
+    assert_eq!((realm.call_timeout_default, realm.trustlevels["device"]), (30_000, 2));
     assert_eq!(config.principals[0].ticket.expose(), "long enough");
     assert_eq!(
         config.cluster.peer("n3").unwrap().address,
@@ -121,6 +128,18 @@ fn wrong_types_and_values_are_named_in_an_operators_words() {
     refused(
         "anonymous = \"yes\"",
         "realm[0].anonymous = \"yes\": not one of the values off, loopback, on",
+    );
+    refused(
+        "timeout_unit = \"min\"",
+        "realm[0].timeout_unit = \"min\": not one of the values ms or s",
+    );
+    refused(
+        "call_timeout_min = 9\ncall_timeout_max = 8",
+        "realm[0].call_timeout_min = 9: above call_timeout_max",
+    );
+    refused(
+        "call_timeout_default = 9\ncall_timeout_max = 8",
+        "realm[0].call_timeout_default = 9: not between",
     );
     refused("anonymous = true", "realm[0].anonymous = true: ");
     refused(

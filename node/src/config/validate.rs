@@ -124,6 +124,27 @@ fn realms_and_principals(config: &Config, problems: &mut Vec<Problem>) {
             ));
         }
     }
+    for (index, realm) in config.realms.iter().enumerate() {
+        let path = |key| format!("realm[{index}].{key}");
+        let max = match realm.call_timeout_max {
+            0 => u64::MAX,
+            max => max,
+        };
+        if realm.call_timeout_min > max {
+            let problem = Problem::new(
+                path("call_timeout_min"),
+                "above call_timeout_max",
+                "write a smaller one, or 0 for none",
+            );
+            problems.push(problem.value(realm.call_timeout_min));
+        }
+        let default = realm.call_timeout_default;
+        if default != 0 && !(realm.call_timeout_min..=max).contains(&default) {
+            let what = "not between call_timeout_min and call_timeout_max";
+            let problem = Problem::new(path("call_timeout_default"), what, "write one between them, or 0 for none");
+            problems.push(problem.value(default));
+        }
+    }
     let mut principals = HashSet::new();
     for (index, principal) in config.principals.iter().enumerate() {
         let path = |key| format!("principal[{index}].{key}");

@@ -6,6 +6,7 @@
 
 mod clients;
 mod faults;
+mod flows;
 mod oracle;
 mod settle;
 
@@ -92,6 +93,8 @@ struct World {
     unfenced: Vec<usize>,
     now: Instant,
     last_session: u64,
+    /// All sessions are on the first node.
+    alone: bool,
     oracle: Oracle,
 }
 
@@ -125,6 +128,7 @@ impl World {
             unfenced: Vec::new(),
             now,
             last_session: 100,
+            alone: false,
             oracle: Oracle::default(),
         };
         for i in 0..NODES {
@@ -175,6 +179,7 @@ impl World {
             125 if b % 8 == 0 => self.kill(a % NODES),
             126 => self.fence(),
             127 if b % 2 == 0 => self.jump(a % NODES, b % NODES),
+            128.. => self.flow(kind, a, b),
             _ => {}
         }
     }
@@ -435,12 +440,12 @@ impl World {
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
-    let step = (0..128_u8, any::<u16>(), any::<u16>()).prop_map(|(kind, a, b)| Step { kind, a, b });
+    let step = (0..160_u8, any::<u16>(), any::<u16>()).prop_map(|(kind, a, b)| Step { kind, a, b });
     prop::collection::vec(step, 1..400)
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: walks(), failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn whatever_happens_the_promises_hold(steps in steps()) {
@@ -448,6 +453,19 @@ proptest! {
         steps.into_iter().for_each(|step| world.step(step));
         world.settle();
     }
+
+    #[test]
+    fn whatever_happens_on_one_node_the_promises_hold(steps in steps()) {
+        let mut world = World::new();
+        world.alone = true;
+        steps.into_iter().for_each(|step| world.step(step));
+        world.settle();
+    }
+}
+
+/// How many walks are made: 300, or what `RINGFORT_WALKS` says.
+fn walks() -> u32 {
+    std::env::var("RINGFORT_WALKS").map_or(300, |n| n.parse().expect("a number"))
 }
 
 /// The random walk is worth something only if it gets everywhere.

@@ -7,6 +7,9 @@ use crate::wamp::SessionId;
 
 impl Realm {
     pub(super) fn on_session_joined(&mut self, turn: &mut Turn<'_>, session: SessionId, info: SessionInfo) {
+        if info.trustlevel.is_some() {
+            self.calls_are_plain = false;
+        }
         let (authid, authrole) = (info.authid.clone(), info.authrole.clone());
         if self.sessions.add(session, info) {
             turn.propose(Op::SessionJoined {

@@ -4,17 +4,28 @@
 
 use crate::wamp::Dict;
 
+/// What the dealer can do.
+const DEALER: [&str; 7] = [
+    "progressive_call_results",
+    "progressive_call_invocations",
+    "call_canceling",
+    "call_timeout",
+    "caller_identification",
+    "call_trustlevels",
+    "payload_passthru_mode",
+];
+
 /// `WELCOME.details.roles`: broker and dealer, each with its features.
 pub fn announced_roles() -> Dict {
     let broker = features(&BROKER);
-    let dealer = Dict::new();
+    let dealer = features(&DEALER);
     Dict::new()
         .with("broker", Dict::new().with("features", broker))
         .with("dealer", Dict::new().with("features", dealer))
 }
 
 /// What works of publish and subscribe.
-const BROKER: [&str; 8] = [
+const BROKER: [&str; 9] = [
     "publisher_exclusion",
     "subscriber_blackwhite_listing",
     "publisher_identification",
@@ -22,6 +33,7 @@ const BROKER: [&str; 8] = [
     "pattern_based_subscription",
     "subscription_revocation",
     "sharded_subscription",
+    "payload_passthru_mode",
     // Of Autobahn, not of the text.
     "x_acknowledged_event_delivery",
 ];
@@ -39,6 +51,6 @@ mod tests {
         let roles = announced_roles();
         let features = |role: &str| roles.dict(role).and_then(|r| r.dict("features")).cloned();
         assert_eq!(features("broker"), Some(super::features(&BROKER)));
-        assert_eq!(features("dealer"), Some(Dict::new()));
+        assert_eq!(features("dealer"), Some(super::features(&DEALER)));
     }
 }

@@ -20,6 +20,27 @@ pub enum FloodSource {
     Call(CallId),
 }
 
+/// What becomes of an invocation whose callee is told to give up.
+///
+/// Spec: WAMP advanced profile, "Call Canceling".
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum InterruptMode {
+    /// The callee's answer is waited for and is that of the call.
+    Kill,
+    /// Whatever the callee answers is dropped.
+    KillNoWait,
+}
+
+impl InterruptMode {
+    /// Its name in CANCEL and INTERRUPT.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Kill => "kill",
+            Self::KillNoWait => "killnowait",
+        }
+    }
+}
+
 /// A message between the cores of one realm on two nodes.
 #[derive(Clone, Debug, PartialEq)]
 pub enum PeerFrame {
@@ -34,6 +55,17 @@ pub enum PeerFrame {
         details: Dict,
         payload: Payload,
     },
+    /// Caller's node to callee's node: the next part of the arguments of an invocation that comes in parts. Its place among the frames
+    /// to that callee is kept as that of an `Invoke` is.
+    Chunk {
+        call: CallId,
+        registration: RegistrationId,
+        callee: SessionId,
+        details: Dict,
+        payload: Payload,
+    },
+    /// Callee's node to caller's node: a part of the result; more follows.
+    Progress { call: CallId, details: Dict, payload: Payload },
     /// Callee's node to caller's node: the final result.
     Result { call: CallId, details: Dict, payload: Payload },
     /// Callee's node to caller's node: the final error.
@@ -45,11 +77,13 @@ pub enum PeerFrame {
     },
     /// Callee's node to caller's node: nothing was delivered, the route is stale. The caller's node may look up again, once.
     Nack { call: CallId },
-    /// Caller's node to callee's node: the caller is gone; whatever the callee answers is dropped.
+    /// Caller's node to callee's node: whatever the callee answers is dropped, and it is not told.
     Forget { call: CallId },
     /// Receiver's node to source's node: what this session sends fills an outbox here faster than its peer reads. It is not to be
     /// read for a moment (`hold`), or may be read again.
     Flood { source: FloodSource, hold: bool },
+    /// Caller's node to callee's node: the callee is to give up. `reason` is an error URI for it.
+    Interrupt { call: CallId, mode: InterruptMode, reason: Uri },
     /// Publisher's node to a node with interest: one copy, whatever the number of subscribers there.
     Event {
         publication: PublicationId,

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use super::{LogIndex, NodeRef, Op, PeerFrame, TopicKey};
-use crate::wamp::{Message, SessionId, SubscriptionId, Uri};
+use crate::wamp::{Message, RequestId, SessionId, SubscriptionId, Uri};
 
 /// Who a session is, fixed at WELCOME.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,6 +16,8 @@ pub struct SessionInfo {
     pub authmethod: String,
     /// Who authenticated it (`static`, `dynamic`, …).
     pub authprovider: String,
+    /// How far callees and subscribers are told to trust it, unless its role says otherwise; `None`: they are told nothing.
+    pub trustlevel: Option<u64>,
     /// The features it announced, as `role.feature` (`caller.progressive_call_results`), sorted.
     pub features: Vec<String>,
 }
@@ -43,6 +45,18 @@ pub enum Input {
     SessionJoined { session: SessionId, info: SessionInfo },
     /// An established session of this node sent a legal message (never HELLO, GOODBYE, ABORT, AUTHENTICATE).
     Message { session: SessionId, message: Message },
+    /// An INVOCATION could not be written to its callee; its call ends with this error.
+    InvocationUndelivered {
+        session: SessionId,
+        request: RequestId,
+        error: Uri,
+    },
+    /// A part of the result of a session's call could not be written to it; the call ends with this error.
+    ProgressUndelivered {
+        session: SessionId,
+        request: RequestId,
+        error: Uri,
+    },
     /// A session of this node is over: GOODBYE, ABORT, lost transport or killed. The one way out.
     SessionGone { session: SessionId },
     /// The committed log reached `index`, and `op`, proposed by the node life `by`, is to be applied.

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::{
     Realm, TopicKey,
     broker::{Group, Interest},
-    session_table::{Call, Caller, Held, Session},
+    session_table::{Call, Caller, Held, ParkedCall, Session},
     timers::Timer,
 };
 use crate::wamp::SessionId;
@@ -32,6 +32,7 @@ impl Realm {
         for id in self.sessions.ids() {
             let Some(session) = self.sessions.get(id) else { continue };
             self.check_caller(id, session, &mut calls_out)?;
+            self.check_flows(id, session, &mut timers)?;
             self.check_callee(id, session, &mut calls_in, &mut timers)?;
             self.check_subscriber(id, session)?;
         }
@@ -73,7 +74,7 @@ impl Realm {
     fn check_caller(&self, id: SessionId, session: &Session, calls_out: &mut usize) -> Result<(), String> {
         for (request, call) in session.calls.iter() {
             match call {
-                Call::Local { callee, invocation } => {
+                Call::Local { callee, invocation, .. } => {
                     let record = self.sessions.get(*callee).and_then(|s| s.invocations.get(invocation));
                     let expected = Caller::Local { session: id, request };
                     demand!(
@@ -81,7 +82,7 @@ impl Realm {
                         "call {request} of {id} has no invocation"
                     );
                 }
-                Call::Remote { node, call, again: _ } => {
+                Call::Remote { node, call, .. } => {
                     *calls_out += 1;
                     demand!(
                         self.peers.contains(node),
@@ -104,13 +105,31 @@ impl Realm {
             distinct.len() == session.parked.len() + session.calls.len(),
             "{id} has two open calls of one request id"
         );
-        let bytes: usize = session.parked.iter().map(|p| p.what.payload.bytes().len()).sum();
+        let bytes: usize = session.parked.iter().map(ParkedCall::bytes).sum();
         demand!(bytes == session.parked_bytes, "parked bytes of {id} are miscounted");
         let waits = self.dealer.barriers.waiting.contains(&id);
         demand!(
             waits != session.parked.is_empty(),
             "{id} has parked calls and does not wait, or the reverse"
         );
+        Ok(())
+    }
+
+    /// Deadlines have their timers, and every call of which parts are to come is there.
+    fn check_flows(&self, id: SessionId, session: &Session, timers: &mut usize) -> Result<(), String> {
+        let open = session.calls.iter().map(|(request, call)| (request, call.flow()));
+        let parked = session.parked.iter().map(|call| (call.request, call.what.flow.as_deref()));
+        for (request, flow) in open.chain(parked) {
+            if let Some(deadline) = flow.and_then(|flow| flow.deadline) {
+                *timers += 1;
+                let timer = Timer::Call(id, request);
+                demand!(self.timers.contains(deadline, timer), "call {request} of {id} has no timer");
+            }
+        }
+        for request in session.streams.iter().flat_map(|streams| streams.open()) {
+            let there = session.calls.contains_key(&request) || session.parked.iter().any(|p| p.request == request);
+            demand!(there, "call {request} of {id} waits for parts and is gone");
+        }
         Ok(())
     }
 
@@ -127,7 +146,7 @@ impl Realm {
                 } => {
                     let record = self.sessions.get(caller).and_then(|s| s.calls.get(&call));
                     let there =
-                        matches!(record, Some(Call::Local { callee, invocation }) if *callee == id && *invocation == request);
+                        matches!(record, Some(Call::Local { callee, invocation, .. }) if *callee == id && *invocation == request);
                     demand!(there, "invocation {request} of {id} has no call");
                 }
                 Caller::Remote { node, call } => {

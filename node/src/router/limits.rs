@@ -37,6 +37,8 @@ pub struct RealmLimits {
     pub barrier_wait: Duration,
     /// How long an invocation from another node waits for this node's log.
     pub invoke_wait: Duration,
+    /// How much longer than its callee the dealer waits, where the callee keeps the time of a call itself.
+    pub forwarded_timeout_grace: Duration,
 }
 
 impl Default for RealmLimits {
@@ -57,6 +59,7 @@ impl Default for RealmLimits {
             delivery_wait: Duration::from_secs(10),
             barrier_wait: Duration::from_secs(1),
             invoke_wait: Duration::from_secs(5),
+            forwarded_timeout_grace: Duration::from_secs(1),
         }
     }
 }

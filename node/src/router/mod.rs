@@ -6,7 +6,6 @@
 //!
 //! Start reading at [`input`] and [`effect`], then [`realm`], then `dealer/` and `broker/`, one verb per file.
 
-pub mod disclose;
 pub mod effect;
 pub mod features;
 pub mod frame;
@@ -20,14 +19,17 @@ pub mod slow;
 pub mod stats;
 pub mod topic;
 
+mod abilities;
 mod broker;
-mod dealer;
+pub mod dealer;
 mod detach;
 mod ids;
 mod inspect;
 mod invariants;
+mod passthru;
 mod peers;
 mod session_table;
+mod streams;
 mod timers;
 mod turn;
 mod window;
@@ -40,14 +42,13 @@ mod testing;
 mod tests;
 
 pub use broker::Audience;
-pub use disclose::Disclose;
 pub use effect::Effect;
 pub use features::announced_roles;
 pub use frame::PeerFrame;
 pub use input::{BarrierOutcome, Input, SessionInfo};
 pub use limits::RealmLimits;
-pub use op::{MatchPolicy, Op, OpOutcome, Origin};
-pub use realm::{Realm, RealmConfig, RequestIdCheck};
+pub use op::{MatchPolicy, Op, OpOutcome, Origin, RegisterWishes};
+pub use realm::{CallTimeouts, Disclosure, Realm, RealmConfig, RequestIdCheck, TimeoutUnit};
 pub use registry::Registry;
 pub use slow::{SlowConsumer, TopicRule};
 pub use stats::Stats;

@@ -42,6 +42,39 @@ pub struct Origin {
     pub node: NodeRef,
 }
 
+/// What a REGISTER asks for beside the procedure. Those of the first callee hold for a registration.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RegisterWishes {
+    /// Callees want to know who calls.
+    pub disclose_caller: bool,
+    /// Callees keep the time of a call themselves, and announced that they can.
+    pub forward_timeout: bool,
+}
+
+impl RegisterWishes {
+    /// None.
+    pub const NONE: Self = Self {
+        disclose_caller: false,
+        forward_timeout: false,
+    };
+
+    /// Their number in snapshots; never changes.
+    pub const fn code(self) -> u8 {
+        self.disclose_caller as u8 | (self.forward_timeout as u8) << 1
+    }
+
+    /// The wishes with that number.
+    pub const fn from_code(code: u8) -> Option<Self> {
+        if code > 3 {
+            return None;
+        }
+        Some(Self {
+            disclose_caller: code & 1 != 0,
+            forward_timeout: code & 2 != 0,
+        })
+    }
+}
+
 /// One replicated change of a realm. Applied in log order on every node; a pure function of registry and op.
 ///
 /// Every op belongs to the node life that proposed it. Ops of one node are applied in the order in which it proposed them.
@@ -61,6 +94,7 @@ pub enum Op {
         request: RequestId,
         procedure: Uri,
         policy: MatchPolicy,
+        wishes: RegisterWishes,
     },
     /// UNREGISTER of a registration the session holds. `request` is `None` where nobody waits for the outcome.
     Unregister {

@@ -57,17 +57,35 @@ impl Realm {
                         registration,
                         callee,
                         index,
+                        continues: false,
                         details,
                         payload,
                     },
                 );
             }
-            // RESULT.Details is the router's to fill, and nothing that would go in is announced.
-            PeerFrame::Result {
+            PeerFrame::Chunk {
                 call,
-                details: _,
+                registration,
+                callee,
+                details,
                 payload,
-            } => self.on_remote_answer(turn, from, call, Answer::Result { payload }),
+            } => self.on_invoke(
+                turn,
+                Invoke {
+                    from,
+                    call,
+                    registration,
+                    callee,
+                    index: 0,
+                    continues: true,
+                    details,
+                    payload,
+                },
+            ),
+            PeerFrame::Progress { call, details, payload } => self.on_remote_progress(turn, from, call, details, payload),
+            PeerFrame::Result { call, details, payload } => {
+                self.on_remote_answer(turn, from, call, Answer::Result { details, payload });
+            }
             PeerFrame::Error {
                 call,
                 details,
@@ -87,6 +105,7 @@ impl Realm {
                     turn.effects.push(Effect::Flood { session, hold });
                 }
             }
+            PeerFrame::Interrupt { call, mode, reason } => self.on_interrupt(turn, from, call, mode, &reason),
             PeerFrame::Event {
                 publication,
                 topic,

@@ -5,13 +5,13 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use super::{
-    Disclose, Effect, Input, LogIndex, NodeRef, RealmLimits, Registry, Stats, TopicRule, broker::Broker, dealer::Dealer,
-    ids::IdSource, session_table::RequestIdVerdict, session_table::SessionTable, timers::Timer, timers::Timers, turn::Turn,
-    turn::because,
+    Effect, Input, LogIndex, NodeRef, RealmLimits, Registry, Stats, TopicRule, broker::Broker, dealer::CallKind, dealer::Dealer,
+    ids::IdSource, session_table::RequestIdVerdict, session_table::SessionTable, streams::Repeat, streams::Streams,
+    timers::Timer, timers::Timers, turn::Turn, turn::because,
 };
 use crate::wamp::{Dict, Message, Payload, RequestId, SessionId, Uri, UriCheck, error_uri, message::code};
 
@@ -25,6 +25,41 @@ pub enum RequestIdCheck {
     Lenient,
     /// Any id; a request whose id is in flight is refused, since its answer could not be told apart.
     Off,
+}
+
+/// Whether callees learn who calls them, and subscribers who publishes (setting `disclose`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Disclosure {
+    /// Where the caller or the callee asks for it.
+    #[default]
+    Allow,
+    /// Never; who asks gets an error.
+    Deny,
+    /// Always.
+    Always,
+}
+
+/// In what clients of a realm count timeouts (setting `timeout_unit`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TimeoutUnit {
+    /// As the specification says.
+    #[default]
+    Milliseconds,
+    /// As clients do that were written for routers that read seconds.
+    Seconds,
+}
+
+/// How long calls may take (settings `call_timeout_min`, `call_timeout_default`, `call_timeout_max`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CallTimeouts {
+    /// The shortest time a caller gets, whatever it asks for.
+    pub min: Duration,
+    /// For calls that name none; `None`: no end.
+    pub default: Option<Duration>,
+    /// The longest time, also for calls that name none; `None`: no bound.
+    pub max: Option<Duration>,
+    /// In what CALL and INVOCATION say it.
+    pub unit: TimeoutUnit,
 }
 
 /// What a realm is built from.
@@ -42,9 +77,11 @@ pub struct RealmConfig {
     pub uri_check: UriCheck,
     /// Puts `_fence`, registration id and epoch, into INVOCATION.Details, so that a callee can guard side effects.
     pub fence_details: bool,
-    /// Whether callees and subscribers learn who called or published.
-    pub disclose: Disclose,
-    /// The trust level of callers and publishers by their role; those of other roles have none.
+    /// Who learns who calls and publishes.
+    pub disclosure: Disclosure,
+    /// How long calls may take.
+    pub call_timeouts: CallTimeouts,
+    /// The trust level of callers and publishers by their role, 0 lowest; a role that is not here has none.
     pub trustlevels: BTreeMap<String, u64>,
     /// Topics whose events are not to be treated as others.
     pub topics: Vec<TopicRule>,
@@ -62,7 +99,8 @@ impl RealmConfig {
             request_id_check: RequestIdCheck::default(),
             uri_check: UriCheck::default(),
             fence_details: false,
-            disclose: Disclose::default(),
+            disclosure: Disclosure::default(),
+            call_timeouts: CallTimeouts::default(),
             trustlevels: BTreeMap::new(),
             topics: Vec::new(),
             limits: RealmLimits::default(),
@@ -86,6 +124,8 @@ pub struct Realm {
     pub(super) broker: Broker,
     pub(super) ids: IdSource,
     pub(super) timers: Timers,
+    /// A CALL without options gets nothing but its answer: neither a time limit nor a word about its caller.
+    pub(super) calls_are_plain: bool,
     pub(super) stats: Stats,
 }
 
@@ -94,7 +134,13 @@ impl Realm {
     pub fn new(config: RealmConfig, me: NodeRef) -> Self {
         let broker = Broker::new(&config.topics);
         let ids = IdSource::new(config.seed, config.id_key, config.name.clone());
+        let timeouts = &config.call_timeouts;
+        let calls_are_plain = timeouts.default.is_none()
+            && timeouts.max.is_none()
+            && config.disclosure != Disclosure::Always
+            && config.trustlevels.is_empty();
         Self {
+            calls_are_plain,
             config,
             me,
             registry: Registry::default(),
@@ -116,6 +162,12 @@ impl Realm {
         match input {
             Input::SessionJoined { session, info } => self.on_session_joined(turn, session, info),
             Input::Message { session, message } => self.on_message(turn, session, message),
+            Input::InvocationUndelivered { session, request, error } => {
+                self.on_invocation_undelivered(turn, session, request, error);
+            }
+            Input::ProgressUndelivered { session, request, error } => {
+                self.give_up_call(turn, session, request, Some(&error), &error);
+            }
             Input::SessionGone { session } => self.detach(turn, session),
             Input::Applied { index, by, op } => self.on_applied(turn, index, by, op),
             Input::NodeFenced { index, node } => self.on_node_fenced(turn, index, node),
@@ -179,14 +231,14 @@ impl Realm {
         match message {
             Message::Call {
                 request,
-                options: _,
+                options,
                 procedure,
                 payload,
-            } => {
-                if self.accept_request(turn, session, code::CALL, request) {
-                    self.on_call(turn, session, request, procedure, payload);
-                }
-            }
+            } => match self.accept_call(turn, session, request) {
+                CallKind::New => self.on_call(turn, session, request, &options, procedure, payload),
+                CallKind::Part => self.on_call_part(turn, session, request, &options, payload),
+                CallKind::Settled => {}
+            },
             Message::Yield {
                 request,
                 options,
@@ -235,9 +287,7 @@ impl Realm {
                     self.on_unregister(turn, session, request, registration);
                 }
             }
-            // Call canceling is not announced. Choice: ignored rather than refused, as a CANCEL that comes too late is; the call
-            // goes on to its one final answer.
-            Message::Cancel { .. } => self.stats.dropped_cancels += 1,
+            Message::Cancel { request, options } => self.on_cancel(turn, session, request, &options),
             Message::EventReceived { publication } => self.on_event_received(turn, session, publication),
             Message::Error { .. } => self.abort(
                 turn,
@@ -251,11 +301,57 @@ impl Realm {
     /// Checks the id of a client's request. False: the session is gone, or the request was refused.
     fn accept_request(&mut self, turn: &mut Turn<'_>, session: SessionId, request_type: u64, request: RequestId) -> bool {
         let check = self.config.request_id_check;
-        let Some(verdict) = self.sessions.get_mut(session).map(|s| s.judge_request_id(request, check)) else {
-            return false;
+        match self.sessions.get_mut(session).map(|s| s.judge_request_id(request, check)) {
+            None => false,
+            Some(RequestIdVerdict::Fine) => true,
+            Some(verdict) => {
+                self.object_to_request(turn, session, request_type, request, verdict);
+                false
+            }
+        }
+    }
+
+    /// As [`Self::accept_request`] for a CALL, which may be a further part of an earlier one.
+    fn accept_call(&mut self, turn: &mut Turn<'_>, session: SessionId, request: RequestId) -> CallKind {
+        let check = self.config.request_id_check;
+        let Some(caller) = self.sessions.get_mut(session) else {
+            return CallKind::Settled;
         };
-        match (verdict, check) {
-            (RequestIdVerdict::Fine, _) => return true,
+        let rising = check == RequestIdCheck::Strict;
+        let judge = |streams: &Option<Box<Streams>>| streams.as_ref().map_or(Repeat::Wrong, |s| s.judge(request, rising));
+        // Where ids need not rise, that of a further part could as well be a new one.
+        let mut repeat = if rising { Repeat::Wrong } else { judge(&caller.streams) };
+        if repeat == Repeat::Wrong {
+            let verdict = caller.judge_request_id(request, check);
+            if verdict == RequestIdVerdict::Fine {
+                return CallKind::New;
+            }
+            repeat = judge(&caller.streams);
+            if repeat == Repeat::Wrong {
+                self.object_to_request(turn, session, code::CALL, request, verdict);
+            }
+        }
+        match repeat {
+            Repeat::Part => CallKind::Part,
+            Repeat::Late => {
+                self.stats.dropped_late_parts += 1;
+                CallKind::Settled
+            }
+            Repeat::Wrong => CallKind::Settled,
+        }
+    }
+
+    /// Ends the session whose request had a wrong id, or refuses the request.
+    fn object_to_request(
+        &mut self,
+        turn: &mut Turn<'_>,
+        session: SessionId,
+        request_type: u64,
+        request: RequestId,
+        verdict: RequestIdVerdict,
+    ) {
+        match (verdict, self.config.request_id_check) {
+            (RequestIdVerdict::Fine, _) => {}
             (RequestIdVerdict::OutOfOrder, _) => {
                 self.abort(
                     turn,
@@ -275,7 +371,12 @@ impl Realm {
                 );
             }
         }
-        false
+    }
+
+    /// How far callees are told to trust a session; `None`: they are told nothing.
+    pub(super) fn trustlevel(&self, session: SessionId) -> Option<u64> {
+        let info = &self.sessions.get(session)?.info;
+        self.config.trustlevels.get(&info.authrole).copied().or(info.trustlevel)
     }
 
     /// Refuses a request with an ERROR.
@@ -322,6 +423,7 @@ impl Realm {
                 Timer::Interest(ticket) => self.on_interest_overdue(turn, ticket),
                 Timer::Delivery(publication) => self.on_delivery_overdue(turn, publication),
                 Timer::Invoke(callee) => self.on_invoke_overdue(turn, callee),
+                Timer::Call(session, request) => self.on_call_overdue(turn, session, request),
             }
         }
     }

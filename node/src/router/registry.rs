@@ -7,7 +7,7 @@ mod snapshot;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use super::{LogIndex, MatchPolicy, NodeRef, Op, OpOutcome, Slot};
+use super::{LogIndex, MatchPolicy, NodeRef, Op, OpOutcome, RegisterWishes, Slot};
 use crate::wamp::{RegistrationId, SessionId, Uri, id::IdMap};
 
 /// A session that answers invocations of a registration.
@@ -30,6 +30,8 @@ pub struct Registration {
     pub policy: MatchPolicy,
     /// The log index at which it came to be.
     pub index: LogIndex,
+    /// What its first callee asked for.
+    pub wishes: RegisterWishes,
     /// Who answers, in order of registration.
     pub callees: Vec<Callee>,
 }
@@ -92,6 +94,7 @@ impl Registry {
                 request: _,
                 procedure,
                 policy,
+                wishes,
             } => self.register(
                 index,
                 Callee {
@@ -100,6 +103,7 @@ impl Registry {
                 },
                 procedure,
                 *policy,
+                *wishes,
             ),
             Op::Unregister {
                 session,
@@ -135,7 +139,7 @@ impl Registry {
     }
 
     /// The registration an exact lookup of `procedure` finds.
-    pub fn lookup(&self, procedure: &Uri) -> Option<&Registration> {
+    pub fn lookup(&self, procedure: &str) -> Option<&Registration> {
         self.registrations.get(self.exact.get(procedure)?)
     }
 
@@ -167,7 +171,14 @@ impl Registry {
         self.sessions.iter().map(|(id, row)| (*id, row))
     }
 
-    fn register(&mut self, index: LogIndex, callee: Callee, procedure: &Uri, policy: MatchPolicy) -> OpOutcome {
+    fn register(
+        &mut self,
+        index: LogIndex,
+        callee: Callee,
+        procedure: &Uri,
+        policy: MatchPolicy,
+        wishes: RegisterWishes,
+    ) -> OpOutcome {
         if self.id_of(policy, procedure).is_some() {
             return OpOutcome::AlreadyExists;
         }
@@ -180,6 +191,7 @@ impl Registry {
             procedure: procedure.clone(),
             policy,
             index,
+            wishes,
             callees: vec![callee],
         });
         OpOutcome::Registered(id)

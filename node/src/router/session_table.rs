@@ -8,7 +8,14 @@ use std::{
     time::Instant,
 };
 
-use super::{NodeRef, RequestIdCheck, SessionInfo, Shard, frame::CallId, window::Window};
+use super::{
+    NodeRef, RequestIdCheck, SessionInfo, Shard,
+    abilities::{Abilities, Ability},
+    dealer::Flow,
+    frame::CallId,
+    streams::Streams,
+    window::Window,
+};
 use crate::wamp::{
     Payload, PublicationId, RegistrationId, RequestId, SessionId, SubscriptionId, Uri,
     id::{ID_MAX, IdMap},
@@ -25,12 +32,16 @@ pub(super) struct SessionTable {
 #[derive(Debug)]
 pub(super) struct Session {
     pub(super) info: SessionInfo,
+    /// What of its features the core asks for.
+    pub(super) abilities: Abilities,
     /// The client's last request id.
     pub(super) last_request: u64,
     /// The last request id given to an INVOCATION.
     pub(super) last_invocation: u64,
     /// As caller: calls that are with a callee.
     pub(super) calls: Window<Call>,
+    /// As caller: which calls come in parts; `None` until the first one.
+    pub(super) streams: Option<Box<Streams>>,
     /// As caller: calls that wait for a read barrier, and those behind them; in the order in which they were made.
     pub(super) parked: VecDeque<ParkedCall>,
     /// Payload bytes of [`Self::parked`].
@@ -56,6 +67,8 @@ pub(super) enum Call {
         callee: SessionId,
         /// The request id of its INVOCATION.
         invocation: RequestId,
+        /// What the CALL asked for beyond one plain answer.
+        flow: Option<Box<Flow>>,
     },
     /// The callee is a session of another node.
     Remote {
@@ -65,7 +78,23 @@ pub(super) enum Call {
         call: CallId,
         /// What is needed to look up once more; `None` once that was done.
         again: Option<Box<Again>>,
+        /// What the CALL asked for beyond one plain answer.
+        flow: Option<Box<Flow>>,
     },
+}
+
+impl Call {
+    pub(super) fn flow(&self) -> Option<&Flow> {
+        match self {
+            Self::Local { flow, .. } | Self::Remote { flow, .. } => flow.as_deref(),
+        }
+    }
+
+    pub(super) fn flow_mut(&mut self) -> &mut Option<Box<Flow>> {
+        match self {
+            Self::Local { flow, .. } | Self::Remote { flow, .. } => flow,
+        }
+    }
 }
 
 /// A call's request, kept until it is certain that it was delivered or never will be.
@@ -75,6 +104,8 @@ pub(super) struct Again {
     pub(super) order: u64,
     pub(super) procedure: Uri,
     pub(super) payload: Payload,
+    /// What the CALL asked for beyond one plain answer; while the call is with a callee elsewhere, its record has it.
+    pub(super) flow: Option<Box<Flow>>,
 }
 
 /// A call that waits for a read barrier, or behind one that does.
@@ -86,6 +117,24 @@ pub(super) struct ParkedCall {
     pub(super) wait: Option<u64>,
     /// A node refused it as stale: not even a hit counts before the barrier, and there is no further retry.
     pub(super) retried: bool,
+    /// What came after the first part of its arguments; see [`Streams`].
+    pub(super) parts: Vec<Part>,
+}
+
+/// A further part of the arguments of a call.
+#[derive(Debug)]
+pub(super) struct Part {
+    /// Another one follows.
+    pub(super) more: bool,
+    pub(super) payload: Payload,
+}
+
+impl ParkedCall {
+    /// Payload bytes that wait with it.
+    pub(super) fn bytes(&self) -> usize {
+        let parts: usize = self.parts.iter().map(|part| part.payload.bytes().len()).sum();
+        self.what.payload.bytes().len() + parts
+    }
 }
 
 /// Who an invocation is for.
@@ -111,6 +160,12 @@ pub(super) enum Caller {
 #[derive(Debug)]
 pub(super) struct Invocation {
     pub(super) caller: Caller,
+    /// The callee may answer in parts.
+    pub(super) in_parts: bool,
+    /// The callee was told to give up.
+    pub(super) interrupted: bool,
+    /// The callee was sent more than the first part of its arguments.
+    pub(super) continued: bool,
 }
 
 /// A REGISTER on its way through the log.
@@ -196,6 +251,8 @@ impl SessionTable {
 impl Session {
     fn new(info: SessionInfo) -> Self {
         Self {
+            abilities: Abilities::from_features(&info.features),
+            streams: None,
             info,
             last_request: 0,
             last_invocation: 0,
@@ -216,10 +273,14 @@ impl Session {
     /// Choice: a setting relaxes it, since no other router enforces it and old clients draw ids at random.
     pub(super) fn judge_request_id(&mut self, request: RequestId, check: RequestIdCheck) -> RequestIdVerdict {
         let expected = self.last_request % ID_MAX + 1;
-        self.last_request = request.get();
+        let before = std::mem::replace(&mut self.last_request, request.get());
         match check {
             RequestIdCheck::Strict if request.get() == expected => RequestIdVerdict::Fine,
-            RequestIdCheck::Strict => RequestIdVerdict::OutOfOrder,
+            RequestIdCheck::Strict => {
+                // A further part of an earlier call leaves the count as it was.
+                self.last_request = before;
+                RequestIdVerdict::OutOfOrder
+            }
             _ if self.is_in_flight(request) => RequestIdVerdict::InFlight,
             _ => RequestIdVerdict::Fine,
         }
@@ -233,7 +294,7 @@ impl Session {
 
     /// Puts a parked call where its order belongs: nearly always at the end, a retried one further ahead.
     pub(super) fn park(&mut self, call: ParkedCall) {
-        self.parked_bytes += call.what.payload.bytes().len();
+        self.parked_bytes += call.bytes();
         let at = self.parked.partition_point(|p| p.what.order < call.what.order);
         self.parked.insert(at, call);
     }
@@ -241,8 +302,21 @@ impl Session {
     /// Takes the first parked call out.
     pub(super) fn unpark(&mut self) -> Option<ParkedCall> {
         let call = self.parked.pop_front()?;
-        self.parked_bytes -= call.what.payload.bytes().len();
+        self.parked_bytes -= call.bytes();
         Some(call)
+    }
+
+    /// Takes out the parked call of that id.
+    pub(super) fn unpark_call(&mut self, request: RequestId) -> Option<ParkedCall> {
+        let at = self.parked.iter().position(|parked| parked.request == request)?;
+        let call = self.parked.remove(at)?;
+        self.parked_bytes -= call.bytes();
+        Some(call)
+    }
+
+    /// True if the client announced it.
+    pub(super) fn can(&self, ability: Ability) -> bool {
+        self.abilities.has(ability)
     }
 
     fn is_in_flight(&self, request: RequestId) -> bool {

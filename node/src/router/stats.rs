@@ -53,7 +53,19 @@ pub struct Stats {
     pub dropped_no_session: u64,
     /// Dropped: an answer of a callee to an invocation that has ended.
     pub dropped_late_answers: u64,
-    /// Dropped: a progressive YIELD; the feature is not announced.
+    /// RESULTs sent that were not the last of their call.
+    pub progressive_results: u64,
+    /// CALLs that were a further part of the arguments of an open call.
+    pub call_parts: u64,
+    /// INVOCATIONs sent that were a further part of the arguments of an open one.
+    pub invocation_parts: u64,
+    /// Calls that ended by CANCEL before their callee answered.
+    pub calls_canceled: u64,
+    /// Calls that ended since nothing came in the time given for it.
+    pub calls_timed_out: u64,
+    /// INTERRUPTs sent to callees of this node.
+    pub interrupts: u64,
+    /// Dropped: a progressive YIELD that its caller did not ask for.
     pub dropped_progress: u64,
     /// Dropped: a PUBLISH that was refused without its publisher having asked for an answer.
     pub dropped_publications: u64,
@@ -63,7 +75,9 @@ pub struct Stats {
     pub deliveries_untracked: u64,
     /// Dropped: EVENT_RECEIVED, or its like of another node, that nobody waits for.
     pub dropped_event_received: u64,
-    /// Dropped: CANCEL; the feature is not announced.
+    /// Dropped: a further part of the arguments of a call that has ended.
+    pub dropped_late_parts: u64,
+    /// Dropped: CANCEL of a call that has ended or never was.
     pub dropped_cancels: u64,
     /// Dropped: a frame or interest of a node without a link.
     pub dropped_unlinked: u64,

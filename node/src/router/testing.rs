@@ -12,8 +12,8 @@ use std::{
 use bytes::Bytes;
 
 use super::{
-    BarrierOutcome, Effect, Input, MatchPolicy, NodeRef, Op, PeerFrame, Realm, RealmConfig, SessionInfo, Slot, Stats,
-    frame::CallId,
+    BarrierOutcome, Effect, Input, MatchPolicy, NodeRef, Op, PeerFrame, Realm, RealmConfig, RegisterWishes, SessionInfo, Slot,
+    Stats, frame::CallId,
 };
 use crate::wamp::{
     Dict, Message, Payload, PublicationId, RegistrationId, RequestId, Serializer, SessionId, SubscriptionId, Uri, message::code,
@@ -106,12 +106,34 @@ impl TestRealm {
         session
     }
 
+    /// A new session that announced these features (`callee.call_canceling`); its row is committed.
+    pub(super) fn join_with(&self, features: &[&str]) -> TestSession {
+        let session = self.join_announcing(features);
+        assert_eq!(self.commit(), []);
+        session
+    }
+
     pub(super) fn join_uncommitted(&self) -> TestSession {
-        self.join_with(|_| {})
+        self.join_changed(|_| {})
     }
 
     /// A session whose facts `change` has altered; its row is not committed.
-    pub(super) fn join_with(&self, change: impl FnOnce(&mut SessionInfo)) -> TestSession {
+    pub(super) fn join_changed(&self, change: impl FnOnce(&mut SessionInfo)) -> TestSession {
+        self.join_as(&[], None, change)
+    }
+
+    /// A new session that came by a listener with this trust level; its row is committed.
+    pub(super) fn join_from(&self, trustlevel: Option<u64>) -> TestSession {
+        let session = self.join_as(&[], trustlevel, |_| {});
+        assert_eq!(self.commit(), []);
+        session
+    }
+
+    fn join_announcing(&self, features: &[&str]) -> TestSession {
+        self.join_as(features, None, |_| {})
+    }
+
+    fn join_as(&self, features: &[&str], trustlevel: Option<u64>, change: impl FnOnce(&mut SessionInfo)) -> TestSession {
         let id = {
             let mut world = self.0.borrow_mut();
             world.last_session += 1;
@@ -122,7 +144,8 @@ impl TestRealm {
             authrole: "tester".into(),
             authmethod: "anonymous".into(),
             authprovider: "static".into(),
-            features: Vec::new(),
+            trustlevel,
+            features: features.iter().map(|feature| (*feature).to_owned()).collect(),
         };
         change(&mut info);
         let joined = Op::SessionJoined {
@@ -254,6 +277,7 @@ impl TestSession {
             request,
             procedure: Uri::from(procedure),
             policy: MatchPolicy::Exact,
+            wishes: RegisterWishes::NONE,
         };
         assert_eq!(effects, [Effect::Propose { op }]);
         match self.realm.commit().as_slice() {
@@ -269,6 +293,53 @@ impl TestSession {
             ] if (*session, *r) == (self.id, request) => *registration,
             other => panic!("not REGISTERED but {other:?}"),
         }
+    }
+
+    /// Registers with options and sees it committed.
+    pub(super) fn registers_with(&self, procedure: &str, options: Dict) -> RegistrationId {
+        self.asks_to_register(procedure, options);
+        match self.realm.commit().as_slice() {
+            [
+                Effect::Send {
+                    message: Message::Registered { registration, .. },
+                    ..
+                },
+            ] => *registration,
+            other => panic!("not REGISTERED but {other:?}"),
+        }
+    }
+
+    /// A CALL with options under the next request id.
+    pub(super) fn asks(&self, procedure: &str, options: Dict) -> (RequestId, Vec<Effect>) {
+        let request = self.next();
+        (request, self.asks_again(request, procedure, options))
+    }
+
+    /// A CALL with options under a request id of its own choice.
+    pub(super) fn asks_again(&self, request: RequestId, procedure: &str, options: Dict) -> Vec<Effect> {
+        self.says(Message::Call {
+            request,
+            options,
+            procedure: Uri::from(procedure),
+            payload: payload("question"),
+        })
+    }
+
+    /// CANCEL; without a mode where it is empty.
+    pub(super) fn cancels(&self, request: RequestId, mode: &str) -> Vec<Effect> {
+        let mut options = Dict::new();
+        if !mode.is_empty() {
+            options.set("mode", mode);
+        }
+        self.says(Message::Cancel { request, options })
+    }
+
+    pub(super) fn yields_with(&self, invocation: u64, options: Dict) -> Vec<Effect> {
+        self.says(Message::Yield {
+            request: request(invocation),
+            options,
+            payload: payload("answer"),
+        })
     }
 
     pub(super) fn unregisters(&self, registration: RegistrationId) -> (RequestId, Vec<Effect>) {
@@ -378,10 +449,30 @@ impl TestSession {
         })
     }
 
+    pub(super) fn gets_invocation_with(&self, invocation: u64, registration: RegistrationId, details: Dict) -> Effect {
+        let request = request(invocation);
+        self.gets(Message::Invocation {
+            request,
+            registration,
+            details,
+            payload: payload("question"),
+        })
+    }
+
+    pub(super) fn gets_interrupt(&self, invocation: u64, mode: &str, reason: &str) -> Effect {
+        let request = request(invocation);
+        let options = Dict::new().with("mode", mode).with("reason", reason);
+        self.gets(Message::Interrupt { request, options })
+    }
+
     pub(super) fn gets_result(&self, request: RequestId) -> Effect {
+        self.gets_result_with(request, Dict::new())
+    }
+
+    pub(super) fn gets_result_with(&self, request: RequestId, details: Dict) -> Effect {
         self.gets(Message::Result {
             request,
-            details: Dict::new(),
+            details,
             payload: payload("answer"),
         })
     }
@@ -473,6 +564,7 @@ pub(super) fn register_op(session: u64, procedure: &str) -> Op {
         request: request(1),
         procedure: Uri::from(procedure),
         policy: MatchPolicy::Exact,
+        wishes: RegisterWishes::NONE,
     }
 }
 

@@ -2,8 +2,12 @@
 
 mod barriers;
 mod calls;
+mod cancels;
 mod deliveries;
+mod disclosure;
 mod events;
+mod parts;
+mod passthru;
 mod patterns;
 mod receivers;
 mod registrations;
@@ -14,3 +18,4 @@ mod revocation;
 mod shards;
 mod slow;
 mod subscriptions;
+mod timeouts;

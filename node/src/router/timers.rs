@@ -21,6 +21,8 @@ pub(super) enum Timer {
     Delivery(PublicationId),
     /// The first parked invocation of a callee waited too long.
     Invoke(SessionId),
+    /// A call got no answer in the time that was given for it.
+    Call(SessionId, RequestId),
 }
 
 /// All deadlines of a realm.

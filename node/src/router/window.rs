@@ -101,6 +101,14 @@ impl<V> Window<V> {
         }
     }
 
+    /// The value of that id, to be changed.
+    pub(super) fn get_mut(&mut self, key: &RequestId) -> Option<&mut V> {
+        match self.place(key) {
+            Some(at) => self.recent.get_mut(at)?.as_mut(),
+            None => self.older.get_mut(key),
+        }
+    }
+
     /// True if there is a value of that id.
     pub(super) fn contains_key(&self, key: &RequestId) -> bool {
         self.get(key).is_some()
@@ -182,6 +190,7 @@ mod tests {
                 assert!(window.recent.len() <= SPAN_MAX);
             }
             assert!(tree.iter().all(|(key, value)| window.get(key) == Some(value) && window.contains_key(key)));
+            assert!(tree.iter_mut().all(|(key, value)| window.get_mut(key) == Some(value)));
             assert_eq!(window.iter().collect::<Vec<_>>(), tree.iter().map(|(k, v)| (*k, v)).collect::<Vec<_>>());
             assert_eq!(window.into_values().collect::<Vec<_>>(), tree.into_values().collect::<Vec<_>>());
         }

@@ -99,7 +99,7 @@ impl Handshake {
                 },
                 Message::Authenticate { signature, .. },
             ) => match realm.auth.finish(pending, &signature) {
-                Some(identity) => accepted(realm, features, identity),
+                Some(identity) => accepted(realm, features, identity, self.peer),
                 None => abort(error_uri::AUTHENTICATION_DENIED, "the credential was not accepted"),
             },
             (State::Authenticating { .. }, _) => violation("AUTHENTICATE is due"),
@@ -119,7 +119,7 @@ impl Handshake {
             return abort(error_uri::NO_SUCH_REALM, "there is no such realm");
         };
         match realm.auth.begin(&hello.authmethods, hello.authid, self.peer) {
-            Ok(Begin::Known(identity)) => accepted(realm, hello.features, identity),
+            Ok(Begin::Known(identity)) => accepted(realm, hello.features, identity, self.peer),
             Ok(Begin::Challenge(method, pending)) => {
                 self.state = State::Authenticating {
                     realm,
@@ -219,12 +219,13 @@ fn text<'a>(dict: &'a Dict, key: &str, fault: &'static str) -> Result<Option<&'a
     present(dict, key).map(|value| value.as_text().ok_or(fault)).transpose()
 }
 
-fn accepted(realm: RealmEntry, features: Vec<String>, identity: Identity) -> Step {
+fn accepted(realm: RealmEntry, features: Vec<String>, identity: Identity, peer: PeerFacts) -> Step {
     let info = SessionInfo {
         authid: identity.authid,
         authrole: identity.authrole,
         authmethod: identity.authmethod.to_owned(),
         authprovider: identity.authprovider.to_owned(),
+        trustlevel: peer.trustlevel.map(u64::from),
         features,
     };
     Step::Accepted(Box::new(Accepted {

@@ -2,7 +2,13 @@ use super::*;
 use crate::session::testing::{hello, realms, roles};
 
 fn handshake() -> Handshake {
-    Handshake::new(realms().0, PeerFacts { loopback: true })
+    Handshake::new(
+        realms().0,
+        PeerFacts {
+            loopback: true,
+            trustlevel: Some(4),
+        },
+    )
 }
 
 fn aborted(step: Step) -> String {
@@ -80,6 +86,7 @@ async fn welcome_tells_the_client_what_it_is() {
     assert_eq!(welcomed, session);
     assert_eq!(details.text("authid"), Some(accepted.info.authid.as_str()));
     assert_eq!(details.dict("roles"), Some(&features::announced_roles()));
+    assert_eq!(accepted.info.trustlevel, Some(4), "that of the way it came");
     for key in ["agent", "realm", "authrole", "authmethod", "authprovider"] {
         assert!(details.text(key).is_some_and(|text| !text.is_empty()), "{key}");
     }

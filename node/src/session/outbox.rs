@@ -17,6 +17,7 @@
 //! (`outbox/writing.rs`); it keeps its place in the order.
 
 mod encoding;
+mod plain;
 mod slow;
 mod touched;
 mod writing;
@@ -35,10 +36,10 @@ use tokio::{net::TcpStream, sync::Notify};
 use super::{cluster::Drain, limits::SessionLimits};
 use crate::{
     router::SlowConsumer,
-    wamp::{Message, RequestId, Uri},
+    wamp::{Message, Uri},
 };
 use encoding::{Encoding, Instead, Refused, deferred_bytes, instead_of};
-pub use encoding::{Shared, WireFormat, ping, pong};
+pub use encoding::{Shared, Undelivered, WireFormat, ping, pong};
 pub use touched::{Congested, Touched};
 pub use writing::Chunk;
 
@@ -141,7 +142,7 @@ struct Inner {
     /// Which of the connection's sessions, one after the other, messages are for.
     generation: u32,
     /// Invocations that turned out not to be writable; the session's task answers them.
-    refused: Vec<(RequestId, &'static str)>,
+    refused: Vec<(Undelivered, &'static str)>,
     /// Events that wait apart and the count of lost ones; `None` while the session keeps up.
     slow: Option<Box<slow::Slow>>,
     end: Option<End>,
@@ -323,9 +324,8 @@ impl Outbox {
         touched: &mut Touched,
     ) -> Pushed {
         let added = inner.tail().len() - start;
-        let (bytes, messages) = (inner.queued_bytes(), inner.queued_messages());
         // Far from every bound, as an outbox nearly always is, there is nothing more to ask.
-        if bytes + added > self.bytes_max / 8 || messages + 1 > self.messages_max / 8 || inner.laggard {
+        if self.would_congest(&inner, added) || inner.laggard {
             if !self.fits(&inner, added, message) {
                 inner.tail().truncate(start);
                 return self.full(inner, message);
@@ -439,8 +439,8 @@ impl Outbox {
         self.wake.notify_one();
     }
 
-    /// The invocations that turned out not to be writable, each with the error its caller is owed.
-    pub fn take_refused(&self) -> Vec<(RequestId, &'static str)> {
+    /// What turned out not to be writable, each with the error the caller is owed.
+    pub fn take_refused(&self) -> Vec<(Undelivered, &'static str)> {
         std::mem::take(&mut self.inner.lock().refused)
     }
 
@@ -491,6 +491,11 @@ impl Outbox {
     /// has to fit in as well.
     fn is_congested(&self, inner: &Inner) -> bool {
         inner.queued_bytes() > self.bytes_max / 8 || inner.queued_messages() > self.messages_max / 8
+    }
+
+    /// True if one more message of that many bytes makes it congested.
+    fn would_congest(&self, inner: &Inner, added: usize) -> bool {
+        inner.queued_bytes() + added > self.bytes_max / 8 || inner.queued_messages() + 1 > self.messages_max / 8
     }
 
     /// Bytes that were not written yet.

@@ -1,7 +1,9 @@
 use super::{writing::KEEP_BYTES_MAX, *};
 use crate::{
     transport::framing::Framing,
-    wamp::{Dict, Payload, PublicationId, RegistrationId, Serializer, SubscriptionId, Value, error_uri, message::code},
+    wamp::{
+        Dict, Payload, PublicationId, RegistrationId, RequestId, Serializer, SubscriptionId, Value, error_uri, message::code,
+    },
 };
 
 fn outbox_of(serializer: Serializer, message_bytes_max: usize, limits: &SessionLimits) -> Arc<Outbox> {
@@ -42,6 +44,14 @@ fn result(payload: Payload) -> Message {
     Message::Result {
         request: RequestId::new(3).unwrap(),
         details: Dict::new(),
+        payload,
+    }
+}
+
+fn progress(payload: Payload) -> Message {
+    Message::Result {
+        request: RequestId::new(3).unwrap(),
+        details: Dict::new().with("progress", true),
         payload,
     }
 }
@@ -145,6 +155,10 @@ fn what_is_too_long_for_the_peer_is_dropped_replaced_or_given_back() {
     assert_eq!(push(&outbox, &event(text(600))), Pushed::Dropped);
     assert_eq!(
         push(&outbox, &invocation(text(600))),
+        Pushed::Undeliverable(error_uri::PAYLOAD_SIZE_EXCEEDED)
+    );
+    assert_eq!(
+        push(&outbox, &progress(text(600))),
         Pushed::Undeliverable(error_uri::PAYLOAD_SIZE_EXCEEDED)
     );
     assert_eq!(push(&outbox, &result(text(600))), Pushed::Queued);
@@ -372,11 +386,21 @@ fn a_long_payload_that_cannot_be_carried_is_dropped_replaced_or_refused_when_it_
     let long = || payload(Serializer::Cbor, Value::List(vec![Value::Float(f64::NAN); 4000]));
     assert_eq!(push(&outbox, &event(long())), Pushed::Queued);
     assert_eq!(push(&outbox, &invocation(long())), Pushed::Queued);
+    assert_eq!(push(&outbox, &progress(long())), Pushed::Queued);
     assert_eq!(push(&outbox, &result(long())), Pushed::Queued);
     assert_eq!(drain(&outbox), ["[8,48,3,{},\"wamp.error.invalid_payload\"]"]);
     assert_eq!(
         outbox.take_refused(),
-        [(RequestId::new(4).unwrap(), "wamp.error.invalid_payload")]
+        [
+            (
+                Undelivered::Invocation(RequestId::new(4).unwrap()),
+                "wamp.error.invalid_payload"
+            ),
+            (
+                Undelivered::Progress(RequestId::new(3).unwrap()),
+                "wamp.error.invalid_payload"
+            ),
+        ]
     );
     assert_eq!(outbox.stats.events_dropped_payload.load(Ordering::Relaxed), 1);
 

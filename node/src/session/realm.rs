@@ -6,6 +6,8 @@
 //!
 //! Lock order: realm, then outbox. Nothing waits while a realm is held.
 
+mod plain;
+
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
     sync::{
@@ -21,11 +23,13 @@ use tokio::sync::{Notify, oneshot};
 use super::{
     auth::RealmAuth,
     cluster::Cluster,
-    outbox::{End, Outbox, Pushed, Shared, Touched},
+    outbox::{End, Outbox, Pushed, Shared, Touched, Undelivered},
 };
+pub use plain::Gathered;
+
 use crate::{
     router::{Effect, Input, Op, PeerFrame, Realm, SessionInfo, SlowConsumer, frame::FloodSource},
-    wamp::{Dict, Message, Payload, RequestId, SessionId, SubscriptionId, Uri, id::IdMap, message::code},
+    wamp::{Message, SessionId, SubscriptionId, Uri, id::IdMap},
 };
 
 /// A cheap handle on one realm of this node.
@@ -80,7 +84,8 @@ pub struct ShellStats {
     pub sent: u64,
     /// Messages whose session had left.
     pub sent_to_nobody: u64,
-    /// Invocations turned into an ERROR because the callee's transport or serializer cannot carry them.
+    /// Calls that ended in an ERROR because the transport or serializer of their callee cannot carry the invocation, or that of their
+    /// caller a part of the result.
     pub undeliverable: u64,
 }
 
@@ -152,17 +157,7 @@ impl RealmHandle {
             if !state.outboxes.contains_key(&session) {
                 break;
             }
-            if let Message::Unsubscribe { subscription, .. } = &message
-                && state.open_fanouts > 0
-            {
-                state.given_up.push((session, *subscription));
-            }
-            if let Message::Unsubscribe { subscription, .. } = &message
-                && let Some(outbox) = state.outboxes.get(&session)
-            {
-                outbox.forget_subscription(*subscription);
-            }
-            self.shared.take(&mut state, Input::Message { session, message }, touched);
+            self.shared.message(&mut state, session, message, touched);
         }
         self.shared.settle(state);
     }
@@ -286,6 +281,10 @@ impl Shell {
         self.state.lock()
     }
 
+    fn has_failed(&self) -> bool {
+        self.failed.load(Ordering::Acquire)
+    }
+
     fn gone(&self, session: SessionId, touched: &mut Touched) {
         let mut state = self.lock();
         if state.outboxes.remove(&session).is_some() {
@@ -301,7 +300,7 @@ impl Shell {
 
     /// Lets the core judge `input` and whatever follows from it.
     fn take(&self, state: &mut MutexGuard<'_, State>, input: Input, touched: &mut Touched) {
-        if self.failed.load(Ordering::Acquire) {
+        if self.has_failed() {
             return;
         }
         let committed_end = match &input {
@@ -476,21 +475,31 @@ impl State {
             self.stats.sent_to_nobody += 1;
             return;
         };
-        match push(outbox, touched) {
+        let pushed = push(outbox, touched);
+        let about = match message {
+            Message::Invocation { request, .. } => About::Undelivered(Undelivered::Invocation(*request)),
+            Message::Result { request, .. } => About::Undelivered(Undelivered::Progress(*request)),
+            Message::Event { subscription, .. } => About::Event(*subscription),
+            _ => About::Other,
+        };
+        self.pushed(session, about, pushed);
+    }
+
+    /// Notes what became of a message to `session`.
+    fn pushed(&mut self, session: SessionId, about: About, pushed: Pushed) {
+        match pushed {
             Pushed::Queued => self.stats.sent += 1,
             // Counted by the outbox. A closed one belongs to a session whose end is on its way.
             Pushed::Dropped | Pushed::Closed => {}
             Pushed::Losing => {
-                if let Message::Event { subscription, .. } = message {
-                    let subscription = *subscription;
+                if let About::Event(subscription) = about {
                     self.followups.push_back(Input::SlowConsumer { session, subscription });
                 }
             }
             Pushed::Undeliverable(error) => {
-                if let Message::Invocation { request, .. } = message {
+                if let About::Undelivered(what) = about {
                     self.stats.undeliverable += 1;
-                    let message = refusal(*request, error);
-                    self.followups.push_back(Input::Message { session, message });
+                    self.followups.push_back(not_delivered(session, what, error));
                 }
             }
             Pushed::SlowConsumer => {
@@ -501,15 +510,21 @@ impl State {
     }
 }
 
-/// The ERROR by which an invocation that cannot be written to its callee is answered: to the core it is as if the callee had
-/// refused it, and the caller hears why.
-pub(super) fn refusal(request: RequestId, error: &str) -> Message {
-    Message::Error {
-        request_type: code::INVOCATION,
-        request,
-        details: Dict::new(),
-        error: error.into(),
-        payload: Payload::EMPTY,
+/// What a message is, as far as it matters when it was not put in.
+#[derive(Clone, Copy)]
+enum About {
+    /// It is missed where it cannot be written.
+    Undelivered(Undelivered),
+    Event(SubscriptionId),
+    Other,
+}
+
+/// What the core is told of a message that could not be written to its session.
+pub(super) fn not_delivered(session: SessionId, what: Undelivered, error: &str) -> Input {
+    let error = error.into();
+    match what {
+        Undelivered::Invocation(request) => Input::InvocationUndelivered { session, request, error },
+        Undelivered::Progress(request) => Input::ProgressUndelivered { session, request, error },
     }
 }
 
@@ -532,8 +547,12 @@ fn revoked_by(input: &Input) -> Option<(SessionId, SubscriptionId)> {
 /// True for inputs whose handling asks for the lease.
 fn may_invoke(input: &Input) -> bool {
     match input {
-        Input::Message { message, .. } => matches!(message, Message::Call { .. }),
-        Input::Peer { frame, .. } => matches!(frame, PeerFrame::Invoke { .. } | PeerFrame::Nack { .. }),
+        // The end of one call may let those go on that waited behind it.
+        Input::Message { message, .. } => matches!(message, Message::Call { .. } | Message::Cancel { .. }),
+        Input::Peer { frame, .. } => matches!(
+            frame,
+            PeerFrame::Invoke { .. } | PeerFrame::Nack { .. } | PeerFrame::Forget { .. } | PeerFrame::Interrupt { .. }
+        ),
         _ => false,
     }
 }

@@ -13,7 +13,7 @@ use crate::{
     },
     transport::framing::Framing,
     wamp::{
-        RequestId, Serializer, Value,
+        Dict, Payload, RequestId, Serializer, Value,
         codec::{self, Frame},
         error_uri,
     },
@@ -33,6 +33,7 @@ fn info() -> SessionInfo {
         authrole: "guest".into(),
         authmethod: "anonymous".into(),
         authprovider: "static".into(),
+        trustlevel: None,
         features: Vec::new(),
     }
 }

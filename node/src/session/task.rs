@@ -15,7 +15,7 @@ use super::{
     handshake::{Handshake, Step, abort_message},
     hold::{HELD, Hold},
     outbox::{End, Outbox, Touched, WireFormat, ping, pong},
-    realm::{RealmHandle, refusal},
+    realm::{Gathered, RealmHandle, not_delivered},
     sessions::{Entered, Service},
 };
 use crate::{
@@ -26,7 +26,7 @@ use crate::{
     },
     wamp::{
         Dict, Message, SessionId, Uri,
-        codec::{self, Frame},
+        codec::{self, Frame, plain::Plain},
         error_uri,
         message::code,
     },
@@ -230,7 +230,7 @@ impl Task {
         for (request, error) in self.outbox.take_refused() {
             membership
                 .realm
-                .messages(membership.session, [refusal(request, error)], touched);
+                .input_batched(not_delivered(membership.session, request, error), touched);
         }
         touched.flush();
         membership.realm.flush();
@@ -263,15 +263,15 @@ impl Task {
         &mut self,
         input: &mut [u8],
         at: &mut usize,
-        gathered: &mut Vec<Message>,
+        gathered: &mut Vec<Gathered>,
         touched: &mut Touched,
     ) -> Result<(), Stop> {
         loop {
             let incoming = match self.decoder.next(input, at) {
                 Ok(Some(incoming)) => incoming,
-                Ok(None) => return self.enter(gathered, touched),
+                Ok(None) => return self.enter(gathered, input, touched),
                 Err(fault) => {
-                    self.enter(gathered, touched)?;
+                    self.enter(gathered, input, touched)?;
                     return Err(Stop::End(self.on_fault(fault)));
                 }
             };
@@ -280,7 +280,7 @@ impl Task {
                 Incoming::Ping(data) => self.on_ping(data.bytes(input))?,
                 Incoming::Pong => {}
                 Incoming::Close(code) => {
-                    self.enter(gathered, touched)?;
+                    self.enter(gathered, input, touched)?;
                     return Err(Stop::End(Ending::Closed(code)));
                 }
             }
@@ -288,7 +288,7 @@ impl Task {
     }
 
     /// Takes what was gathered to the realm.
-    fn enter(&mut self, gathered: &mut Vec<Message>, touched: &mut Touched) -> Result<(), Stop> {
+    fn enter(&mut self, gathered: &mut Vec<Gathered>, input: &[u8], touched: &mut Touched) -> Result<(), Stop> {
         if gathered.is_empty() {
             return Ok(());
         }
@@ -296,7 +296,10 @@ impl Task {
             gathered.clear();
             return Ok(());
         };
-        membership.realm.messages(membership.session, gathered.drain(..), touched);
+        let serializer = self.outbox.wire().serializer;
+        membership
+            .realm
+            .gathered(membership.session, gathered.drain(..), input, serializer, touched);
         if self.outbox.is_open() {
             Ok(())
         } else {
@@ -309,12 +312,12 @@ impl Task {
         text: Option<bool>,
         data: Data,
         input: &[u8],
-        gathered: &mut Vec<Message>,
+        gathered: &mut Vec<Gathered>,
         touched: &mut Touched,
     ) -> Result<(), Stop> {
         let len = data.bytes(input).len();
         if text.is_some_and(|text| text != (self.outbox.wire().framing == Framing::WebSocketText)) {
-            self.enter(gathered, touched)?;
+            self.enter(gathered, input, touched)?;
             return self.violation("the frame type does not fit the serializer");
         }
         if let State::Handshake { bytes, .. } = &mut self.state {
@@ -322,6 +325,16 @@ impl Task {
             if *bytes > self.service.limits.handshake_bytes_max {
                 return self.violation("too much was sent before a session was established");
             }
+        }
+        if let (Data::Input(range), State::Established(_)) = (&data, &self.state)
+            && let Some(plain) = Plain::read(
+                self.outbox.wire().serializer,
+                input,
+                range.clone(),
+                &self.service.limits.codec,
+            )
+        {
+            return self.gather(Gathered::Plain(plain), input, gathered, touched);
         }
         let frame = match data {
             Data::Input(range) => Frame::Borrowed(&input[range]),
@@ -332,19 +345,14 @@ impl Task {
         let message = match codec::decode(self.outbox.wire().serializer, frame, &self.service.limits.codec) {
             Ok(message) => message,
             Err(error) => {
-                self.enter(gathered, touched)?;
+                self.enter(gathered, input, touched)?;
                 return self.violation(&error.to_string());
             }
         };
         if matches!(self.state, State::Established(_)) && judge(&message) == Verdict::Route {
-            gathered.push(message);
-            return if gathered.len() < GATHERED_MAX {
-                Ok(())
-            } else {
-                self.enter(gathered, touched)
-            };
+            return self.gather(Gathered::Message(message), input, gathered, touched);
         }
-        self.enter(gathered, touched)?;
+        self.enter(gathered, input, touched)?;
         match &mut self.state {
             State::Handshake { handshake, .. } => {
                 let step = handshake.on_message(message);
@@ -362,6 +370,21 @@ impl Task {
                 _ => Ok(()),
             },
             State::Over => Ok(()),
+        }
+    }
+
+    fn gather(
+        &mut self,
+        message: Gathered,
+        input: &[u8],
+        gathered: &mut Vec<Gathered>,
+        touched: &mut Touched,
+    ) -> Result<(), Stop> {
+        gathered.push(message);
+        if gathered.len() < GATHERED_MAX {
+            Ok(())
+        } else {
+            self.enter(gathered, input, touched)
         }
     }
 
@@ -633,7 +656,7 @@ fn now() -> Instant {
 
 thread_local! {
     /// Where a worker thread gathers the messages of one read for the realm; empty between two reads.
-    static GATHERED: Cell<Vec<Message>> = const { Cell::new(Vec::new()) };
+    static GATHERED: Cell<Vec<Gathered>> = const { Cell::new(Vec::new()) };
 }
 
 /// How many messages are handled while the realm is held. Others wait meanwhile.

@@ -359,7 +359,10 @@ async fn the_task_of_an_idle_session_is_small() {
             framing: Framing::RawSocket,
             message_bytes_max: 1,
         },
-        peer: PeerFacts { loopback: true },
+        peer: PeerFacts {
+            loopback: true,
+            trustlevel: None,
+        },
         read_ahead: Vec::new(),
         since: super::now(),
     };

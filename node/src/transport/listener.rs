@@ -45,6 +45,8 @@ pub struct ListenerConfig {
     pub origins: websocket::Origins,
     /// Whether RawSocket is spoken too.
     pub rawsocket: bool,
+    /// How far those who come this way are trusted; `None`: nobody is told.
+    pub trustlevel: Option<u16>,
     /// Certificate and key; without them the port is plain.
     pub tls: Option<tls::TlsFiles>,
     /// Whether a port with TLS takes plain connections as well. Default false.
@@ -63,6 +65,7 @@ impl Default for ListenerConfig {
             path: "/ws".to_owned(),
             origins: websocket::Origins::SameHost,
             rawsocket: true,
+            trustlevel: None,
             tls: None,
             plain_beside_tls: false,
             pages: Arc::new(http::NoPages),
@@ -279,6 +282,7 @@ impl Port {
         }
         let peer = PeerFacts {
             loopback: peer.ip().to_canonical().is_loopback(),
+            trustlevel: self.config.trustlevel,
         };
         let wamp = if first[0] == rawsocket::MAGIC && self.config.rawsocket {
             self.rawsocket(&mut stream, full).await?

@@ -15,7 +15,7 @@ use super::{convert::Malformed, details};
 use crate::{
     router::{
         Audience, PeerFrame,
-        frame::{CallId, FloodSource},
+        frame::{CallId, FloodSource, InterruptMode},
     },
     wamp::{Dict, Payload, PublicationId, RegistrationId, Serializer, SessionId, SubscriptionId, Uri},
 };
@@ -28,6 +28,8 @@ pub(super) fn write<'a>(realm: Option<&Uri>, frame: &'a PeerFrame, out: &mut Vec
     out.extend_from_slice(&[0; LENGTH_BYTES]);
     let (kind, details, payload) = match frame {
         PeerFrame::Invoke { details, payload, .. } => (INVOKE, Some(details), Some(payload)),
+        PeerFrame::Chunk { details, payload, .. } => (CHUNK, Some(details), Some(payload)),
+        PeerFrame::Progress { details, payload, .. } => (PROGRESS, Some(details), Some(payload)),
         PeerFrame::Result { details, payload, .. } => (RESULT, Some(details), Some(payload)),
         PeerFrame::Error { details, payload, .. } => (ERROR, Some(details), Some(payload)),
         PeerFrame::Nack { .. } => (NACK, None, None),
@@ -35,6 +37,7 @@ pub(super) fn write<'a>(realm: Option<&Uri>, frame: &'a PeerFrame, out: &mut Vec
         PeerFrame::RevokeSubscription { .. } => (REVOKE_SUBSCRIPTION, None, None),
         PeerFrame::Delivered { .. } => (DELIVERED, None, None),
         PeerFrame::Flood { .. } => (FLOOD, None, None),
+        PeerFrame::Interrupt { .. } => (INTERRUPT, None, None),
         PeerFrame::Event { details, payload, .. } => (EVENT, Some(details), Some(payload)),
     };
     let details = details.filter(|details| !details.is_empty());
@@ -66,11 +69,32 @@ pub(super) fn write<'a>(realm: Option<&Uri>, frame: &'a PeerFrame, out: &mut Vec
             put_fixed(callee.get(), out);
             put_varint(*index, out);
         }
+        PeerFrame::Chunk {
+            call,
+            registration,
+            callee,
+            ..
+        } => {
+            put_varint(call.0, out);
+            put_varint(registration.get(), out);
+            put_fixed(callee.get(), out);
+        }
+        PeerFrame::Interrupt { call, mode, reason } => {
+            put_varint(call.0, out);
+            out.push(match mode {
+                InterruptMode::Kill => 0,
+                InterruptMode::KillNoWait => 1,
+            });
+            put_bytes(reason.as_bytes(), out);
+        }
         PeerFrame::Error { call, error, .. } => {
             put_varint(call.0, out);
             put_bytes(error.as_bytes(), out);
         }
-        PeerFrame::Result { call, .. } | PeerFrame::Nack { call } | PeerFrame::Forget { call } => put_varint(call.0, out),
+        PeerFrame::Progress { call, .. }
+        | PeerFrame::Result { call, .. }
+        | PeerFrame::Nack { call }
+        | PeerFrame::Forget { call } => put_varint(call.0, out),
         PeerFrame::Flood { source, hold } => {
             out.push(u8::from(*hold));
             match source {
@@ -236,7 +260,7 @@ impl Packed {
 
     pub(super) fn shape(&self) -> Shape {
         match self.tag & KIND {
-            INVOKE..=EVENT | FLOOD | REVOKE_SUBSCRIPTION | DELIVERED => Shape::Peer,
+            INVOKE..=EVENT | FLOOD..=DELIVERED => Shape::Peer,
             FRAGMENT => Shape::Fragment,
             _ => Shape::Unknown,
         }
@@ -289,6 +313,33 @@ impl Packed {
                     payload,
                 }
             }
+            CHUNK => {
+                let call = CallId(fields.varint()?);
+                let registration = RegistrationId::new(fields.varint()?).ok_or(Malformed::Id("registration"))?;
+                let callee = session(fields.fixed()?, "callee")?;
+                let (details, payload) = self.tail(fields, batch)?;
+                PeerFrame::Chunk {
+                    call,
+                    registration,
+                    callee,
+                    details,
+                    payload,
+                }
+            }
+            PROGRESS => {
+                let call = CallId(fields.varint()?);
+                let (details, payload) = self.tail(fields, batch)?;
+                PeerFrame::Progress { call, details, payload }
+            }
+            INTERRUPT => PeerFrame::Interrupt {
+                call: CallId(fields.varint()?),
+                mode: match fields.byte()? {
+                    0 => InterruptMode::Kill,
+                    1 => InterruptMode::KillNoWait,
+                    _ => return Err(Malformed::Frame),
+                },
+                reason: text(fields.bytes()?, "reason")?,
+            },
             NACK => PeerFrame::Nack {
                 call: CallId(fields.varint()?),
             },
@@ -498,7 +549,10 @@ const EVENT: u8 = 6;
 const FRAGMENT: u8 = 7;
 const FLOOD: u8 = 8;
 const REVOKE_SUBSCRIPTION: u8 = 9;
-const DELIVERED: u8 = 10;
+const CHUNK: u8 = 10;
+const PROGRESS: u8 = 11;
+const INTERRUPT: u8 = 12;
+const DELIVERED: u8 = 13;
 
 /// The flags of an event.
 const EXCLUDE_ME: u8 = 1;

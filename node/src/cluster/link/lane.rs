@@ -80,7 +80,10 @@ impl Lane {
 
     /// Queues a frame. Never waits: what happens when the lane is full depends on the frame (DESIGN §3.5).
     pub(super) fn push(&self, realm: &Uri, source: SessionId, frame: &PeerFrame) -> Pushed {
-        let may_be_refused = matches!(frame, PeerFrame::Event { .. } | PeerFrame::Invoke { .. });
+        let may_be_refused = matches!(
+            frame,
+            PeerFrame::Event { .. } | PeerFrame::Invoke { .. } | PeerFrame::Chunk { .. }
+        );
         let mut state = self.state.lock();
         if state.closed {
             return Pushed::Refused;
@@ -263,10 +266,10 @@ impl Stream for LaneStream {
     }
 }
 
-/// What goes instead of a final answer that is too large: the caller must get exactly one. `None` for what can be refused.
+/// What goes instead of an answer, or a part of one, that is too large: the caller must get exactly one. `None` for what can be refused.
 fn too_large(frame: &PeerFrame) -> Option<PeerFrame> {
     let call = match frame {
-        PeerFrame::Result { call, .. } | PeerFrame::Error { call, .. } => *call,
+        PeerFrame::Progress { call, .. } | PeerFrame::Result { call, .. } | PeerFrame::Error { call, .. } => *call,
         _ => return None,
     };
     let error = Uri::from(error_uri::PAYLOAD_SIZE_EXCEEDED);

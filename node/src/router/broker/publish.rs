@@ -8,7 +8,9 @@ use std::collections::BTreeSet;
 use super::{Audience, Group, Interested, Topic, delivery::answers_events};
 use crate::{
     router::{
-        Disclose, Effect, MatchPolicy, NodeRef, PeerFrame, Realm, SlowConsumer,
+        Disclosure, Effect, MatchPolicy, NodeRef, PeerFrame, Realm, SlowConsumer,
+        abilities::Ability,
+        passthru,
         turn::{Turn, because},
     },
     wamp::{Dict, Message, Payload, PublicationId, RequestId, SessionId, Uri, error_uri, message::code},
@@ -57,6 +59,11 @@ impl Realm {
         topic: Uri,
         payload: Payload,
     ) {
+        if passthru::is_used(options) && !self.sessions.get(session).is_some_and(|s| s.can(Ability::PublishSealed)) {
+            let rule = "PUBLISH.Options.ppt_scheme without publisher feature payload_passthru_mode in HELLO";
+            return self.abort(turn, session, rule);
+        }
+        let sealed = passthru::of(options);
         let options = Options::read(options);
         let acknowledged = options.acknowledge && options.acknowledge_delivery;
         let valid = topic.is_uri(self.config.uri_check) && !topic.is_reserved() && !topic.starts_with(OWN_TOPICS);
@@ -66,7 +73,7 @@ impl Realm {
                 because(&format!("option {option} is of a wrong type")),
             )),
             None if !valid => Some((error_uri::INVALID_URI, Dict::new())),
-            None if options.disclose_me && self.config.disclose == Disclose::Deny => Some((
+            None if options.disclose_me && self.config.disclosure == Disclosure::Deny => Some((
                 error_uri::DISCLOSE_ME_DISALLOWED,
                 because("this realm does not disclose who publishes (setting disclose = \"deny\")"),
             )),
@@ -85,6 +92,9 @@ impl Realm {
             return;
         }
         let mut details = self.event_details(session, options.disclose_me);
+        for (key, value) in sealed.0 {
+            details.set(&key, value);
+        }
         if let Some(key) = options.key {
             details.set("_key", key);
         }
@@ -115,7 +125,7 @@ impl Realm {
     /// What subscribers are told about the publisher.
     fn event_details(&self, publisher: SessionId, disclose_me: bool) -> Dict {
         let mut details = Dict::new();
-        let disclose = disclose_me || self.config.disclose == Disclose::Always;
+        let disclose = disclose_me || self.config.disclosure == Disclosure::Always;
         if !disclose && self.config.trustlevels.is_empty() {
             return details;
         }
@@ -211,7 +221,10 @@ impl Realm {
     /// Those of a group who get the event, in the order in which they subscribed.
     fn receivers(&self, event: &Event, group: &Group) -> Vec<SessionId> {
         let excluded = event.exclude_me.then_some(event.publisher);
-        let others = group.active.values().copied().filter(|s| Some(*s) != excluded);
+        // A sealed payload may be of a shape that only some can read.
+        let opaque = !event.details.is_empty() && passthru::is_opaque(&event.details);
+        let takes = |id: &SessionId| !opaque || self.sessions.get(*id).is_some_and(|s| s.can(Ability::OpaqueEvents));
+        let others = group.active.values().copied().filter(|s| Some(*s) != excluded).filter(takes);
         match &event.audience {
             None => others.collect(),
             Some(audience) => others.filter(|session| self.is_in(*session, audience)).collect(),

@@ -14,13 +14,14 @@ impl World {
         if self.oracle.living().len() >= 10 {
             return;
         }
-        let node = alive[a % alive.len()];
+        let node = if self.alone { 0 } else { alive[a % alive.len()] };
         self.join_at(node);
     }
 
     pub(super) fn join_at(&mut self, node: usize) -> SessionId {
         self.last_session += 1;
         let session = SessionId::new(self.last_session).unwrap();
+        self.oracle.joins(session, node);
         let text = |t: &str| t.to_owned();
         let features = is_told_of_revocations(session)
             .then_some("subscriber.subscription_revocation")
@@ -30,9 +31,14 @@ impl World {
             authrole: text(if self.last_session.is_multiple_of(2) { "even" } else { "odd" }),
             authmethod: text("anonymous"),
             authprovider: text("static"),
-            features: features.map(str::to_owned).collect(),
+            trustlevel: None,
+            features: self
+                .oracle
+                .features(session)
+                .into_iter()
+                .chain(features.map(str::to_owned))
+                .collect(),
         };
-        self.oracle.joins(session, node);
         self.input(node, Input::SessionJoined { session, info });
         session
     }

@@ -73,7 +73,7 @@ impl World {
     }
 
     pub(super) fn kill(&mut self, node: usize) {
-        if self.alive().len() < NODES || !self.nodes[node].alive {
+        if self.alive().len() < NODES || !self.nodes[node].alive || (self.alone && node == 0) {
             return;
         }
         self.nodes[node].alive = false;

@@ -15,6 +15,8 @@ pub(super) struct Oracle {
     sessions: BTreeMap<SessionId, Client>,
     /// Calls that reached a callee, as (caller, number).
     invoked: BTreeSet<(SessionId, u64)>,
+    /// What calls asked for beyond one answer, by (caller, number).
+    asked: BTreeMap<(SessionId, u64), Asked>,
     /// Which call travels under a number of a node.
     travelling: BTreeMap<(usize, CallId), (SessionId, u64)>,
     /// Calls that a node refused → the caller's last call when it was told.
@@ -70,6 +72,25 @@ struct Expected {
     number: u64,
 }
 
+/// The options of a call.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Asked {
+    pub(super) disclose: bool,
+    pub(super) progress: bool,
+    pub(super) in_parts: bool,
+}
+
+/// An invocation that the callee has not answered.
+pub(super) struct Invoked {
+    pub(super) payload: Payload,
+    /// It may be answered in parts.
+    pub(super) progress: bool,
+    /// How many parts of its arguments came after the first; and of its result went.
+    parts: u64,
+    sent: u64,
+    interrupted: bool,
+}
+
 struct Client {
     node: usize,
     alive: bool,
@@ -85,7 +106,7 @@ struct Client {
     unsubscribing: BTreeMap<RequestId, SubscriptionId>,
     subscriptions: BTreeMap<SubscriptionId, Wanted>,
     publishing: BTreeSet<RequestId>,
-    invocations: BTreeMap<RequestId, Payload>,
+    invocations: BTreeMap<RequestId, Invoked>,
     last_invocation: u64,
     /// The last call of each caller that came, apart from refused ones; and of all.
     called_by: BTreeMap<SessionId, (u64, u64)>,
@@ -96,6 +117,11 @@ struct Client {
 
 struct Call {
     number: u64,
+    /// How many parts of its result came; and of its arguments went after the first.
+    received: u64,
+    parts: u64,
+    /// Another part of its arguments may go.
+    more: bool,
     /// Who held the procedure when it was made.
     holder: Option<(SessionId, RegistrationId)>,
 }
@@ -190,8 +216,67 @@ impl Oracle {
 
     pub(super) fn open_invocation(&self, session: SessionId, b: usize) -> Option<(RequestId, Payload)> {
         let invocations = &self.sessions[&session].invocations;
-        let (request, payload) = invocations.iter().nth(b % invocations.len().max(1))?;
-        Some((*request, payload.clone()))
+        let (request, invoked) = invocations.iter().nth(b % invocations.len().max(1))?;
+        Some((*request, invoked.payload.clone()))
+    }
+
+    /// What a session announces: all, half of it, or nothing.
+    pub(super) fn features(&self, session: SessionId) -> Vec<String> {
+        let names: &[&str] = match session.get() % 4 {
+            0 => &[],
+            1 => &["callee.call_canceling", "caller.progressive_call_invocations"],
+            _ => &[
+                "callee.call_canceling",
+                "callee.progressive_call_results",
+                "callee.progressive_call_invocations",
+                "caller.progressive_call_invocations",
+            ],
+        };
+        names.iter().map(|name| (*name).to_owned()).collect()
+    }
+
+    fn announced(&self, session: SessionId, feature: &str) -> bool {
+        self.features(session).iter().any(|f| f == feature)
+    }
+
+    pub(super) fn may_call_in_parts(&self, session: SessionId) -> bool {
+        self.announced(session, "caller.progressive_call_invocations")
+    }
+
+    /// The last call of a session asks for this.
+    pub(super) fn asks(&mut self, session: SessionId, asked: Asked) {
+        let number = self.client(session).last_call;
+        self.asked.insert((session, number), asked);
+    }
+
+    /// An open call of a session.
+    pub(super) fn open_call(&self, session: SessionId, b: usize) -> Option<RequestId> {
+        let calls = &self.sessions[&session].calls;
+        calls.keys().nth(b % calls.len().max(1)).copied()
+    }
+
+    pub(super) fn has_open_call(&self, session: SessionId, request: RequestId) -> bool {
+        self.sessions[&session].calls.contains_key(&request)
+    }
+
+    /// The next part of the arguments of an open call that takes more.
+    pub(super) fn next_part(&mut self, session: SessionId, b: usize, last: bool) -> Option<(RequestId, Payload)> {
+        let client = self.client(session);
+        let mut open: Vec<_> = client.calls.iter_mut().filter(|(_, call)| call.more).collect();
+        let count = open.len().max(1);
+        let (request, call) = open.get_mut(b % count)?;
+        call.parts += 1;
+        call.more = !last;
+        Some((**request, pack_part(session, call.number, call.parts)))
+    }
+
+    /// The next part of the result of an open invocation.
+    pub(super) fn next_progress(&mut self, session: SessionId, request: RequestId) -> Option<Payload> {
+        let invoked = self.client(session).invocations.get_mut(&request)?;
+        let (caller, number) = unpack(&invoked.payload);
+        // What the callee was not asked for is dropped.
+        invoked.sent += u64::from(invoked.progress);
+        Some(pack_part(caller, number, invoked.sent))
     }
 
     pub(super) fn outcomes(&self) -> impl Iterator<Item = String> {
@@ -309,11 +394,15 @@ impl Oracle {
         };
         let client = self.client(session);
         match message {
-            Message::Call { request, .. } => {
+            Message::Call { request, .. } if client.calls.contains_key(request) => {}
+            Message::Call { request, options, .. } => {
                 client.calls.insert(
                     *request,
                     Call {
                         number: client.last_call,
+                        received: 0,
+                        parts: 0,
+                        more: options.bool("progress") == Some(true),
                         holder,
                     },
                 );
@@ -340,6 +429,7 @@ impl Oracle {
             Message::Publish { request, options, .. } if options.bool("acknowledge") == Some(true) => {
                 client.publishing.insert(*request);
             }
+            Message::Yield { options, .. } if options.bool("progress") == Some(true) => {}
             Message::Yield { request, .. } | Message::Error { request, .. } => {
                 client.invocations.remove(request);
             }
@@ -352,6 +442,28 @@ impl Oracle {
     pub(super) fn receives(&mut self, session: SessionId, message: Message) {
         assert!(self.client(session).alive, "{session} is gone and gets {message:?}");
         match message {
+            Message::Result {
+                request,
+                details,
+                payload,
+            } if details.bool("progress") == Some(true) => {
+                let call = self.client(session).calls.get_mut(&request);
+                let call = call.expect("no part of a result after its end");
+                call.received += 1;
+                let expected = pack_part(session, call.number, call.received);
+                assert_eq!(payload, expected, "a part of another result, or out of order");
+                let number = call.number;
+                assert!(self.asked.get(&(session, number)).is_some_and(|asked| asked.progress));
+                self.outcomes.insert("a part of a result".into());
+            }
+            Message::Interrupt { request, options } => {
+                assert!(self.announced(session, "callee.call_canceling"));
+                let invoked = self.client(session).invocations.get_mut(&request);
+                let invoked = invoked.expect("an interrupt of an invocation that has no answer yet");
+                assert!(!std::mem::replace(&mut invoked.interrupted, true), "one interrupt each");
+                self.outcomes
+                    .insert(format!("interrupt {}", options.text("mode").expect("a mode")));
+            }
             Message::Result { request, payload, .. } => {
                 let call = self
                     .client(session)
@@ -424,9 +536,32 @@ impl Oracle {
             Message::Invocation {
                 request,
                 registration,
+                details,
                 payload,
-                ..
-            } => self.is_invoked(session, request, registration, payload),
+            } => {
+                let asked = self.asked.get(&unpack(&payload)).copied().unwrap_or_default();
+                let caller = details.get("caller").and_then(Value::as_integer);
+                let named = asked.disclose.then(|| i128::from(unpack(&payload).0.get()));
+                assert_eq!(caller, named, "who asked for it is named, nobody else");
+                let progress = details.bool("receive_progress") == Some(true);
+                assert_eq!(
+                    progress,
+                    asked.progress && self.announced(session, "callee.progressive_call_results")
+                );
+                if part_of(&payload) > 0 || details.bool("progress") == Some(true) {
+                    assert!(asked.in_parts && self.announced(session, "callee.progressive_call_invocations"));
+                }
+                if part_of(&payload) > 0 {
+                    let invoked = self.client(session).invocations.get_mut(&request);
+                    let invoked = invoked.expect("a further part comes to the callee of the first, before its answer");
+                    assert_eq!(unpack(&invoked.payload), unpack(&payload));
+                    invoked.parts += 1;
+                    assert_eq!(part_of(&payload), invoked.parts, "parts in their order");
+                    self.outcomes.insert("a part of arguments".into());
+                } else {
+                    self.is_invoked(session, request, registration, payload, progress);
+                }
+            }
             Message::Subscribed { request, subscription } => {
                 let client = self.client(session);
                 let wanted = client.subscribing.remove(&request).expect("one answer per SUBSCRIBE");
@@ -493,7 +628,14 @@ impl Oracle {
         }
     }
 
-    fn is_invoked(&mut self, callee: SessionId, request: RequestId, registration: RegistrationId, payload: Payload) {
+    fn is_invoked(
+        &mut self,
+        callee: SessionId,
+        request: RequestId,
+        registration: RegistrationId,
+        payload: Payload,
+        progress: bool,
+    ) {
         let (caller, number) = unpack(&payload);
         assert!(self.invoked.insert((caller, number)), "call {number} of {caller} came twice");
         let refused = self.refused.get(&(caller, number)).copied();
@@ -504,7 +646,14 @@ impl Oracle {
             client.registrations.contains_key(&registration),
             "an invocation outside of its registration"
         );
-        client.invocations.insert(request, payload);
+        let invoked = Invoked {
+            payload,
+            progress,
+            parts: 0,
+            sent: 0,
+            interrupted: false,
+        };
+        client.invocations.insert(request, invoked);
         let (in_order, highest) = client.called_by.entry(caller).or_default();
         match refused {
             // Calls that were under way when it was refused may have overtaken it, later ones not.
@@ -546,8 +695,23 @@ fn pack(session: SessionId, number: u64) -> Payload {
     Payload::from_proven(Serializer::Json, 1, Bytes::from(format!("[{session},{number}]")))
 }
 
-fn unpack(payload: &Payload) -> (SessionId, u64) {
+/// A further part of the arguments or of the result of a call.
+fn pack_part(session: SessionId, number: u64, part: u64) -> Payload {
+    Payload::from_proven(Serializer::Json, 1, Bytes::from(format!("[{session},{number},{part}]")))
+}
+
+fn numbers(payload: &Payload) -> Vec<u64> {
     let text = std::str::from_utf8(payload.bytes()).unwrap();
-    let (session, number) = text.trim_matches(['[', ']']).split_once(',').unwrap();
-    (SessionId::new(session.parse().unwrap()).unwrap(), number.parse().unwrap())
+    let numbers = text.trim_matches(['[', ']']).split(',');
+    numbers.map(|number| number.parse().unwrap()).collect()
+}
+
+fn unpack(payload: &Payload) -> (SessionId, u64) {
+    let numbers = numbers(payload);
+    (SessionId::new(numbers[0]).unwrap(), numbers[1])
+}
+
+/// Which part after the first it is; 0 for the first and for what comes whole.
+fn part_of(payload: &Payload) -> u64 {
+    numbers(payload).get(2).copied().unwrap_or(0)
 }

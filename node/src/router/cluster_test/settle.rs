@@ -122,7 +122,7 @@ impl World {
 }
 
 /// What a few hundred random walks must have met.
-pub(super) const EXPECTED: [&str; 23] = [
+pub(super) const EXPECTED: [&str; 36] = [
     "revoked",
     "sharded",
     "subscriptions_revoked",
@@ -146,6 +146,19 @@ pub(super) const EXPECTED: [&str; 23] = [
     "wamp.error.canceled",
     "wamp.error.unavailable",
     "REGISTER wamp.error.procedure_already_exists",
+    "wamp.error.timeout",
+    "wamp.error.invalid_argument",
+    "wamp.error.feature_not_supported",
+    "a part of a result",
+    "a part of arguments",
+    "interrupt kill",
+    "interrupt killnowait",
+    "calls_canceled",
+    "calls_timed_out",
+    "dropped_cancels",
+    "dropped_progress",
+    "dropped_late_parts",
+    "call_parts",
 ];
 
 pub(super) fn add(seen: &mut BTreeMap<String, u64>, stats: &Stats) {
@@ -166,6 +179,12 @@ pub(super) fn add(seen: &mut BTreeMap<String, u64>, stats: &Stats) {
         ("dropped_late_answers", stats.dropped_late_answers),
         ("dropped_late_frames", stats.dropped_late_frames),
         ("dropped_late_barriers", stats.dropped_late_barriers),
+        ("calls_canceled", stats.calls_canceled),
+        ("calls_timed_out", stats.calls_timed_out),
+        ("dropped_cancels", stats.dropped_cancels),
+        ("dropped_progress", stats.dropped_progress),
+        ("dropped_late_parts", stats.dropped_late_parts),
+        ("call_parts", stats.call_parts),
     ] {
         *seen.entry(name.to_owned()).or_default() += count;
     }

@@ -10,7 +10,7 @@ use std::{collections::BTreeSet, time::Instant};
 
 use crate::{
     router::{BarrierOutcome, Effect, Realm, timers::Timer, turn::Turn, turn::because},
-    wamp::{Dict, SessionId, error_uri, message::code},
+    wamp::{Dict, SessionId, error_uri},
 };
 
 /// The barriers of a realm.
@@ -20,6 +20,8 @@ pub(in crate::router) struct Barriers {
     ended: u64,
     /// The deadline of the running one, if one runs.
     pub(in crate::router) running: Option<Instant>,
+    /// The last one to end failed.
+    last_failed: bool,
     /// Somebody waits for a barrier that has not started.
     wanted: bool,
     /// Barriers that were given up and whose answer has not come.
@@ -82,10 +84,21 @@ impl Realm {
         let barriers = &mut self.dealer.barriers;
         barriers.running = None;
         barriers.ended += 1;
+        barriers.last_failed = outcome == BarrierOutcome::Failed;
         let waiting: Vec<SessionId> = barriers.waiting.iter().copied().collect();
         for session in waiting {
             self.drain_parked(turn, session, outcome);
         }
+    }
+
+    /// A parked call of a session is gone: those that waited behind it only go on.
+    pub(super) fn resume_parked(&mut self, turn: &mut Turn<'_>, session: SessionId) {
+        let outcome = if self.dealer.barriers.last_failed {
+            BarrierOutcome::Failed
+        } else {
+            BarrierOutcome::Passed
+        };
+        self.drain_parked(turn, session, outcome);
     }
 
     /// Lets a session's parked calls go on, in their order, up to one that still has to wait. `outcome` is that of the last barrier.
@@ -113,20 +126,20 @@ impl Realm {
                 break;
             };
             match (found, outcome) {
-                (Some(found), _) => self.route(turn, session, call.request, call.what, found, call.retried),
+                (Some(found), _) => {
+                    self.route(turn, session, call.request, call.what, found, call.retried);
+                    for part in call.parts {
+                        self.send_part(turn, session, call.request, part);
+                    }
+                }
                 (None, BarrierOutcome::Passed) => {
-                    self.refuse(
-                        turn,
-                        session,
-                        code::CALL,
-                        call.request,
-                        error_uri::NO_SUCH_PROCEDURE,
-                        Dict::new(),
-                    );
+                    let error = error_uri::NO_SUCH_PROCEDURE;
+                    self.refuse_call(turn, session, call.request, call.what.flow, error, Dict::new());
                 }
                 (None, BarrierOutcome::Failed) => {
                     let details = because("no quorum: whether the procedure exists is unknown");
-                    self.refuse(turn, session, code::CALL, call.request, error_uri::UNAVAILABLE, details);
+                    let error = error_uri::UNAVAILABLE;
+                    self.refuse_call(turn, session, call.request, call.what.flow, error, details);
                 }
             }
         }

@@ -1,18 +1,16 @@
 //! What the end of a session or of a node means for calls and registrations.
 //!
 //! Invariants: every call whose callee is gone ends in ERROR `wamp.error.canceled`; every call whose caller is gone leaves no
-//! record; a lost node's calls say so in `_reason`.
+//! record, and its callee is told to give up if it announced that it can; a lost node's calls say so in `_reason`.
 //!
 //! Spec: WAMP advanced profile, "Call Canceling": "Callee Leaving", "Caller Leaving".
 
+use std::time::Instant;
+
 use super::call::Answer;
 use crate::{
-    router::{
-        NodeRef, PeerFrame, Realm,
-        session_table::{Call, Caller},
-        turn::Turn,
-    },
-    wamp::SessionId,
+    router::{NodeRef, Realm, frame::InterruptMode, session_table::Call, session_table::Caller, timers::Timer, turn::Turn},
+    wamp::{SessionId, error_uri},
 };
 
 impl Realm {
@@ -30,20 +28,20 @@ impl Realm {
         let Some(caller) = self.sessions.get_mut(session) else {
             return;
         };
-        caller.parked.clear();
+        let parked = std::mem::take(&mut caller.parked);
         caller.parked_bytes = 0;
-        for call in std::mem::take(&mut caller.calls).into_values() {
-            match call {
-                Call::Local { callee, invocation } => {
-                    if let Some(callee) = self.sessions.get_mut(callee) {
-                        callee.invocations.remove(&invocation);
-                    }
-                }
-                Call::Remote { node, call, again: _ } => {
-                    self.dealer.outgoing.remove(&(node, call));
-                    turn.forward(node, session, PeerFrame::Forget { call });
-                }
-            }
+        let calls = std::mem::take(&mut caller.calls);
+        let open = calls.iter().map(|(request, call)| (request, call.flow()));
+        let waiting = parked.iter().map(|call| (call.request, call.what.flow.as_deref()));
+        let timers = open
+            .chain(waiting)
+            .filter_map(|(request, flow)| Some((flow?.deadline?, Timer::Call(session, request))));
+        let timers: Vec<(Instant, Timer)> = timers.collect();
+        timers.into_iter().for_each(|(at, timer)| self.timers.unset(at, timer));
+        for call in calls.into_values() {
+            // One that it made to itself is told to nobody.
+            let to_itself = matches!(call, Call::Local { callee, .. } if callee == session);
+            self.abandon(turn, session, call, (!to_itself).then_some(error_uri::CANCELED));
         }
     }
 
@@ -62,14 +60,15 @@ impl Realm {
             self.on_remote_answer(turn, node, call, Answer::canceled("callee_node_lost"));
         }
         for call in self.dealer.incoming.calls_of(node) {
-            if let Some((callee, request)) = self.dealer.incoming.remove(&(node, call))
-                && let Some(callee) = self.sessions.get_mut(callee)
-            {
-                debug_assert!(matches!(
-                    callee.invocations.get(&request).map(|i| i.caller),
-                    Some(Caller::Remote { .. })
-                ));
-                callee.invocations.remove(&request);
+            if let Some((callee, request)) = self.dealer.incoming.remove(&(node, call)) {
+                self.interrupt(turn, callee, request, InterruptMode::KillNoWait, error_uri::CANCELED);
+                if let Some(callee) = self.sessions.get_mut(callee) {
+                    debug_assert!(matches!(
+                        callee.invocations.get(&request).map(|i| i.caller),
+                        Some(Caller::Remote { .. })
+                    ));
+                    callee.invocations.remove(&request);
+                }
             }
         }
         self.dealer.outgoing.forget(node);

@@ -15,9 +15,9 @@ use crate::{
         frame::CallId,
         session_table::{Call, Caller, ParkedCall},
         timers::Timer,
-        turn::{Turn, reason},
+        turn::{Turn, because, reason},
     },
-    wamp::{Dict, Payload, RegistrationId, SessionId, error_uri, message::code},
+    wamp::{Dict, Payload, RegistrationId, SessionId, error_uri},
 };
 
 /// Invocations from other nodes that wait for this node's log, per callee in the order in which they came.
@@ -35,7 +35,7 @@ pub(in crate::router) struct ParkedInvoke {
     pub(in crate::router) deadline: Instant,
 }
 
-/// The content of [`PeerFrame::Invoke`] and where it came from.
+/// The content of [`PeerFrame::Invoke`] or [`PeerFrame::Chunk`] and where it came from.
 #[derive(Debug)]
 pub(in crate::router) struct Invoke {
     pub(in crate::router) from: NodeRef,
@@ -43,6 +43,8 @@ pub(in crate::router) struct Invoke {
     pub(in crate::router) registration: RegistrationId,
     pub(in crate::router) callee: SessionId,
     pub(in crate::router) index: LogIndex,
+    /// It is a further part of the arguments of that call.
+    pub(in crate::router) continues: bool,
     pub(in crate::router) details: Dict,
     pub(in crate::router) payload: Payload,
 }
@@ -69,6 +71,15 @@ impl ParkedInvokes {
 
     fn first(&self, callee: SessionId) -> Option<&ParkedInvoke> {
         self.by_callee.get(&callee)?.front()
+    }
+
+    /// The callee for which a call from elsewhere waits.
+    pub(super) fn callee_of(&self, from: NodeRef, call: CallId) -> Option<SessionId> {
+        let waits = |queue: &VecDeque<ParkedInvoke>| queue.iter().any(|p| p.invoke.from == from && p.invoke.call == call);
+        self.by_callee
+            .iter()
+            .find(|(_, queue)| waits(queue))
+            .map(|(callee, _)| *callee)
     }
 
     fn callees(&self) -> Vec<SessionId> {
@@ -173,6 +184,9 @@ impl Realm {
     }
 
     fn accept_invoke(&mut self, turn: &mut Turn<'_>, invoke: Invoke) {
+        if invoke.continues {
+            return self.accept_part(turn, invoke);
+        }
         let key = (invoke.from, invoke.call);
         if self.dealer.incoming.contains_key(&key) {
             self.stats.dropped_repeated_frames += 1;
@@ -186,8 +200,13 @@ impl Realm {
             call: invoke.call,
         };
         let (callee, registration) = (invoke.callee, invoke.registration);
-        if let Some(request) = self.invoke(turn, callee, registration, caller, invoke.details, invoke.payload) {
-            self.dealer.incoming.insert(key, (callee, request));
+        match self.invoke(turn, callee, registration, caller, invoke.details, invoke.payload) {
+            Ok(request) => self.dealer.incoming.insert(key, (callee, request)),
+            Err(why) => {
+                let (error, details) = why.error();
+                let (error, payload) = (error.into(), Payload::EMPTY);
+                self.answer(turn, callee, caller, Answer::Error { details, error, payload });
+            }
         }
     }
 
@@ -213,8 +232,7 @@ impl Realm {
             self.stats.dropped_late_frames += 1;
             return;
         };
-        if let Some(caller) = self.sessions.get_mut(session) {
-            caller.calls.remove(&request);
+        if self.take_call(session, request).is_some() {
             self.conclude(turn, session, request, answer);
         }
     }
@@ -232,27 +250,41 @@ impl Realm {
             return;
         };
         match caller.calls.remove(&request) {
-            Some(Call::Remote { again: Some(what), .. }) => {
+            Some(Call::Remote { flow: Some(flow), .. }) if flow.killed => {
+                self.end_flow(session, request, &flow);
+                self.conclude(turn, session, request, Answer::canceled("not_invoked"));
+            }
+            // Its parts are gone; nobody knows how many of them came.
+            Some(Call::Remote { flow: Some(flow), .. }) if flow.stream.as_ref().is_some_and(|stream| stream.sent) => {
+                self.break_off(turn, session, from, call);
+                let details = because("the callee went away while the arguments were under way");
+                let error = error_uri::NO_AVAILABLE_CALLEE;
+                self.refuse_call(turn, session, request, Some(flow), error, details);
+            }
+            Some(Call::Remote {
+                again: Some(mut what),
+                flow,
+                ..
+            }) => {
+                what.flow = flow;
                 let wait = Some(self.dealer.barriers.join());
                 caller.park(ParkedCall {
                     request,
                     what: *what,
                     wait,
                     retried: true,
+                    parts: Vec::new(),
                 });
                 self.dealer.barriers.waiting.insert(session);
                 self.stats.calls_retried += 1;
             }
             // Refused twice, with a read barrier in between: the callee has left and its node knows, though the log does not say so
             // yet. The caller hears what it would hear on that node, and a moment later everywhere.
-            _ => self.refuse(
-                turn,
-                session,
-                code::CALL,
-                request,
-                error_uri::NO_SUCH_PROCEDURE,
-                reason("stale_route"),
-            ),
+            record => {
+                let flow = record.and_then(|mut call| call.flow_mut().take());
+                let error = error_uri::NO_SUCH_PROCEDURE;
+                self.refuse_call(turn, session, request, flow, error, reason("stale_route"));
+            }
         }
     }
 }

@@ -9,15 +9,21 @@
 
 mod barrier;
 mod call;
+mod cancel;
 mod detach;
+mod flow;
 mod index;
 mod invoke;
+mod parts;
+pub mod plain;
 mod registration;
 
 use super::frame::CallId;
 
 pub(super) use call::Answer;
+pub(super) use flow::Flow;
 pub(super) use invoke::Invoke;
+pub(super) use parts::CallKind;
 
 use barrier::Barriers;
 use index::CallIndex;

@@ -9,7 +9,8 @@ use std::time::Instant;
 
 use crate::{
     router::{
-        Effect, LogIndex, MatchPolicy, NodeRef, Op, OpOutcome, Realm,
+        Disclosure, Effect, LogIndex, MatchPolicy, NodeRef, Op, OpOutcome, Realm, RegisterWishes,
+        abilities::Ability,
         registry::Callee,
         session_table::{Held, Registering},
         timers::Timer,
@@ -39,8 +40,17 @@ impl Realm {
         if !procedure.is_uri(self.config.uri_check) || procedure.is_reserved() {
             return self.refuse(turn, session, code::REGISTER, request, error_uri::INVALID_URI, Dict::new());
         }
+        let disclose_caller = options.bool("disclose_caller") == Some(true);
+        if disclose_caller && self.config.disclosure == Disclosure::Deny {
+            let details = because("this realm discloses no caller (setting disclose = \"deny\")");
+            return self.refuse(turn, session, code::REGISTER, request, error_uri::OPTION_NOT_ALLOWED, details);
+        }
         let Some(callee) = self.sessions.get_mut(session) else {
             return;
+        };
+        let wishes = RegisterWishes {
+            disclose_caller,
+            forward_timeout: options.bool("forward_timeout") == Some(true) && callee.can(Ability::KeepTime),
         };
         if callee.registering.len() + callee.registrations.len() >= self.config.limits.registrations_max {
             let details = because("too many registrations in this session (setting registrations_max)");
@@ -60,6 +70,7 @@ impl Realm {
             request,
             procedure,
             policy: MatchPolicy::Exact,
+            wishes,
         });
     }
 
@@ -110,6 +121,7 @@ impl Realm {
                 request,
                 procedure,
                 policy: _,
+                wishes: _,
             } => {
                 self.on_register_applied(turn, session, request, &procedure, outcome);
             }

@@ -60,6 +60,7 @@ fn policies_do_not_exclude_each_other() {
             request,
             procedure: Uri::from("a"),
             policy,
+            wishes: RegisterWishes::NONE,
         };
         registered(registry.apply(1, NODE, &op));
         assert_eq!(registry.apply(1, OTHER, &op), OpOutcome::AlreadyExists);

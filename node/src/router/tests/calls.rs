@@ -80,7 +80,7 @@ fn the_options_of_a_yield_do_not_reach_the_caller() {
 }
 
 #[test]
-fn a_progressive_yield_is_dropped_and_the_call_goes_on() {
+fn a_progressive_yield_nobody_asked_for_is_dropped_and_the_call_goes_on() {
     let realm = TestRealm::new();
     let (alice, bob) = (realm.join(), realm.join());
     bob.registers("com.add");
@@ -202,29 +202,6 @@ fn too_many_open_calls_are_refused_until_one_ends() {
     assert_eq!(error_of(&alice.calls("com.add").1), "wamp.error.unavailable");
     bob.yields(1);
     assert_eq!(alice.calls("com.add").1, [bob.gets_invocation(3, add)]);
-}
-
-#[test]
-fn a_cancel_is_ignored_while_the_feature_is_not_announced() {
-    let realm = TestRealm::new();
-    let (alice, bob) = (realm.join(), realm.join());
-    bob.registers("com.add");
-    let (call, _) = alice.calls("com.add");
-    assert_eq!(
-        alice.says(Message::Cancel {
-            request: call,
-            options: Dict::new()
-        }),
-        []
-    );
-    assert_eq!(
-        alice.says(Message::Cancel {
-            request: request(99),
-            options: Dict::new()
-        }),
-        []
-    );
-    assert_eq!(bob.yields(1), [alice.gets_result(call)]);
 }
 
 #[test]

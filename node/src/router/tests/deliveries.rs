@@ -15,9 +15,7 @@ fn answering(realm: &TestRealm) -> TestSession {
 }
 
 fn answering_as(realm: &TestRealm, role: &str) -> TestSession {
-    let session = realm.join_with(|info| info.features = vec![format!("{role}.x_acknowledged_event_delivery")]);
-    realm.commit();
-    session
+    realm.join_with(&[&format!("{role}.x_acknowledged_event_delivery")])
 }
 
 fn wanted() -> Dict {

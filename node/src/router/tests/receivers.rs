@@ -2,7 +2,7 @@
 
 use crate::{
     router::{
-        Audience, Disclose, Effect, Input, PeerFrame, TopicKey,
+        Audience, Disclosure, Effect, Input, PeerFrame, TopicKey,
         testing::{NODE_2, TestRealm, TestSession, error_of, payload, publication, session},
     },
     wamp::{Dict, Message, SessionId, Uri, Value},
@@ -16,7 +16,7 @@ fn world() -> (TestRealm, TestSession, [TestSession; 4]) {
     let publisher = realm.join();
     let who = [("ann", "admin"), ("bob", "admin"), ("cyd", "guest"), ("dan", "guest")];
     let subscribers = who.map(|(authid, role)| {
-        let session = realm.join_with(|info| (info.authid, info.authrole) = (authid.into(), role.into()));
+        let session = realm.join_changed(|info| (info.authid, info.authrole) = (authid.into(), role.into()));
         realm.commit();
         session.subscribes(NEWS);
         session
@@ -157,9 +157,9 @@ fn lists_come_back_from_their_dict_as_they_were() {
     assert_eq!(Audience::from_dict(&audience.to_dict()), Ok(audience));
 }
 
-fn realm_of(disclose: Disclose) -> (TestRealm, TestSession) {
-    let realm = TestRealm::with(|c| c.disclose = disclose);
-    let publisher = realm.join_with(|info| (info.authid, info.authrole) = ("ann".into(), "admin".into()));
+fn realm_of(disclose: Disclosure) -> (TestRealm, TestSession) {
+    let realm = TestRealm::with(|c| c.disclosure = disclose);
+    let publisher = realm.join_changed(|info| (info.authid, info.authrole) = ("ann".into(), "admin".into()));
     realm.commit();
     realm.join().subscribes(NEWS);
     (realm, publisher)
@@ -174,7 +174,7 @@ fn disclosed(publisher: &TestSession) -> Dict {
 
 #[test]
 fn the_publisher_is_told_where_it_asks_for_it() {
-    let (_, publisher) = realm_of(Disclose::Allow);
+    let (_, publisher) = realm_of(Disclosure::Allow);
     assert_eq!(*details_of(&publisher.publishes(NEWS, Dict::new()).1), Dict::new());
     let (_, effects) = publisher.publishes(NEWS, Dict::new().with("disclose_me", true));
     assert_eq!(*details_of(&effects), disclosed(&publisher));
@@ -182,14 +182,14 @@ fn the_publisher_is_told_where_it_asks_for_it() {
 
 #[test]
 fn a_realm_that_always_discloses_does_not_wait_to_be_asked() {
-    let (_, publisher) = realm_of(Disclose::Always);
+    let (_, publisher) = realm_of(Disclosure::Always);
     let (_, effects) = publisher.publishes(NEWS, Dict::new().with("disclose_me", false));
     assert_eq!(*details_of(&effects), disclosed(&publisher));
 }
 
 #[test]
 fn a_realm_that_denies_refuses_and_says_so_where_asked_for() {
-    let (realm, publisher) = realm_of(Disclose::Deny);
+    let (realm, publisher) = realm_of(Disclosure::Deny);
     let disclose = || Dict::new().with("disclose_me", true);
     assert_eq!(publisher.publishes(NEWS, disclose()).1, []);
     let (_, effects) = publisher.publishes(NEWS, disclose().with("acknowledge", true));
@@ -202,7 +202,7 @@ fn a_realm_that_denies_refuses_and_says_so_where_asked_for() {
 #[test]
 fn events_carry_the_trust_level_of_the_publishers_role() {
     let realm = TestRealm::with(|c| c.trustlevels = [("admin".to_owned(), 7)].into());
-    let admin = realm.join_with(|info| info.authrole = "admin".into());
+    let admin = realm.join_changed(|info| info.authrole = "admin".into());
     realm.commit();
     let other = realm.join();
     realm.join().subscribes(NEWS);

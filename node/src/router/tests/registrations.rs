@@ -2,7 +2,7 @@
 
 use crate::{
     router::{
-        Effect, MatchPolicy, NodeRef, Op, RealmLimits,
+        Effect, MatchPolicy, NodeRef, Op, RealmLimits, RegisterWishes,
         testing::{ME, NODE_2, TestRealm, error_of, register_op, registration, secs},
     },
     wamp::{Dict, Message, Uri, Value, message::code},
@@ -18,6 +18,7 @@ fn registered_follows_the_commit() {
         request,
         procedure: Uri::from("com.add"),
         policy: MatchPolicy::Exact,
+        wishes: RegisterWishes::NONE,
     };
     assert_eq!(effects, [Effect::Propose { op }]);
     let registered = Message::Registered {

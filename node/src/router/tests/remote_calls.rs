@@ -3,8 +3,8 @@
 use crate::{
     router::{
         BarrierOutcome::{Failed, Passed},
-        Effect, Input, MatchPolicy, Op, PeerFrame, RealmLimits,
-        frame::{CallId, FloodSource},
+        Effect, Input, MatchPolicy, Op, PeerFrame, RealmLimits, RegisterWishes,
+        frame::{CallId, FloodSource, InterruptMode},
         testing::{
             ME, NODE_2, NODE_3, TestRealm, TestSession, error_of, invoke, payload, register_op, registration, request, result,
             secs, session,
@@ -196,7 +196,17 @@ fn a_caller_that_leaves_says_so_to_the_callees_node() {
     alice.calls("com.add");
     assert_eq!(
         alice.leaves(),
-        [forward(&alice, PeerFrame::Forget { call: CallId(1) }), alice.gone()]
+        [
+            forward(
+                &alice,
+                PeerFrame::Interrupt {
+                    call: CallId(1),
+                    mode: InterruptMode::KillNoWait,
+                    reason: Uri::from("wamp.error.canceled")
+                }
+            ),
+            alice.gone()
+        ]
     );
     assert_eq!(realm.hears(NODE_2, result(1)), []);
     assert_eq!(realm.stats().dropped_late_frames, 1);
@@ -316,6 +326,7 @@ fn an_entry_counts_as_applied_when_all_of_its_ops_are() {
         request: request(2),
         procedure,
         policy: MatchPolicy::Exact,
+        wishes: RegisterWishes::NONE,
     };
     realm.input(applied(op));
     assert_eq!(

@@ -70,6 +70,8 @@ pub struct Identity {
 pub struct PeerFacts {
     /// Its connection comes from a loopback address.
     pub loopback: bool,
+    /// How far those who come this way are trusted, where the listener says so.
+    pub trustlevel: Option<u16>,
 }
 
 /// A method that waits for AUTHENTICATE.
@@ -150,8 +152,14 @@ mod tests {
         }
     }
 
-    const HERE: PeerFacts = PeerFacts { loopback: true };
-    const AWAY: PeerFacts = PeerFacts { loopback: false };
+    const HERE: PeerFacts = PeerFacts {
+        loopback: true,
+        trustlevel: None,
+    };
+    const AWAY: PeerFacts = PeerFacts {
+        loopback: false,
+        trustlevel: None,
+    };
 
     #[test]
     fn anonymous_is_admitted_where_the_realm_says_so() {

@@ -158,14 +158,23 @@ impl<'a> Shared<'a> {
     }
 }
 
+/// A message that was not written and of which the core has to know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Undelivered {
+    /// An INVOCATION of that id: its caller is owed an error.
+    Invocation(RequestId),
+    /// A part of the result of the CALL of that id: the call cannot go on.
+    Progress(RequestId),
+}
+
 /// What becomes of a message that cannot be written.
 pub(super) enum Instead {
     /// Nothing: it was an event.
     Nothing,
     /// This message is written; it has no payload.
     Message(Message),
-    /// Nothing is written: the callee never sees the invocation of this id, its caller is owed an error.
-    Refuse(RequestId),
+    /// Nothing is written, and the core has to know.
+    Refuse(Undelivered),
     /// The session cannot go on without it.
     End,
 }
@@ -174,7 +183,11 @@ pub(super) enum Instead {
 pub(super) fn instead_of(message: &Message, refused: Refused) -> Instead {
     match message {
         Message::Event { .. } => Instead::Nothing,
-        Message::Invocation { request, .. } => Instead::Refuse(*request),
+        Message::Invocation { request, .. } => Instead::Refuse(Undelivered::Invocation(*request)),
+        // More would follow an ERROR written here: the call has to end first.
+        Message::Result { request, details, .. } if details.bool("progress") == Some(true) => {
+            Instead::Refuse(Undelivered::Progress(*request))
+        }
         Message::Result { request, .. } => Instead::Message(Message::Error {
             request_type: code::CALL,
             request: *request,
@@ -196,6 +209,14 @@ pub(super) fn instead_of(message: &Message, refused: Refused) -> Instead {
             error: error.clone(),
             payload: Payload::EMPTY,
         }),
+        // A small board that takes 512 bytes does without the list of features, which it could not use up in such messages.
+        Message::Welcome { session, details } if refused == Refused::Size => {
+            let mut details = details.clone();
+            let roles = ["broker", "dealer"].map(|role| (role.to_owned(), Dict::new().into()));
+            details.set("roles", Dict(roles.into()));
+            let session = *session;
+            Instead::Message(Message::Welcome { session, details })
+        }
         // Nothing else has a payload: its details alone are more than the peer takes.
         _ => Instead::End,
     }

@@ -19,6 +19,28 @@ fn every_frame() -> Vec<PeerFrame> {
             details: details.clone(),
             payload: payload.clone(),
         },
+        PeerFrame::Chunk {
+            call,
+            registration: id(RegistrationId::new),
+            callee: id(SessionId::new),
+            details: details.clone(),
+            payload: payload.clone(),
+        },
+        PeerFrame::Progress {
+            call,
+            details: details.clone(),
+            payload: payload.clone(),
+        },
+        PeerFrame::Interrupt {
+            call,
+            mode: InterruptMode::Kill,
+            reason: "wamp.error.canceled".into(),
+        },
+        PeerFrame::Interrupt {
+            call,
+            mode: InterruptMode::KillNoWait,
+            reason: "wamp.error.timeout".into(),
+        },
         PeerFrame::Result {
             call,
             details: Dict::new(),
@@ -179,6 +201,14 @@ fn ids_texts_and_payload_tags_of_a_peer_are_checked() {
     assert_eq!(fault(INVOKE, &[&[1, 0], one, &[1]]), Some(Malformed::Id("registration")));
     assert_eq!(fault(INVOKE, &[&[1, 1], none, &[1]]), Some(Malformed::Id("callee")));
     assert_eq!(fault(INVOKE, &[&[1]]), Some(Malformed::Frame));
+    assert_eq!(fault(INTERRUPT, &[&[1, 1], b"\x01r"]), None);
+    assert_eq!(
+        fault(INTERRUPT, &[&[1, 2], b"\x01r"]),
+        Some(Malformed::Frame),
+        "a mode of no name"
+    );
+    assert_eq!(fault(INTERRUPT, &[&[1, 1], b"\x01\xc3"]), Some(Malformed::Text("reason")));
+    assert_eq!(fault(CHUNK, &[&[1, 1], none]), Some(Malformed::Id("callee")));
     assert_eq!(fault(NACK, &[&[0xff; 9], &[1]]), None);
     assert_eq!(
         fault(NACK, &[&[0xff; 9], &[2]]),
@@ -213,7 +243,7 @@ proptest! {
     }
 
     #[test]
-    fn no_mangled_frame_panics(which in 0usize..6, at in any::<usize>(), byte in any::<u8>(), cut in any::<usize>()) {
+    fn no_mangled_frame_panics(which in 0usize..10, at in any::<usize>(), byte in any::<u8>(), cut in any::<usize>()) {
         let mut bytes = written(Some("realm1"), &every_frame()[which]);
         let length = bytes.len();
         bytes[at % length] = byte;

@@ -222,6 +222,8 @@ impl Queue {
 fn payload_bytes(frame: &PeerFrame) -> usize {
     match frame {
         PeerFrame::Invoke { payload, .. }
+        | PeerFrame::Chunk { payload, .. }
+        | PeerFrame::Progress { payload, .. }
         | PeerFrame::Result { payload, .. }
         | PeerFrame::Error { payload, .. }
         | PeerFrame::Event { payload, .. } => payload.bytes().len(),
@@ -229,6 +231,7 @@ fn payload_bytes(frame: &PeerFrame) -> usize {
         | PeerFrame::Forget { .. }
         | PeerFrame::Flood { .. }
         | PeerFrame::Delivered { .. }
+        | PeerFrame::Interrupt { .. }
         | PeerFrame::RevokeSubscription { .. } => 0,
     }
 }
