@@ -25,7 +25,7 @@ pub fn announced_roles() -> Dict {
 }
 
 /// What works of publish and subscribe.
-const BROKER: [&str; 8] = [
+const BROKER: [&str; 9] = [
     "publisher_exclusion",
     "subscriber_blackwhite_listing",
     "publisher_identification",
@@ -34,6 +34,8 @@ const BROKER: [&str; 8] = [
     "subscription_revocation",
     "sharded_subscription",
     "payload_passthru_mode",
+    // Of Autobahn, not of the text.
+    "x_acknowledged_event_delivery",
 ];
 
 fn features(names: &[&str]) -> Dict {

@@ -90,11 +90,15 @@ pub enum PeerFrame {
         topic: Uri,
         publisher: SessionId,
         exclude_me: bool,
+        /// Its publisher waits until it is received: answered by [`PeerFrame::Delivered`].
+        acknowledged: bool,
         /// Who gets it; `None`: every subscriber.
         audience: Option<Box<Audience>>,
         details: Dict,
         payload: Payload,
     },
+    /// Subscriber's node to publisher's node: all subscribers here that answer events have this one.
+    Delivered { publication: PublicationId },
     /// Any node to a subscriber's node: end this subscription of the session; `reason` is what it is told.
     RevokeSubscription {
         session: SessionId,

@@ -46,6 +46,19 @@ impl Realm {
         }
         self.check_parked_invokes(&mut timers)?;
         self.check_topics(&mut timers)?;
+        for (publication, delivery) in &self.broker.deliveries.open {
+            let timer = Timer::Delivery(*publication);
+            demand!(
+                self.timers.contains(delivery.deadline, timer),
+                "publication {publication} has no timer"
+            );
+            timers += 1;
+        }
+        let (waiting, expected) = self.broker.deliveries.counts();
+        demand!(
+            waiting == expected,
+            "{waiting} receipts are waited for and {expected} are expected"
+        );
         if let Some(at) = self.dealer.barriers.running {
             demand!(self.timers.contains(at, Timer::Barrier), "the running barrier has no timer");
             timers += 1;

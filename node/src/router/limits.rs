@@ -29,6 +29,10 @@ pub struct RealmLimits {
     pub unregister_wait: Duration,
     /// How long SUBSCRIBED waits for every linked node. The links reset a peer well before.
     pub subscribe_wait: Duration,
+    /// Publications of this node, or here from others, that may wait to be received at once; beyond, `wamp.error.unavailable`.
+    pub deliveries_max: usize,
+    /// How long a publication waits to be received before its publisher is told that it was not.
+    pub delivery_wait: Duration,
     /// How long a read barrier may take before it counts as failed.
     pub barrier_wait: Duration,
     /// How long an invocation from another node waits for this node's log.
@@ -51,6 +55,8 @@ impl Default for RealmLimits {
             register_wait: Duration::from_secs(10),
             unregister_wait: Duration::from_secs(1),
             subscribe_wait: Duration::from_secs(5),
+            deliveries_max: 16_384,
+            delivery_wait: Duration::from_secs(10),
             barrier_wait: Duration::from_secs(1),
             invoke_wait: Duration::from_secs(5),
             forwarded_timeout_grace: Duration::from_secs(1),

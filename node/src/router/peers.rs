@@ -20,6 +20,7 @@ impl Realm {
         self.peers.remove(&node);
         self.detach_node_from_dealer(turn, node);
         self.broker.forget_node(node);
+        self.end_deliveries_with(turn, node);
     }
 
     /// The log says that a node life is over: its rows go, and with them whatever was open with it.
@@ -110,6 +111,7 @@ impl Realm {
                 topic,
                 publisher,
                 exclude_me,
+                acknowledged,
                 audience,
                 details,
                 payload,
@@ -120,14 +122,20 @@ impl Realm {
                     topic,
                     publisher,
                     exclude_me,
+                    acknowledged,
                     audience,
                     details,
                     payload,
                 };
-                if !self.deliver(turn, event) {
+                let wanted = match acknowledged {
+                    true => self.deliver_acknowledged(turn, from, event),
+                    false => self.deliver(turn, event),
+                };
+                if !wanted {
                     self.stats.dropped_unwanted_events += 1;
                 }
             }
+            PeerFrame::Delivered { publication } => self.on_delivered(turn, from, publication),
             PeerFrame::RevokeSubscription {
                 session,
                 subscription,

@@ -288,7 +288,7 @@ impl Realm {
                 }
             }
             Message::Cancel { request, options } => self.on_cancel(turn, session, request, &options),
-            Message::EventReceived { .. } => self.stats.dropped_event_received += 1,
+            Message::EventReceived { publication } => self.on_event_received(turn, session, publication),
             Message::Error { .. } => self.abort(
                 turn,
                 session,
@@ -421,6 +421,7 @@ impl Realm {
                 Timer::Register(session, request) => self.on_register_overdue(turn, session, request),
                 Timer::Unregister(session, registration) => self.on_unregister_overdue(turn, session, registration),
                 Timer::Interest(ticket) => self.on_interest_overdue(turn, ticket),
+                Timer::Delivery(publication) => self.on_delivery_overdue(turn, publication),
                 Timer::Invoke(callee) => self.on_invoke_overdue(turn, callee),
                 Timer::Call(session, request) => self.on_call_overdue(turn, session, request),
             }

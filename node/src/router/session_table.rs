@@ -17,7 +17,7 @@ use super::{
     window::Window,
 };
 use crate::wamp::{
-    Payload, RegistrationId, RequestId, SessionId, SubscriptionId, Uri,
+    Payload, PublicationId, RegistrationId, RequestId, SessionId, SubscriptionId, Uri,
     id::{ID_MAX, IdMap},
 };
 
@@ -52,6 +52,8 @@ pub(super) struct Session {
     pub(super) registering: BTreeMap<RequestId, Registering>,
     /// As callee: what it registered. Only [`Held::Active`] ones are invoked.
     pub(super) registrations: BTreeMap<RegistrationId, Held>,
+    /// As publisher: PUBLISHes whose events are still to be received.
+    pub(super) delivering: BTreeMap<RequestId, PublicationId>,
     /// As subscriber.
     pub(super) subscriptions: BTreeMap<SubscriptionId, Subscribed>,
 }
@@ -260,6 +262,7 @@ impl Session {
             invocations: Window::default(),
             registering: BTreeMap::new(),
             registrations: BTreeMap::new(),
+            delivering: BTreeMap::new(),
             subscriptions: BTreeMap::new(),
         }
     }
@@ -319,6 +322,7 @@ impl Session {
     fn is_in_flight(&self, request: RequestId) -> bool {
         self.calls.contains_key(&request)
             || self.registering.contains_key(&request)
+            || self.delivering.contains_key(&request)
             || self.parked.iter().any(|p| p.request == request)
             || self.subscriptions.values().any(|s| s.waiting.contains(&request))
             || self

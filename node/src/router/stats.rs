@@ -69,7 +69,11 @@ pub struct Stats {
     pub dropped_progress: u64,
     /// Dropped: a PUBLISH that was refused without its publisher having asked for an answer.
     pub dropped_publications: u64,
-    /// Dropped: EVENT_RECEIVED; the feature is not announced.
+    /// Publications that were not received by all in time.
+    pub deliveries_expired: u64,
+    /// Events from other nodes that nobody will say to have been received, for too many waited.
+    pub deliveries_untracked: u64,
+    /// Dropped: EVENT_RECEIVED, or its like of another node, that nobody waits for.
     pub dropped_event_received: u64,
     /// Dropped: a further part of the arguments of a call that has ended.
     pub dropped_late_parts: u64,

@@ -3,6 +3,7 @@
 mod barriers;
 mod calls;
 mod cancels;
+mod deliveries;
 mod disclosure;
 mod events;
 mod parts;

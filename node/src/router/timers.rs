@@ -4,7 +4,7 @@
 
 use std::{collections::BTreeSet, time::Instant};
 
-use crate::wamp::{RegistrationId, RequestId, SessionId};
+use crate::wamp::{PublicationId, RegistrationId, RequestId, SessionId};
 
 /// What is due.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -17,6 +17,8 @@ pub(super) enum Timer {
     Unregister(SessionId, RegistrationId),
     /// The interest announced under this ticket was not confirmed in time.
     Interest(u64),
+    /// A publication was not received in time.
+    Delivery(PublicationId),
     /// The first parked invocation of a callee waited too long.
     Invoke(SessionId),
     /// A call got no answer in the time that was given for it.

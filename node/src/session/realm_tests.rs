@@ -313,6 +313,49 @@ async fn a_slow_subscriber_loses_events_and_keeps_its_session() {
     assert_eq!(kept + slow.outbox.stats().events_dropped_full.load(Ordering::Relaxed), 100);
 }
 
+/// The values of events and the gaps before them.
+fn values(messages: &[Message]) -> Vec<(u64, Option<i128>)> {
+    let value = |message: &Message| match message {
+        Message::Event { payload, details, .. } => {
+            let gap = details.get("_gap").and_then(Value::as_integer);
+            Some((first_arg(payload), gap))
+        }
+        _ => None,
+    };
+    messages.iter().filter_map(value).collect()
+}
+
+#[tokio::test]
+async fn a_slow_subscriber_sees_the_gap_and_others_hear_of_it_once_and_miss_nothing() {
+    const META: &str = "ringfort.session.on_slow_consumer";
+    let realm = loopback::realm("realm1");
+    let limits = SessionLimits {
+        outbox_bytes_max: 1000,
+        ..SessionLimits::default()
+    };
+    let mut slow = Member::with(&realm, &limits, usize::MAX);
+    let (mut quick, mut watcher) = (Member::join(&realm), Member::join(&realm));
+    for (member, topic) in [(&mut slow, "com.topic"), (&mut quick, "com.topic"), (&mut watcher, META)] {
+        member.subscribes(topic);
+        wait(|| member.outbox.queued_bytes() > 0).await;
+        member.heard();
+    }
+    let mut publisher = Member::join(&realm);
+    for round in 0..2 {
+        for n in 0..100 {
+            publisher.publishes("com.topic", n);
+        }
+        let kept = values(&slow.heard());
+        assert!(!kept.is_empty() && kept.len() < 100);
+        publisher.publishes("com.topic", 100);
+        assert_eq!(values(&slow.heard()), [(100, Some(100 - kept.len() as i128))]);
+        assert_eq!(values(&quick.heard()).len(), 101, "round {round}");
+        let told = watcher.heard();
+        assert_eq!(values(&told), [(slow.session.get(), None)]);
+        assert_eq!(quick.outbox.queued_bytes(), 0);
+    }
+}
+
 #[tokio::test]
 async fn a_callee_that_does_not_read_is_ended_and_its_callers_hear_of_it() {
     let realm = loopback::realm("realm1");

@@ -35,6 +35,7 @@ pub(super) fn write<'a>(realm: Option<&Uri>, frame: &'a PeerFrame, out: &mut Vec
         PeerFrame::Nack { .. } => (NACK, None, None),
         PeerFrame::Forget { .. } => (FORGET, None, None),
         PeerFrame::RevokeSubscription { .. } => (REVOKE_SUBSCRIPTION, None, None),
+        PeerFrame::Delivered { .. } => (DELIVERED, None, None),
         PeerFrame::Flood { .. } => (FLOOD, None, None),
         PeerFrame::Interrupt { .. } => (INTERRUPT, None, None),
         PeerFrame::Event { details, payload, .. } => (EVENT, Some(details), Some(payload)),
@@ -112,17 +113,24 @@ pub(super) fn write<'a>(realm: Option<&Uri>, frame: &'a PeerFrame, out: &mut Vec
             topic,
             publisher,
             exclude_me,
+            acknowledged,
             audience,
             ..
         } => {
             put_fixed(publication.get(), out);
             put_bytes(topic.as_bytes(), out);
             put_fixed(publisher.get(), out);
-            out.push((u8::from(*exclude_me) * EXCLUDE_ME) | (u8::from(audience.is_some()) * HAS_AUDIENCE));
+            let flags = [
+                (*exclude_me, EXCLUDE_ME),
+                (audience.is_some(), HAS_AUDIENCE),
+                (*acknowledged, ACKNOWLEDGED),
+            ];
+            out.push(flags.iter().map(|(set, flag)| u8::from(*set) * flag).sum());
             if let Some(audience) = audience {
                 put_dict(&audience.to_dict(), out);
             }
         }
+        PeerFrame::Delivered { publication } => put_fixed(publication.get(), out),
         PeerFrame::RevokeSubscription {
             session,
             subscription,
@@ -252,7 +260,7 @@ impl Packed {
 
     pub(super) fn shape(&self) -> Shape {
         match self.tag & KIND {
-            INVOKE..=EVENT | FLOOD..=INTERRUPT => Shape::Peer,
+            INVOKE..=EVENT | FLOOD..=DELIVERED => Shape::Peer,
             FRAGMENT => Shape::Fragment,
             _ => Shape::Unknown,
         }
@@ -362,11 +370,15 @@ impl Packed {
                     topic,
                     publisher,
                     exclude_me: flags & EXCLUDE_ME != 0,
+                    acknowledged: flags & ACKNOWLEDGED != 0,
                     audience,
                     details,
                     payload,
                 }
             }
+            DELIVERED => PeerFrame::Delivered {
+                publication: PublicationId::new(fields.fixed()?).ok_or(Malformed::Id("publication"))?,
+            },
             REVOKE_SUBSCRIPTION => PeerFrame::RevokeSubscription {
                 session: session(fields.fixed()?, "session")?,
                 subscription: SubscriptionId::new(fields.fixed()?).ok_or(Malformed::Id("subscription"))?,
@@ -540,10 +552,12 @@ const REVOKE_SUBSCRIPTION: u8 = 9;
 const CHUNK: u8 = 10;
 const PROGRESS: u8 = 11;
 const INTERRUPT: u8 = 12;
+const DELIVERED: u8 = 13;
 
 /// The flags of an event.
 const EXCLUDE_ME: u8 = 1;
 const HAS_AUDIENCE: u8 = 2;
+const ACKNOWLEDGED: u8 = 4;
 
 const PUBLISHER: u8 = 0;
 const CALL: u8 = 1;

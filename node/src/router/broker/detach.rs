@@ -9,6 +9,7 @@ use crate::{
 impl Realm {
     /// Ends all subscriptions of a session.
     pub(in crate::router) fn detach_broker(&mut self, turn: &mut Turn<'_>, session: SessionId) {
+        self.detach_deliveries(turn, session);
         let Some(subscriber) = self.sessions.get_mut(session) else {
             return;
         };

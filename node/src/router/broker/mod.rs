@@ -8,6 +8,7 @@
 //! publisher stay in order; one copy goes to each interested node and is never sent on.
 
 mod audience;
+mod delivery;
 mod detach;
 mod publish;
 mod revoke;
@@ -21,6 +22,7 @@ use std::{
 };
 
 pub use audience::Audience;
+use delivery::Deliveries;
 pub(super) use publish::Event;
 
 use super::{MatchPolicy, NodeRef, Shard, SlowConsumer, TopicKey, TopicRule, pattern::Index};
@@ -41,6 +43,8 @@ pub(super) struct Broker {
     pub(super) wanted_by: BTreeMap<NodeRef, BTreeSet<TopicKey>>,
     /// Topics with a policy of their own for subscribers that do not keep up.
     pub(super) rules: Option<Box<Index<SlowConsumer>>>,
+    /// Publications whose receipt is waited for.
+    pub(super) deliveries: Deliveries,
     last_ticket: u64,
     last_order: u64,
 }

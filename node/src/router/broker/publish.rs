@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Audience, Group, Interested, Topic};
+use super::{Audience, Group, Interested, Topic, delivery::answers_events};
 use crate::{
     router::{
         Disclosure, Effect, MatchPolicy, NodeRef, PeerFrame, Realm, SlowConsumer,
@@ -22,6 +22,8 @@ pub(in crate::router) struct Event {
     pub(in crate::router) topic: Uri,
     pub(in crate::router) publisher: SessionId,
     pub(in crate::router) exclude_me: bool,
+    /// Its publisher waits until it is received.
+    pub(in crate::router) acknowledged: bool,
     /// Who gets it; `None`: every subscriber.
     pub(in crate::router) audience: Option<Box<Audience>>,
     /// EVENT.Details as far as they are the same for all subscribers.
@@ -32,6 +34,7 @@ pub(in crate::router) struct Event {
 /// What the options of a PUBLISH say.
 struct Options {
     acknowledge: bool,
+    acknowledge_delivery: bool,
     exclude_me: bool,
     disclose_me: bool,
     audience: Option<Box<Audience>>,
@@ -62,6 +65,7 @@ impl Realm {
         }
         let sealed = passthru::of(options);
         let options = Options::read(options);
+        let acknowledged = options.acknowledge && options.acknowledge_delivery;
         let valid = topic.is_uri(self.config.uri_check) && !topic.is_reserved() && !topic.starts_with(OWN_TOPICS);
         let refused = match &options.mistyped {
             Some(option) => Some((
@@ -72,6 +76,10 @@ impl Realm {
             None if options.disclose_me && self.config.disclosure == Disclosure::Deny => Some((
                 error_uri::DISCLOSE_ME_DISALLOWED,
                 because("this realm does not disclose who publishes (setting disclose = \"deny\")"),
+            )),
+            None if acknowledged && self.deliveries_are_full() => Some((
+                error_uri::UNAVAILABLE,
+                because("too many publications wait to be received on this node"),
             )),
             None => None,
         };
@@ -99,10 +107,14 @@ impl Realm {
             topic,
             publisher: session,
             exclude_me: options.exclude_me,
+            acknowledged,
             audience,
             details,
             payload,
         };
+        if acknowledged {
+            return self.publish_acknowledged(turn, request, event);
+        }
         let publication = event.publication;
         self.publish(turn, event);
         if options.acknowledge {
@@ -156,7 +168,7 @@ impl Realm {
         let slow = self.slow_consumer(&event.topic);
         let topics = &self.broker.topics;
         let exact = topics.exact(&event.topic);
-        if topics.pattern_count() == 0 && exact.is_none_or(|exact| exact.shards.is_empty()) {
+        if topics.pattern_count() == 0 && exact.is_none_or(|exact| exact.shards.is_empty()) && !event.acknowledged {
             let Some(Topic {
                 id, group: Some(group), ..
             }) = exact
@@ -197,6 +209,10 @@ impl Realm {
         }
         let any = !reached.is_empty();
         for (sessions, message) in reached {
+            let sessions = match event.acknowledged {
+                true => self.fan_out_acknowledged(turn, slow, sessions, &message),
+                false => sessions,
+            };
             self.fan_out(turn, slow, sessions, message);
         }
         any
@@ -213,6 +229,33 @@ impl Realm {
             None => others.collect(),
             Some(audience) => others.filter(|session| self.is_in(*session, audience)).collect(),
         }
+    }
+
+    /// Sends an event to those of the sessions that answer it, and says so; returns the others.
+    fn fan_out_acknowledged(
+        &mut self,
+        turn: &mut Turn<'_>,
+        slow: SlowConsumer,
+        sessions: Vec<SessionId>,
+        message: &Message,
+    ) -> Vec<SessionId> {
+        let mut message = message.clone();
+        let Message::Event {
+            publication, details, ..
+        } = &mut message
+        else {
+            return sessions;
+        };
+        let publication = *publication;
+        details.set("x_acknowledged_delivery", true);
+        let answers = |session: &SessionId| self.session_info(*session).is_some_and(answers_events);
+        let (answering, others): (Vec<_>, Vec<_>) = sessions.into_iter().partition(answers);
+        let expected = answering.iter().all(|session| self.expect_receipt(publication, *session));
+        if !expected {
+            return answering.into_iter().chain(others).collect();
+        }
+        self.fan_out(turn, slow, answering, message);
+        others
     }
 
     fn fan_out(&mut self, turn: &mut Turn<'_>, slow: SlowConsumer, sessions: Vec<SessionId>, message: Message) {
@@ -235,7 +278,7 @@ impl Realm {
 
 impl Event {
     /// The nodes it is for, in slot order.
-    fn nodes<'a>(&self, interested: impl Iterator<Item = &'a Interested>) -> BTreeSet<NodeRef> {
+    pub(super) fn nodes<'a>(&self, interested: impl Iterator<Item = &'a Interested>) -> BTreeSet<NodeRef> {
         let mut nodes = BTreeSet::new();
         for wanting in interested {
             nodes.extend(&wanting.nodes);
@@ -258,6 +301,7 @@ impl Event {
             topic: self.topic.clone(),
             publisher: self.publisher,
             exclude_me: self.exclude_me,
+            acknowledged: self.acknowledged,
             audience: self.audience.clone(),
             details: self.details.clone(),
             payload: self.payload.clone(),
@@ -270,6 +314,7 @@ impl Options {
     fn read(options: &Dict) -> Self {
         let mut read = Self {
             acknowledge: false,
+            acknowledge_delivery: false,
             exclude_me: true,
             disclose_me: false,
             audience: None,
@@ -282,6 +327,10 @@ impl Options {
                 // Choice: who sends an `acknowledge` that is no boolean wants an answer, and gets the error.
                 "acknowledge" => {
                     read.acknowledge = value.as_bool() != Some(false);
+                    read.demand(key, value.as_bool().is_some());
+                }
+                "_acknowledge_delivery" => {
+                    read.acknowledge_delivery = value.as_bool() == Some(true);
                     read.demand(key, value.as_bool().is_some());
                 }
                 "exclude_me" => {

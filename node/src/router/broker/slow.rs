@@ -41,6 +41,7 @@ impl Realm {
             topic: Uri::from(TOPIC),
             publisher: session,
             exclude_me: true,
+            acknowledged: false,
             audience: None,
             details: Dict::new(),
             payload: Payload::from_values(Serializer::Json, &[Value::from(session.get())], &about),

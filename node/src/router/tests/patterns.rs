@@ -170,6 +170,7 @@ fn an_event_from_elsewhere_finds_the_patterns_of_this_node() {
         topic: topic.into(),
         publisher: session(900),
         exclude_me: true,
+        acknowledged: false,
         audience: None,
         details: Dict::new(),
         payload: payload("news"),

@@ -138,6 +138,7 @@ fn lists_travel_with_the_event_and_are_judged_where_the_subscriber_is() {
         topic: Uri::from(NEWS),
         publisher: session(900),
         exclude_me: true,
+        acknowledged: false,
         audience,
         details: Dict::new(),
         payload: payload("news"),

@@ -54,6 +54,9 @@ fn every_frame() -> Vec<PeerFrame> {
         },
         PeerFrame::Nack { call },
         PeerFrame::Forget { call },
+        PeerFrame::Delivered {
+            publication: id(PublicationId::new),
+        },
         PeerFrame::RevokeSubscription {
             session: id(SessionId::new),
             subscription: id(SubscriptionId::new),
@@ -72,6 +75,7 @@ fn every_frame() -> Vec<PeerFrame> {
             topic: "com.lamp".into(),
             publisher: id(SessionId::new),
             exclude_me: false,
+            acknowledged: true,
             audience: Some(Box::new(audience())),
             details: Dict::new().with("publisher", 7u64),
             payload: Payload::EMPTY,
@@ -81,6 +85,7 @@ fn every_frame() -> Vec<PeerFrame> {
             topic: "com.lamp.é".into(),
             publisher: id(SessionId::new),
             exclude_me: true,
+            acknowledged: true,
             audience: None,
             details: Dict::new(),
             payload,

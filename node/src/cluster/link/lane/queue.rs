@@ -230,6 +230,7 @@ fn payload_bytes(frame: &PeerFrame) -> usize {
         PeerFrame::Nack { .. }
         | PeerFrame::Forget { .. }
         | PeerFrame::Flood { .. }
+        | PeerFrame::Delivered { .. }
         | PeerFrame::Interrupt { .. }
         | PeerFrame::RevokeSubscription { .. } => 0,
     }
