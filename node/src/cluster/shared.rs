@@ -22,6 +22,7 @@ use parking_lot::Mutex;
 
 use super::{
     barrier::BarrierQueue,
+    floods::Floods,
     link::{Frames, LinkEvents, Links},
     proposer::OpQueue,
     session_id::SessionIds,
@@ -49,6 +50,8 @@ pub struct Shared {
     realms: OnceLock<BTreeMap<Uri, RealmHandle>>,
     /// Invokes no link took; they come back as a Nack once the realm is released.
     bounced: Mutex<Vec<(Uri, NodeRef, CallId)>>,
+    /// Outboxes of this node that other nodes fill.
+    pub(super) floods: Floods,
     /// Tickets of a node without links: nobody else has to know.
     acked: Mutex<Vec<(Uri, u64)>>,
     /// What [`Cluster::flush`] has to look at, set after it was filled: nearly every flush finds none of it, and takes no lock.
@@ -207,6 +210,11 @@ impl LinkEvents for IntoRealms {
             let Some(realm) = self.0.realm(&name) else { continue };
             let mut inputs = std::iter::from_fn(|| frames.next_frame()).map(|frame| Input::Peer { from, frame });
             while realm.inputs_batched(inputs.by_ref().take(FRAMES_AT_ONCE), &mut touched) == FRAMES_AT_ONCE {}
+            let congested = touched.take_congested();
+            if !congested.is_empty() {
+                touched.flush_own(OWN_FLUSHES_MAX);
+                Floods::note(&self.0, from, realm.name(), congested);
+            }
             entered = Some(realm);
         }
         touched.flush_own(OWN_FLUSHES_MAX);

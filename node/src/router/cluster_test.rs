@@ -186,6 +186,7 @@ impl World {
                     let committed = self.log.len();
                     self.nodes[node].barriers.push_back(committed);
                 }
+                Effect::Flood { .. } => panic!("no outbox of this test fills"),
                 Effect::Interest { topic, wanted, ticket } => self.announce(node, topic, wanted, ticket),
                 Effect::Forward { to, source, frame } => {
                     let peer = usize::from(to.slot.0) - 1;

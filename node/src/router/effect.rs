@@ -19,6 +19,8 @@ pub enum Effect {
     /// This node begins (`true`) or ceases (`false`) to want events of `topic`. A beginning is answered by
     /// [`super::Input::InterestAcked`] with `ticket` once every linked node knows.
     Interest { topic: Uri, wanted: bool, ticket: u64 },
+    /// Do not read from a session of this node for a moment (`hold`), or read from it again: it floods an outbox elsewhere.
+    Flood { session: SessionId, hold: bool },
     /// Send the frame to a linked node on the lane of `source`.
     Forward {
         to: NodeRef,

@@ -32,6 +32,17 @@ impl InterruptMode {
     }
 }
 
+/// Whose messages fill an outbox on another node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FloodSource {
+    /// The publisher of an event.
+    Publisher(SessionId),
+    /// The caller of a call that is open.
+    Call(CallId),
+    /// The callee of such a call, which answers in parts; the number is that of its caller's node.
+    Answer(CallId),
+}
+
 /// A message between the cores of one realm on two nodes.
 #[derive(Clone, Debug, PartialEq)]
 pub enum PeerFrame {
@@ -72,6 +83,9 @@ pub enum PeerFrame {
     Forget { call: CallId },
     /// Caller's node to callee's node: the callee is to give up. `reason` is an error URI for it.
     Interrupt { call: CallId, mode: InterruptMode, reason: Uri },
+    /// Receiver's node to source's node: what this session sends fills an outbox here faster than its peer reads. It is not to be
+    /// read for a moment (`hold`), or may be read again.
+    Flood { source: FloodSource, hold: bool },
     /// Publisher's node to a node with interest: one copy, whatever the number of subscribers there.
     Event {
         publication: PublicationId,

@@ -18,7 +18,7 @@ pub mod stats;
 
 mod abilities;
 mod broker;
-mod dealer;
+pub mod dealer;
 mod detach;
 mod ids;
 mod inspect;

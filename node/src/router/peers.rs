@@ -4,8 +4,9 @@
 //! everything that was open with it, once.
 
 use super::{
-    LogIndex, NodeRef, PeerFrame, Realm,
+    Effect, LogIndex, NodeRef, PeerFrame, Realm,
     dealer::{Answer, Invoke},
+    frame::FloodSource,
     turn::Turn,
 };
 
@@ -94,6 +95,16 @@ impl Realm {
             PeerFrame::Nack { call } => self.on_nack(turn, from, call),
             PeerFrame::Forget { call } => self.on_forget(turn, from, call),
             PeerFrame::Interrupt { call, mode, reason } => self.on_interrupt(turn, from, call, mode, &reason),
+            PeerFrame::Flood { source, hold } => {
+                let session = match source {
+                    FloodSource::Publisher(session) => Some(session),
+                    FloodSource::Call(call) => self.dealer.outgoing.get(&(from, call)).map(|(session, _)| *session),
+                    FloodSource::Answer(call) => self.dealer.incoming.get(&(from, call)).map(|(session, _)| *session),
+                };
+                if let Some(session) = session.filter(|session| self.sessions.get(*session).is_some()) {
+                    turn.effects.push(Effect::Flood { session, hold });
+                }
+            }
             PeerFrame::Event {
                 publication,
                 topic,

@@ -139,7 +139,7 @@ impl Registry {
     }
 
     /// The registration an exact lookup of `procedure` finds.
-    pub fn lookup(&self, procedure: &Uri) -> Option<&Registration> {
+    pub fn lookup(&self, procedure: &str) -> Option<&Registration> {
         self.registrations.get(self.exact.get(procedure)?)
     }
 

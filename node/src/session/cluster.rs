@@ -9,9 +9,9 @@ use crate::{
 
 /// A queue that may fill faster than it drains: an outbox, or a lane to another node.
 pub trait Drain: Send + Sync {
-    /// How many bytes it ever passed on, while it is above a quarter of its bound and not given up as a laggard.
+    /// How many bytes it ever passed on, while it is above its threshold and not given up as a laggard.
     fn congestion(&self) -> Option<u64>;
-    /// Nobody waits for it any more until it has drained to a quarter.
+    /// Nobody waits for it any more until it has drained below that.
     fn set_laggard(&self);
 }
 

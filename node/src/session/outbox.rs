@@ -9,14 +9,15 @@
 //! events, not its session), anything else ends the session (a slow consumer must not lose answers silently). Events never use
 //! more than half of the budget, so that replies fit beside them.
 //!
-//! Before it comes to that, whoever fills an outbox above a quarter is told ([`Touched::take_congested`]), and its session's task
+//! Before it comes to that, whoever fills an outbox above an eighth is told ([`Touched::take_congested`]), and its session's task
 //! reads no more from its own peer while the congested one drains briskly. So a flood towards a healthy peer is slowed at its
-//! source instead of being dropped, while a peer that does not read, or only trickles, holds nobody up for long.
+//! source, also where that is on another node ([`Outbox::hold`]), instead of being dropped, while a peer that does not read, or only trickles, holds nobody up for long.
 //!
 //! A long payload in another serializer is not transcoded when it is put in, under the realm's lock, but when it is written
 //! (`outbox/writing.rs`); it keeps its place in the order.
 
 mod encoding;
+mod plain;
 mod touched;
 mod writing;
 
@@ -24,7 +25,7 @@ use std::{
     collections::VecDeque,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering},
     },
 };
 
@@ -35,7 +36,7 @@ use super::{cluster::Drain, limits::SessionLimits};
 use crate::wamp::{Message, Uri};
 use encoding::{Encoding, Instead, Refused, deferred_bytes, instead_of};
 pub use encoding::{Shared, Undelivered, WireFormat, ping, pong};
-pub use touched::Touched;
+pub use touched::{Congested, Touched};
 pub use writing::Chunk;
 
 /// Why a session, or its connection, has to end. Set once by whoever finds out; the session's task acts on it.
@@ -93,6 +94,8 @@ pub struct Outbox {
     wake: Notify,
     /// False as soon as nothing may be put in; a fast look at `Inner::end`.
     open: AtomicBool,
+    /// What other nodes want of the session's reading: [`HOLD_NEWS`] and, if it is to be held, [`HOLD`].
+    hold: AtomicU8,
     inner: Mutex<Inner>,
 }
 
@@ -184,6 +187,9 @@ impl Inner {
     }
 }
 
+const HOLD_NEWS: u8 = 1;
+const HOLD: u8 = 2;
+
 impl Drain for Outbox {
     fn congestion(&self) -> Option<u64> {
         let inner = self.inner.lock();
@@ -207,6 +213,7 @@ impl Outbox {
             stats,
             wake: Notify::new(),
             open: AtomicBool::new(true),
+            hold: AtomicU8::new(0),
             inner: Mutex::new(Inner::default()),
         })
     }
@@ -294,9 +301,8 @@ impl Outbox {
         touched: &mut Touched,
     ) -> Pushed {
         let added = inner.tail().len() - start;
-        let (bytes, messages) = (inner.queued_bytes(), inner.queued_messages());
         // Far from every bound, as an outbox nearly always is, there is nothing more to ask.
-        if bytes + added > self.bytes_max / 4 || messages + 1 > self.messages_max / 4 || inner.laggard {
+        if self.would_congest(&inner, added) || inner.laggard {
             if !self.fits(&inner, added, message) {
                 inner.tail().truncate(start);
                 return self.full(inner, message);
@@ -422,6 +428,21 @@ impl Outbox {
         inner.refused.clear();
     }
 
+    /// Another node asks the session's task not to read for a moment, or to read again.
+    pub fn hold(&self, hold: bool) {
+        let news = if hold { HOLD_NEWS | HOLD } else { HOLD_NEWS };
+        self.hold.store(news, Ordering::Release);
+        self.wake.notify_one();
+    }
+
+    /// What [`Self::hold`] said last, if the session's task has not heard it.
+    pub fn take_hold(&self) -> Option<bool> {
+        if self.hold.load(Ordering::Acquire) == 0 {
+            return None;
+        }
+        Some(self.hold.swap(0, Ordering::AcqRel) & HOLD != 0)
+    }
+
     /// Asks the session's task to end the session; the first reason stands, except that a GOODBYE gives way.
     pub fn request_end(&self, end: End) {
         let mut inner = self.inner.lock();
@@ -442,9 +463,15 @@ impl Outbox {
         inner.paused
     }
 
-    /// True above a quarter of the budget.
+    /// True above an eighth of the budget: events have half of it, and what is under way in lanes when a source is told to hold
+    /// has to fit in as well.
     fn is_congested(&self, inner: &Inner) -> bool {
-        inner.queued_bytes() > self.bytes_max / 4 || inner.queued_messages() > self.messages_max / 4
+        inner.queued_bytes() > self.bytes_max / 8 || inner.queued_messages() > self.messages_max / 8
+    }
+
+    /// True if one more message of that many bytes makes it congested.
+    fn would_congest(&self, inner: &Inner, added: usize) -> bool {
+        inner.queued_bytes() + added > self.bytes_max / 8 || inner.queued_messages() + 1 > self.messages_max / 8
     }
 
     /// Bytes that were not written yet.

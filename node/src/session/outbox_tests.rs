@@ -276,7 +276,7 @@ fn an_outbox_is_touched_once_until_somebody_writes_it() {
 
 #[test]
 fn a_congested_outbox_is_reported_until_it_drains_or_is_a_laggard() {
-    let outbox = outbox(10_000);
+    let outbox = outbox(20_000);
     let mut touched = Touched::new();
     outbox.push(&event(text(900)), &mut touched);
     assert!(touched.take_congested().is_empty());

@@ -6,6 +6,8 @@
 //!
 //! Lock order: realm, then outbox. Nothing waits while a realm is held.
 
+mod plain;
+
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
     sync::{
@@ -23,8 +25,10 @@ use super::{
     cluster::Cluster,
     outbox::{End, Outbox, Pushed, Shared, Touched, Undelivered},
 };
+pub use plain::Gathered;
+
 use crate::{
-    router::{Effect, Input, Op, PeerFrame, Realm, SessionInfo},
+    router::{Effect, Input, Op, PeerFrame, Realm, SessionInfo, frame::FloodSource},
     wamp::{Message, SessionId, SubscriptionId, Uri, id::IdMap},
 };
 
@@ -144,12 +148,7 @@ impl RealmHandle {
             if !state.outboxes.contains_key(&session) {
                 break;
             }
-            if let Message::Unsubscribe { subscription, .. } = &message
-                && state.open_fanouts > 0
-            {
-                state.given_up.push((session, *subscription));
-            }
-            self.shared.take(&mut state, Input::Message { session, message }, touched);
+            self.shared.message(&mut state, session, message, touched);
         }
         self.shared.settle(state);
     }
@@ -198,8 +197,10 @@ impl RealmHandle {
         let mut count = 0;
         for input in inputs {
             count += 1;
+            touched.on_behalf_of(flood_source(&input));
             self.shared.take(&mut state, input, touched);
         }
+        touched.on_behalf_of(None);
         self.shared.settle(state);
         count
     }
@@ -271,6 +272,10 @@ impl Shell {
         self.state.lock()
     }
 
+    fn has_failed(&self) -> bool {
+        self.failed.load(Ordering::Acquire)
+    }
+
     fn gone(&self, session: SessionId, touched: &mut Touched) {
         let mut state = self.lock();
         if state.outboxes.remove(&session).is_some() {
@@ -286,7 +291,7 @@ impl Shell {
 
     /// Lets the core judge `input` and whatever follows from it.
     fn take(&self, state: &mut MutexGuard<'_, State>, input: Input, touched: &mut Touched) {
-        if self.failed.load(Ordering::Acquire) {
+        if self.has_failed() {
             return;
         }
         let committed_end = match &input {
@@ -352,6 +357,11 @@ impl Shell {
                     if let Some(outbox) = state.outboxes.remove(&session) {
                         outbox.abort(&message);
                         state.followups.push_back(Input::SessionGone { session });
+                    }
+                }
+                Effect::Flood { session, hold } => {
+                    if let Some(outbox) = state.outboxes.get(&session) {
+                        outbox.hold(hold);
                     }
                 }
                 Effect::Propose { op } => self.cluster.propose(&self.name, op),
@@ -430,18 +440,26 @@ impl State {
             self.stats.sent_to_nobody += 1;
             return;
         };
-        match push(outbox, touched) {
+        let pushed = push(outbox, touched);
+        let what = match message {
+            Message::Invocation { request, .. } => Some(Undelivered::Invocation(*request)),
+            Message::Result { request, .. } => Some(Undelivered::Progress(*request)),
+            _ => None,
+        };
+        self.pushed(session, what, pushed);
+    }
+
+    /// Notes what became of a message to `session`; `what` it was, where the core has to know if it cannot be written.
+    fn pushed(&mut self, session: SessionId, what: Option<Undelivered>, pushed: Pushed) {
+        match pushed {
             Pushed::Queued => self.stats.sent += 1,
             // Counted by the outbox. A closed one belongs to a session whose end is on its way.
             Pushed::Dropped | Pushed::Closed => {}
             Pushed::Undeliverable(error) => {
-                let what = match message {
-                    Message::Invocation { request, .. } => Undelivered::Invocation(*request),
-                    Message::Result { request, .. } => Undelivered::Progress(*request),
-                    _ => return,
-                };
-                self.stats.undeliverable += 1;
-                self.followups.push_back(not_delivered(session, what, error));
+                if let Some(what) = what {
+                    self.stats.undeliverable += 1;
+                    self.followups.push_back(not_delivered(session, what, error));
+                }
             }
             Pushed::SlowConsumer => {
                 self.outboxes.remove(&session);
@@ -470,6 +488,19 @@ fn may_invoke(input: &Input) -> bool {
             PeerFrame::Invoke { .. } | PeerFrame::Nack { .. } | PeerFrame::Forget { .. } | PeerFrame::Interrupt { .. }
         ),
         _ => false,
+    }
+}
+
+/// Who on another node fills outboxes here by this input.
+fn flood_source(input: &Input) -> Option<FloodSource> {
+    match input {
+        Input::Peer { frame, .. } => match frame {
+            PeerFrame::Event { publisher, .. } => Some(FloodSource::Publisher(*publisher)),
+            PeerFrame::Invoke { call, .. } | PeerFrame::Chunk { call, .. } => Some(FloodSource::Call(*call)),
+            PeerFrame::Progress { call, .. } => Some(FloodSource::Answer(*call)),
+            _ => None,
+        },
+        _ => None,
     }
 }
 

@@ -13,9 +13,9 @@ use super::{
     auth::PeerFacts,
     cluster::Drain,
     handshake::{Handshake, Step, abort_message},
-    hold::Hold,
+    hold::{HELD, Hold},
     outbox::{End, Outbox, Touched, WireFormat, ping, pong},
-    realm::{RealmHandle, not_delivered},
+    realm::{Gathered, RealmHandle, not_delivered},
     sessions::{Entered, Service},
 };
 use crate::{
@@ -26,7 +26,7 @@ use crate::{
     },
     wamp::{
         Dict, Message, SessionId, Uri,
-        codec::{self, Frame},
+        codec::{self, Frame, plain::Plain},
         error_uri,
         message::code,
     },
@@ -79,6 +79,7 @@ pub async fn run(connection: Connection, service: Arc<Service>) {
         pinged: false,
         answers_pings: wire.framing != Framing::RawSocket,
         hold: None,
+        held_until: None,
         paused_since: None,
         _entered: entered,
     };
@@ -105,6 +106,8 @@ struct Task {
     answers_pings: bool,
     /// Reading stands still because what was read has filled other outboxes.
     hold: Option<Hold>,
+    /// Reading stands still until then because another node asked for it.
+    held_until: Option<Instant>,
     /// Since when reading is known to stand still because the peer does not read.
     paused_since: Option<Instant>,
     _entered: Entered,
@@ -180,7 +183,7 @@ impl Task {
             if timer.deadline() != timer_at.into() {
                 timer.as_mut().reset(timer_at.into());
             }
-            let (io, outbox, reading) = (&mut self.io, &self.outbox, self.hold.is_none());
+            let (io, outbox, reading) = (&mut self.io, &self.outbox, self.hold.is_none() && self.held_until.is_none());
             tokio::select! {
                 biased;
                 // Ends and bytes to write first: they are bounded, and what the peer floods us with must not starve them.
@@ -189,6 +192,9 @@ impl Task {
                         self.outbox.flush();
                     }
                     self.refuse(&mut touched);
+                    if let Some(hold) = self.outbox.take_hold() {
+                        self.held_until = hold.then(|| now() + HELD);
+                    }
                 }
                 read = poll_fn(|cx| io.poll(cx, reading, outbox)) => match read {
                     Ok(0) | Err(_) => return Ending::Lost,
@@ -245,7 +251,7 @@ impl Task {
             _ => Vec::new(),
         };
         if !congested.is_empty() || !lanes.is_empty() {
-            let outboxes = congested.into_iter().map(|outbox| outbox as Arc<dyn Drain>);
+            let outboxes = congested.into_iter().map(|congested| congested.outbox as Arc<dyn Drain>);
             self.hold = Hold::begin(outboxes.chain(lanes), now());
         }
         result
@@ -257,15 +263,15 @@ impl Task {
         &mut self,
         input: &mut [u8],
         at: &mut usize,
-        gathered: &mut Vec<Message>,
+        gathered: &mut Vec<Gathered>,
         touched: &mut Touched,
     ) -> Result<(), Stop> {
         loop {
             let incoming = match self.decoder.next(input, at) {
                 Ok(Some(incoming)) => incoming,
-                Ok(None) => return self.enter(gathered, touched),
+                Ok(None) => return self.enter(gathered, input, touched),
                 Err(fault) => {
-                    self.enter(gathered, touched)?;
+                    self.enter(gathered, input, touched)?;
                     return Err(Stop::End(self.on_fault(fault)));
                 }
             };
@@ -274,7 +280,7 @@ impl Task {
                 Incoming::Ping(data) => self.on_ping(data.bytes(input))?,
                 Incoming::Pong => {}
                 Incoming::Close(code) => {
-                    self.enter(gathered, touched)?;
+                    self.enter(gathered, input, touched)?;
                     return Err(Stop::End(Ending::Closed(code)));
                 }
             }
@@ -282,7 +288,7 @@ impl Task {
     }
 
     /// Takes what was gathered to the realm.
-    fn enter(&mut self, gathered: &mut Vec<Message>, touched: &mut Touched) -> Result<(), Stop> {
+    fn enter(&mut self, gathered: &mut Vec<Gathered>, input: &[u8], touched: &mut Touched) -> Result<(), Stop> {
         if gathered.is_empty() {
             return Ok(());
         }
@@ -290,7 +296,10 @@ impl Task {
             gathered.clear();
             return Ok(());
         };
-        membership.realm.messages(membership.session, gathered.drain(..), touched);
+        let serializer = self.outbox.wire().serializer;
+        membership
+            .realm
+            .gathered(membership.session, gathered.drain(..), input, serializer, touched);
         if self.outbox.is_open() {
             Ok(())
         } else {
@@ -303,12 +312,12 @@ impl Task {
         text: Option<bool>,
         data: Data,
         input: &[u8],
-        gathered: &mut Vec<Message>,
+        gathered: &mut Vec<Gathered>,
         touched: &mut Touched,
     ) -> Result<(), Stop> {
         let len = data.bytes(input).len();
         if text.is_some_and(|text| text != (self.outbox.wire().framing == Framing::WebSocketText)) {
-            self.enter(gathered, touched)?;
+            self.enter(gathered, input, touched)?;
             return self.violation("the frame type does not fit the serializer");
         }
         if let State::Handshake { bytes, .. } = &mut self.state {
@@ -316,6 +325,16 @@ impl Task {
             if *bytes > self.service.limits.handshake_bytes_max {
                 return self.violation("too much was sent before a session was established");
             }
+        }
+        if let (Data::Input(range), State::Established(_)) = (&data, &self.state)
+            && let Some(plain) = Plain::read(
+                self.outbox.wire().serializer,
+                input,
+                range.clone(),
+                &self.service.limits.codec,
+            )
+        {
+            return self.gather(Gathered::Plain(plain), input, gathered, touched);
         }
         let frame = match data {
             Data::Input(range) => Frame::Borrowed(&input[range]),
@@ -326,19 +345,14 @@ impl Task {
         let message = match codec::decode(self.outbox.wire().serializer, frame, &self.service.limits.codec) {
             Ok(message) => message,
             Err(error) => {
-                self.enter(gathered, touched)?;
+                self.enter(gathered, input, touched)?;
                 return self.violation(&error.to_string());
             }
         };
         if matches!(self.state, State::Established(_)) && judge(&message) == Verdict::Route {
-            gathered.push(message);
-            return if gathered.len() < GATHERED_MAX {
-                Ok(())
-            } else {
-                self.enter(gathered, touched)
-            };
+            return self.gather(Gathered::Message(message), input, gathered, touched);
         }
-        self.enter(gathered, touched)?;
+        self.enter(gathered, input, touched)?;
         match &mut self.state {
             State::Handshake { handshake, .. } => {
                 let step = handshake.on_message(message);
@@ -356,6 +370,21 @@ impl Task {
                 _ => Ok(()),
             },
             State::Over => Ok(()),
+        }
+    }
+
+    fn gather(
+        &mut self,
+        message: Gathered,
+        input: &[u8],
+        gathered: &mut Vec<Gathered>,
+        touched: &mut Touched,
+    ) -> Result<(), Stop> {
+        gathered.push(message);
+        if gathered.len() < GATHERED_MAX {
+            Ok(())
+        } else {
+            self.enter(gathered, input, touched)
         }
     }
 
@@ -495,6 +524,7 @@ impl Task {
             .hold
             .as_ref()
             .map_or(self.look_at, |hold| hold.check_at().min(self.look_at));
+        let next = self.held_until.map_or(next, |until| until.min(next));
         match &self.state {
             State::Handshake { until, .. } | State::ShuttingDown { until } => next.min(*until),
             State::Established(_) | State::Over => next,
@@ -506,6 +536,7 @@ impl Task {
         if self.hold.as_mut().is_some_and(|hold| hold.is_over(now)) {
             self.hold = None;
         }
+        self.held_until = self.held_until.filter(|until| now < *until);
         let limits = &self.service.limits;
         match &self.state {
             State::Handshake { until, .. } if now >= *until => {
@@ -625,7 +656,7 @@ fn now() -> Instant {
 
 thread_local! {
     /// Where a worker thread gathers the messages of one read for the realm; empty between two reads.
-    static GATHERED: Cell<Vec<Message>> = const { Cell::new(Vec::new()) };
+    static GATHERED: Cell<Vec<Gathered>> = const { Cell::new(Vec::new()) };
 }
 
 /// How many messages are handled while the realm is held. Others wait meanwhile.

@@ -15,7 +15,7 @@ use super::{convert::Malformed, details};
 use crate::{
     router::{
         PeerFrame,
-        frame::{CallId, InterruptMode},
+        frame::{CallId, FloodSource, InterruptMode},
     },
     wamp::{Dict, Payload, PublicationId, RegistrationId, Serializer, SessionId, Uri},
 };
@@ -35,6 +35,7 @@ pub(super) fn write<'a>(realm: Option<&Uri>, frame: &'a PeerFrame, out: &mut Vec
         PeerFrame::Nack { .. } => (NACK, None, None),
         PeerFrame::Forget { .. } => (FORGET, None, None),
         PeerFrame::Interrupt { .. } => (INTERRUPT, None, None),
+        PeerFrame::Flood { .. } => (FLOOD, None, None),
         PeerFrame::Event { details, payload, .. } => (EVENT, Some(details), Some(payload)),
     };
     let details = details.filter(|details| !details.is_empty());
@@ -92,6 +93,23 @@ pub(super) fn write<'a>(realm: Option<&Uri>, frame: &'a PeerFrame, out: &mut Vec
         | PeerFrame::Result { call, .. }
         | PeerFrame::Nack { call }
         | PeerFrame::Forget { call } => put_varint(call.0, out),
+        PeerFrame::Flood { source, hold } => {
+            out.push(u8::from(*hold));
+            match source {
+                FloodSource::Publisher(session) => {
+                    out.push(PUBLISHER);
+                    put_fixed(session.get(), out);
+                }
+                FloodSource::Call(call) => {
+                    out.push(CALL);
+                    put_varint(call.0, out);
+                }
+                FloodSource::Answer(call) => {
+                    out.push(ANSWER);
+                    put_varint(call.0, out);
+                }
+            }
+        }
         PeerFrame::Event {
             publication,
             topic,
@@ -226,7 +244,7 @@ impl Packed {
 
     pub(super) fn shape(&self) -> Shape {
         match self.tag & KIND {
-            INVOKE..=EVENT | CHUNK..=INTERRUPT => Shape::Peer,
+            INVOKE..=EVENT | FLOOD..=INTERRUPT => Shape::Peer,
             FRAGMENT => Shape::Fragment,
             _ => Shape::Unknown,
         }
@@ -312,6 +330,16 @@ impl Packed {
             FORGET => PeerFrame::Forget {
                 call: CallId(fields.varint()?),
             },
+            FLOOD => {
+                let hold = fields.byte()? != 0;
+                let source = match fields.byte()? {
+                    PUBLISHER => FloodSource::Publisher(session(fields.fixed()?, "publisher")?),
+                    CALL => FloodSource::Call(CallId(fields.varint()?)),
+                    ANSWER => FloodSource::Answer(CallId(fields.varint()?)),
+                    _ => return Err(Malformed::Frame),
+                };
+                PeerFrame::Flood { source, hold }
+            }
             EVENT => {
                 let publication = PublicationId::new(fields.fixed()?).ok_or(Malformed::Id("publication"))?;
                 let topic = text(fields.bytes()?, "topic")?;
@@ -479,9 +507,14 @@ const NACK: u8 = 4;
 const FORGET: u8 = 5;
 const EVENT: u8 = 6;
 const FRAGMENT: u8 = 7;
-const CHUNK: u8 = 8;
-const PROGRESS: u8 = 9;
-const INTERRUPT: u8 = 10;
+const FLOOD: u8 = 8;
+const CHUNK: u8 = 9;
+const PROGRESS: u8 = 10;
+const INTERRUPT: u8 = 11;
+
+const PUBLISHER: u8 = 0;
+const CALL: u8 = 1;
+const ANSWER: u8 = 2;
 
 const HAS_REALM: u8 = 0x80;
 const HAS_DETAILS: u8 = 0x40;

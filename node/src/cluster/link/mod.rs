@@ -303,7 +303,7 @@ impl Links {
         self.0.own_touched.store(true, Relaxed);
     }
 
-    /// The lanes above a quarter of their bound.
+    /// The lanes above their threshold.
     pub fn congested(&self) -> Vec<Arc<dyn Drain>> {
         let table = self.0.table.read();
         let lanes = table.values().flat_map(|link| &link.lanes).filter(|lane| lane.is_congested());

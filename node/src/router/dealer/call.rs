@@ -136,7 +136,7 @@ impl Realm {
     ///
     /// One whose callee is a session of this node counts only while that session may be invoked: UNREGISTER and the end of a
     /// session take effect here before the log says so.
-    pub(super) fn find(&self, procedure: &Uri) -> Option<Found> {
+    pub(super) fn find(&self, procedure: &str) -> Option<Found> {
         let registration = self.registry.lookup(procedure)?;
         let callee = *registration.callees.first()?;
         let found = Found {

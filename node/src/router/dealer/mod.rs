@@ -15,6 +15,7 @@ mod flow;
 mod index;
 mod invoke;
 mod parts;
+pub mod plain;
 mod registration;
 
 use super::frame::CallId;

@@ -38,6 +38,7 @@ mod layout;
 mod lengths;
 mod msgpack;
 pub mod options;
+pub mod plain;
 mod stream;
 mod tree;
 

@@ -227,7 +227,7 @@ fn payload_bytes(frame: &PeerFrame) -> usize {
         | PeerFrame::Result { payload, .. }
         | PeerFrame::Error { payload, .. }
         | PeerFrame::Event { payload, .. } => payload.bytes().len(),
-        PeerFrame::Nack { .. } | PeerFrame::Forget { .. } | PeerFrame::Interrupt { .. } => 0,
+        PeerFrame::Nack { .. } | PeerFrame::Forget { .. } | PeerFrame::Interrupt { .. } | PeerFrame::Flood { .. } => 0,
     }
 }
 

@@ -1,0 +1,102 @@
+//! The short way of a call between two sessions of this node, without options or details: no message value, no effect. A call with
+//! options may be answered this way.
+//!
+//! The shell asks what would become of it ([`Realm::plain_route`], [`Realm::plain_answer`]), sees whether it can write that as it is,
+//! and then has it done. `None` changes nothing: the message takes the ordinary way, which also judges whatever is wrong with it.
+
+use std::time::Instant;
+
+use crate::{
+    router::{
+        Realm, RegisterWishes, RequestIdCheck,
+        session_table::{Call, Caller, Invocation},
+    },
+    wamp::{RegistrationId, RequestId, SessionId, id::ID_MAX},
+};
+
+/// Where a plain CALL goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PlainRoute {
+    /// What is invoked.
+    pub registration: RegistrationId,
+    /// By whom it is answered: a session of this node.
+    pub callee: SessionId,
+}
+
+/// Whom a plain YIELD answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PlainAnswer {
+    /// The caller: a session of this node.
+    pub caller: SessionId,
+    /// The request id of its CALL.
+    pub request: RequestId,
+}
+
+impl Realm {
+    /// Where a CALL without options goes if it takes the short way.
+    pub fn plain_route(&self, now: Instant, session: SessionId, request: RequestId, procedure: &str) -> Option<PlainRoute> {
+        let caller = self.sessions.get(session)?;
+        let in_order =
+            self.config.request_id_check == RequestIdCheck::Strict && request.get() == caller.last_request % ID_MAX + 1;
+        if !in_order || !self.calls_are_plain || self.config.fence_details || !caller.parked.is_empty() || !self.has_lease(now) {
+            return None;
+        }
+        if caller.calls.len() >= self.config.limits.open_calls_max {
+            return None;
+        }
+        let found = self.find(procedure)?;
+        (found.callee.node == self.me && found.wishes == RegisterWishes::NONE).then_some(PlainRoute {
+            registration: found.registration,
+            callee: found.callee.session,
+        })
+    }
+
+    /// Makes the call that [`Self::plain_route`] found, before anything else happens, and returns the request id of its INVOCATION.
+    pub fn plain_call(&mut self, session: SessionId, request: RequestId, route: PlainRoute) -> Option<RequestId> {
+        self.sessions.get(session)?;
+        let callee = self.sessions.get_mut(route.callee)?;
+        let invocation = callee.next_invocation();
+        let caller = Caller::Local { session, request };
+        let open = Invocation {
+            caller,
+            in_parts: false,
+            interrupted: false,
+            continued: false,
+        };
+        callee.invocations.insert(invocation, open);
+        let caller = self.sessions.get_mut(session)?;
+        caller.last_request = request.get();
+        let callee = route.callee;
+        let flow = None;
+        let call = Call::Local {
+            callee,
+            invocation,
+            flow,
+        };
+        caller.calls.insert(request, call);
+        self.stats.calls += 1;
+        self.stats.invocations += 1;
+        Some(invocation)
+    }
+
+    /// Whom a YIELD without options answers, if that takes the short way.
+    pub fn plain_answer(&self, callee: SessionId, invocation: RequestId) -> Option<PlainAnswer> {
+        match self.sessions.get(callee)?.invocations.get(&invocation)?.caller {
+            Caller::Local { session, request } => {
+                self.sessions.get(session)?;
+                let caller = session;
+                Some(PlainAnswer { caller, request })
+            }
+            Caller::Remote { .. } => None,
+        }
+    }
+
+    /// Ends the call that [`Self::plain_answer`] found with its result.
+    pub fn plain_yield(&mut self, callee: SessionId, invocation: RequestId, answer: PlainAnswer) {
+        if let Some(callee) = self.sessions.get_mut(callee) {
+            callee.invocations.remove(&invocation);
+        }
+        self.take_call(answer.caller, answer.request);
+        self.stats.results += 1;
+    }
+}

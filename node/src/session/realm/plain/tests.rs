@@ -1,0 +1,233 @@
+//! The short way beside the ordinary one: two realms are told the same, and what every session hears is the same to the byte.
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::{
+    router::SessionInfo,
+    session::{limits::SessionLimits, loopback, outbox::WireFormat},
+    transport::framing::Framing,
+    wamp::{
+        RegistrationId, Value,
+        codec::{self, Frame, Limits},
+        message::code,
+    },
+};
+
+/// What a session does.
+#[derive(Clone, Debug)]
+enum Step {
+    /// Several at once, as one read brings them.
+    Says(usize, Vec<Said>),
+    Leaves(usize),
+}
+
+#[derive(Clone, Debug)]
+enum Said {
+    Register(u8),
+    Unregister(u64),
+    /// A procedure, and by how much the request id is off.
+    Call(u8, u64),
+    /// Its payload is longer than some peers take.
+    LongCall(u8),
+    Yield(u64),
+    Error(u64),
+    Publish,
+    Cancel(u64),
+}
+
+fn said() -> impl Strategy<Value = Said> {
+    prop_oneof![
+        2 => (0u8..3).prop_map(Said::Register),
+        1 => (1u64..4).prop_map(Said::Unregister),
+        8 => ((0u8..4), prop_oneof![60 => Just(0u64), 1 => Just(1)]).prop_map(|(procedure, off)| Said::Call(procedure, off)),
+        1 => (0u8..3).prop_map(Said::LongCall),
+        8 => (1u64..12).prop_map(Said::Yield),
+        1 => (1u64..8).prop_map(Said::Error),
+        1 => Just(Said::Publish),
+        1 => (1u64..8).prop_map(Said::Cancel),
+    ]
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let says = (0..SESSIONS, prop::collection::vec(said(), 1..6)).prop_map(|(who, what)| Step::Says(who, what));
+    prop::collection::vec(prop_oneof![30 => says, 1 => (0..SESSIONS).prop_map(Step::Leaves)], 1..40)
+}
+
+const SESSIONS: usize = 4;
+
+/// One realm and its sessions.
+struct Side {
+    realm: RealmHandle,
+    outboxes: Vec<Arc<Outbox>>,
+    plainly: bool,
+}
+
+impl Side {
+    fn new(plainly: bool) -> Self {
+        let realm = loopback::realm("realm1");
+        let outboxes = (0..SESSIONS)
+            .map(|n| {
+                let wire = WireFormat {
+                    // The last one speaks another serializer, and one takes short messages only.
+                    serializer: if n == SESSIONS - 1 {
+                        Serializer::Json
+                    } else {
+                        Serializer::MsgPack
+                    },
+                    framing: if n == 0 {
+                        Framing::RawSocket
+                    } else {
+                        Framing::WebSocketBinary
+                    },
+                    message_bytes_max: if n == 1 { 200 } else { usize::MAX },
+                };
+                let limits = SessionLimits {
+                    outbox_bytes_max: 4_000,
+                    ..SessionLimits::default()
+                };
+                let outbox = Outbox::new(wire, &limits, None, Arc::default());
+                let session = session(n);
+                let welcome = Message::Welcome {
+                    session,
+                    details: Dict::new(),
+                };
+                let info = SessionInfo {
+                    authid: "x".into(),
+                    authrole: "guest".into(),
+                    authmethod: "anonymous".into(),
+                    authprovider: "static".into(),
+                    trustlevel: None,
+                    features: Vec::new(),
+                };
+                realm.join(session, info, &welcome, &outbox, &mut Touched::new());
+                outbox
+            })
+            .collect();
+        Self {
+            realm,
+            outboxes,
+            plainly,
+        }
+    }
+
+    fn hears(&mut self, who: usize, messages: &[Message]) {
+        let serializer = self.outboxes[who].wire().serializer;
+        let (mut input, mut gathered) = (Vec::new(), Vec::new());
+        for message in messages {
+            let at = input.len();
+            codec::encode(message, serializer, &mut input).unwrap();
+            let limits = Limits::default();
+            let plain = Plain::read(serializer, &input, at..input.len(), &limits).filter(|_| self.plainly);
+            gathered.push(match plain {
+                Some(plain) => Gathered::Plain(plain),
+                None => Gathered::Message(codec::decode(serializer, Frame::Borrowed(&input[at..]), &limits).unwrap()),
+            });
+        }
+        let mut touched = Touched::new();
+        self.realm.gathered(session(who), gathered, &input, serializer, &mut touched);
+    }
+
+    /// The bytes of each session since the last look; every other time they stay, and its outbox fills.
+    fn heard(&self, drain: bool) -> Vec<Vec<u8>> {
+        let written = |outbox: &Arc<Outbox>| {
+            let mut bytes = Vec::new();
+            while drain && let Some(mut chunk) = outbox.begin_write() {
+                bytes.extend_from_slice(chunk.rest());
+                chunk.advance(usize::MAX / 2);
+                outbox.end_write(chunk);
+            }
+            bytes
+        };
+        self.outboxes.iter().map(written).collect()
+    }
+}
+
+fn session(n: usize) -> SessionId {
+    SessionId::new(1_000 + n as u64).unwrap()
+}
+
+fn message(said: &Said, last: &mut u64, serializer: Serializer) -> Message {
+    let payload = |length: usize| crate::wamp::Payload::from_values(serializer, &[Value::Text("x".repeat(length))], &Dict::new());
+    let mut next = |off: u64| {
+        *last += 1;
+        RequestId::new(*last + off).unwrap()
+    };
+    let id = |raw: u64| RequestId::new(raw).unwrap();
+    let procedure = |n: u8| Uri::from(format!("com.p{n}").as_str());
+    let options = Dict::new();
+    match *said {
+        Said::Register(n) => Message::Register {
+            request: next(0),
+            options,
+            procedure: procedure(n),
+        },
+        Said::Unregister(n) => Message::Unregister {
+            request: next(0),
+            registration: RegistrationId::new(n).unwrap(),
+        },
+        Said::Call(n, off) => Message::Call {
+            request: next(off),
+            options,
+            procedure: procedure(n),
+            payload: payload(10),
+        },
+        Said::LongCall(n) => Message::Call {
+            request: next(0),
+            options,
+            procedure: procedure(n),
+            payload: payload(1_500),
+        },
+        Said::Yield(n) => Message::Yield {
+            request: id(n),
+            options,
+            payload: payload(5),
+        },
+        Said::Error(n) => Message::Error {
+            request_type: code::INVOCATION,
+            request: id(n),
+            details: options,
+            error: "com.error".into(),
+            payload: payload(5),
+        },
+        Said::Publish => Message::Publish {
+            request: next(0),
+            options,
+            topic: "com.topic".into(),
+            payload: payload(5),
+        },
+        Said::Cancel(n) => Message::Cancel { request: id(n), options },
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(300))]
+    #[test]
+    fn the_short_way_says_what_the_ordinary_one_says(steps in steps(), patience in 1usize..4) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let mut sides = [Side::new(false), Side::new(true)];
+            let mut requests = [0; SESSIONS];
+            for (n, step) in steps.iter().enumerate() {
+                match step {
+                    Step::Says(who, what) => {
+                        let serializer = sides[0].outboxes[*who].wire().serializer;
+                        let messages: Vec<_> = what.iter().map(|said| message(said, &mut requests[*who], serializer)).collect();
+                        sides.iter_mut().for_each(|side| side.hears(*who, &messages));
+                    }
+                    Step::Leaves(who) => sides.iter().for_each(|side| side.realm.gone(session(*who))),
+                }
+                // The log's turn.
+                for _ in 0..8 {
+                    tokio::task::yield_now().await;
+                }
+                let drain = n % patience == 0;
+                assert_eq!(sides[0].heard(drain), sides[1].heard(drain), "after step {n}");
+                let stats = |side: &Side| side.realm.with_core(|core| (core.check_invariants(), core.stats().clone()));
+                assert_eq!(stats(&sides[0]), stats(&sides[1]), "after step {n}");
+                let shell = |side: &Side| (side.realm.stats(), side.outboxes.iter().map(|o| o.end()).collect::<Vec<_>>());
+                assert_eq!(shell(&sides[0]), shell(&sides[1]), "after step {n}");
+            }
+        });
+    }
+}
