@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
-"""autobahn-python against a router: results in parts, cancelling, time limits and the caller's name.
+"""autobahn-python against a router: results in parts, cancelling, time limits, the caller's name, and payloads that only peers read.
 
     calls_python.py CALLEE_URL CALLER_URL
 
 URLs are as for autobahn_python.py; each serializer is tried on each transport. Last line: `N passed, M failed`.
 """
 import asyncio
+import json
 import logging
 import sys
 from urllib.parse import urlparse
@@ -14,7 +15,8 @@ from autobahn_python import PATIENCE, SERIALIZERS, join, leave
 
 from autobahn.wamp import message
 from autobahn.wamp.exception import ApplicationError
-from autobahn.wamp.types import CallOptions, RegisterOptions
+from autobahn.wamp.interfaces import IPayloadCodec
+from autobahn.wamp.types import CallOptions, EncodedPayload, PublishOptions, RegisterOptions
 
 
 class DisclosedCall(message.Call):
@@ -48,6 +50,46 @@ class Sleeper:
         except asyncio.CancelledError:
             self.interrupted.put_nowait(name)
             raise
+
+
+class Sealed(IPayloadCodec):
+    """A payload is one binary in the place of args, as autobahn's "payload transparency" has it."""
+
+    def encode(self, is_originating, uri, args=None, kwargs=None):
+        return EncodedPayload(json.dumps([uri, args, kwargs]).encode(), "x_test", "json")
+
+    def decode(self, is_originating, uri, encoded_payload):
+        assert encoded_payload.enc_algo == "x_test"
+        return json.loads(encoded_payload.payload)
+
+
+async def sealed(near, far, serializer):
+    """calls, errors and events whose payload is no list, also between two serializers"""
+    others = list(SERIALIZERS)
+    other = others[(others.index(serializer) + 1) % len(others)]
+    callee, caller = await join(near, serializer), await join(far, other)
+    for session in (callee, caller):
+        session.set_payload_codec(Sealed())
+    tag = f"test.sealed.{serializer}.{urlparse(near).scheme}.{urlparse(far).scheme}"
+
+    def add(a, b):
+        if b == "bad":
+            raise ApplicationError("test.error.bad", "first")
+        return a + b
+
+    news = asyncio.Queue()
+    await callee.register(add, f"{tag}.add")
+    await callee.subscribe(news.put_nowait, f"{tag}.news")
+    assert await caller.call(f"{tag}.add", 2, 3) == 5
+    try:
+        await caller.call(f"{tag}.add", 2, "bad")
+        raise AssertionError("an ERROR of the callee did not reach the caller")
+    except ApplicationError as e:
+        assert (e.error, list(e.args)) == ("test.error.bad", ["first"]), e
+    await caller.publish(f"{tag}.news", "sealed news", options=PublishOptions(acknowledge=True))
+    await arrived(news, "sealed news")
+    await leave(callee)
+    await leave(caller)
 
 
 async def arrived(queue, name):
@@ -125,6 +167,7 @@ async def main(near_urls, far_urls):
         for serializer in SERIALIZERS:
             try:
                 await asyncio.wait_for(calls(near, far, serializer), 60)
+                await asyncio.wait_for(sealed(near, far, serializer), 60)
                 passed += 1
                 print(f"ok    {near} {far} {serializer}", flush=True)
             except Exception as e:

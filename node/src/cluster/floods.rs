@@ -131,7 +131,7 @@ impl Source {
     fn say(&self, hold: bool) -> Said {
         let lane = match self.who {
             FloodSource::Publisher(session) => session,
-            FloodSource::Call(_) => SessionId::MIN,
+            FloodSource::Call(_) | FloodSource::Answer(_) => SessionId::MIN,
         };
         Said {
             node: self.node,

@@ -11,15 +11,6 @@ use crate::wamp::{Dict, Payload, PublicationId, RegistrationId, SessionId, Subsc
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CallId(pub u64);
 
-/// Whose messages fill an outbox on another node.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FloodSource {
-    /// The publisher of an event.
-    Publisher(SessionId),
-    /// The caller of a call that is open.
-    Call(CallId),
-}
-
 /// What becomes of an invocation whose callee is told to give up.
 ///
 /// Spec: WAMP advanced profile, "Call Canceling".
@@ -39,6 +30,17 @@ impl InterruptMode {
             Self::KillNoWait => "killnowait",
         }
     }
+}
+
+/// Whose messages fill an outbox on another node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FloodSource {
+    /// The publisher of an event.
+    Publisher(SessionId),
+    /// The caller of a call that is open.
+    Call(CallId),
+    /// The callee of such a call, which answers in parts; the number is that of its caller's node.
+    Answer(CallId),
 }
 
 /// A message between the cores of one realm on two nodes.

@@ -100,6 +100,7 @@ impl Realm {
                 let session = match source {
                     FloodSource::Publisher(session) => Some(session),
                     FloodSource::Call(call) => self.dealer.outgoing.get(&(from, call)).map(|(session, _)| *session),
+                    FloodSource::Answer(call) => self.dealer.incoming.get(&(from, call)).map(|(session, _)| *session),
                 };
                 if let Some(session) = session.filter(|session| self.sessions.get(*session).is_some()) {
                     turn.effects.push(Effect::Flood { session, hold });

@@ -562,7 +562,8 @@ fn flood_source(input: &Input) -> Option<FloodSource> {
     match input {
         Input::Peer { frame, .. } => match frame {
             PeerFrame::Event { publisher, .. } => Some(FloodSource::Publisher(*publisher)),
-            PeerFrame::Invoke { call, .. } => Some(FloodSource::Call(*call)),
+            PeerFrame::Invoke { call, .. } | PeerFrame::Chunk { call, .. } => Some(FloodSource::Call(*call)),
+            PeerFrame::Progress { call, .. } => Some(FloodSource::Answer(*call)),
             _ => None,
         },
         _ => None,

@@ -106,6 +106,10 @@ pub(super) fn write<'a>(realm: Option<&Uri>, frame: &'a PeerFrame, out: &mut Vec
                     out.push(CALL);
                     put_varint(call.0, out);
                 }
+                FloodSource::Answer(call) => {
+                    out.push(ANSWER);
+                    put_varint(call.0, out);
+                }
             }
         }
         PeerFrame::Event {
@@ -351,6 +355,7 @@ impl Packed {
                 let source = match fields.byte()? {
                     PUBLISHER => FloodSource::Publisher(session(fields.fixed()?, "publisher")?),
                     CALL => FloodSource::Call(CallId(fields.varint()?)),
+                    ANSWER => FloodSource::Answer(CallId(fields.varint()?)),
                     _ => return Err(Malformed::Frame),
                 };
                 PeerFrame::Flood { source, hold }
@@ -561,6 +566,7 @@ const ACKNOWLEDGED: u8 = 4;
 
 const PUBLISHER: u8 = 0;
 const CALL: u8 = 1;
+const ANSWER: u8 = 2;
 
 const HAS_REALM: u8 = 0x80;
 const HAS_DETAILS: u8 = 0x40;

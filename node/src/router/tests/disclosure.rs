@@ -4,7 +4,7 @@ use crate::{
     router::{
         Disclosure, Effect, PeerFrame, RegisterWishes,
         frame::CallId,
-        testing::{NODE_2, TestRealm, TestSession, error_of, is_abort, payload, register_op, session},
+        testing::{NODE_2, TestRealm, TestSession, error_of, is_abort, payload, register_op, secs, session},
     },
     wamp::{Dict, Uri},
 };
@@ -139,4 +139,26 @@ fn what_a_caller_writes_about_itself_reaches_nobody() {
     let effects = alice.asks("com.add", forged).1;
     assert!(!is_abort(&effects, &alice, ""));
     assert_eq!(effects, [bob.gets_invocation(1, add)]);
+}
+
+#[test]
+fn a_call_of_which_the_callee_is_told_something_does_not_take_the_short_way() {
+    let short = |realm: &TestRealm, options: Dict| {
+        let (alice, bob) = (realm.join(), realm.join());
+        bob.registers_with("com.add", options);
+        let request = alice.next();
+        realm.inside(|r| r.plain_route(realm_now(), alice.id, request, "com.add").is_some())
+    };
+    let disclosing = Dict::new().with("disclose_caller", true);
+    assert!(short(&realm(Disclosure::Allow), Dict::new()));
+    assert!(!short(&realm(Disclosure::Allow), disclosing));
+    assert!(!short(&realm(Disclosure::Always), Dict::new()));
+    let trusting = TestRealm::with(|config| _ = config.trustlevels.insert("tester".into(), 1));
+    assert!(!short(&trusting, Dict::new()));
+    let timed = TestRealm::with(|config| config.call_timeouts.default = Some(secs(1)));
+    assert!(!short(&timed, Dict::new()));
+}
+
+fn realm_now() -> std::time::Instant {
+    crate::router::testing::some_instant()
 }

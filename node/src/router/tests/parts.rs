@@ -4,7 +4,7 @@ use crate::{
     router::{
         BarrierOutcome::Passed,
         Effect, Input, PeerFrame, RealmLimits, RequestIdCheck,
-        frame::{CallId, InterruptMode},
+        frame::{CallId, FloodSource, InterruptMode},
         testing::{NODE_2, TestRealm, TestSession, error_of, invoke, is_abort, payload, registration, request, session},
     },
     wamp::{Dict, RegistrationId, RequestId, Uri},
@@ -429,4 +429,25 @@ fn a_part_that_the_callee_cannot_take_ends_the_call_and_the_callee_is_told() {
     ];
     assert_eq!(undelivered(2), expected);
     assert_eq!(bob.yields(2), []);
+}
+
+#[test]
+fn a_callee_whose_parts_fill_an_outbox_elsewhere_is_held() {
+    let (realm, _, bob, add) = both();
+    realm.link(NODE_2);
+    let flood = || {
+        let source = FloodSource::Answer(CallId(4));
+        realm.hears(NODE_2, PeerFrame::Flood { source, hold: true })
+    };
+    assert_eq!(flood(), [], "no such call");
+    realm.hears(NODE_2, begin(4, add, &bob, 2, wanted()));
+    assert_eq!(
+        flood(),
+        [Effect::Flood {
+            session: bob.id,
+            hold: true
+        }]
+    );
+    bob.yields(1);
+    assert_eq!(flood(), []);
 }

@@ -213,3 +213,18 @@ fn a_realm_may_have_a_limit_for_every_call_and_count_in_seconds() {
     assert_eq!(realm.pass(secs(5)), [alice.gets_call_error(plain, TIMEOUT, Dict::new())]);
     assert_eq!(realm.pass(secs(2)), [alice.gets_call_error(patient, TIMEOUT, Dict::new())]);
 }
+
+#[test]
+fn the_short_way_of_an_answer_stops_the_clock_too() {
+    let (realm, alice, bob, _) = both(&[]);
+    let (call, _) = alice.asks("com.add", limit(100));
+    let invocation = crate::router::testing::request(1);
+    realm.inside(|r| {
+        let answer = r.plain_answer(bob.id, invocation).unwrap();
+        assert_eq!((answer.caller, answer.request), (alice.id, call));
+        r.plain_yield(bob.id, invocation, answer);
+        r.check_invariants().unwrap();
+    });
+    assert_eq!(realm.next_deadline_in(), None);
+    assert_eq!(realm.pass(ms(100)), []);
+}

@@ -67,6 +67,10 @@ fn every_frame() -> Vec<PeerFrame> {
             hold: true,
         },
         PeerFrame::Flood {
+            source: FloodSource::Answer(call),
+            hold: true,
+        },
+        PeerFrame::Flood {
             source: FloodSource::Call(call),
             hold: false,
         },
@@ -243,7 +247,7 @@ proptest! {
     }
 
     #[test]
-    fn no_mangled_frame_panics(which in 0usize..10, at in any::<usize>(), byte in any::<u8>(), cut in any::<usize>()) {
+    fn no_mangled_frame_panics(which in 0usize..13, at in any::<usize>(), byte in any::<u8>(), cut in any::<usize>()) {
         let mut bytes = written(Some("realm1"), &every_frame()[which]);
         let length = bytes.len();
         bytes[at % length] = byte;
