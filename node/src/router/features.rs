@@ -6,11 +6,23 @@ use crate::wamp::Dict;
 
 /// `WELCOME.details.roles`: broker and dealer, each with its features.
 pub fn announced_roles() -> Dict {
-    let broker = Dict::new().with("publisher_exclusion", true);
+    let broker = features(&BROKER);
     let dealer = Dict::new();
     Dict::new()
         .with("broker", Dict::new().with("features", broker))
         .with("dealer", Dict::new().with("features", dealer))
+}
+
+/// What works of publish and subscribe.
+const BROKER: [&str; 4] = [
+    "publisher_exclusion",
+    "subscriber_blackwhite_listing",
+    "publisher_identification",
+    "publication_trustlevels",
+];
+
+fn features(names: &[&str]) -> Dict {
+    Dict(names.iter().map(|name| ((*name).to_owned(), true.into())).collect())
 }
 
 #[cfg(test)]
@@ -21,7 +33,7 @@ mod tests {
     fn both_roles_are_announced_and_nothing_that_does_not_work() {
         let roles = announced_roles();
         let features = |role: &str| roles.dict(role).and_then(|r| r.dict("features")).cloned();
-        assert_eq!(features("broker"), Some(Dict::new().with("publisher_exclusion", true)));
+        assert_eq!(features("broker"), Some(super::features(&BROKER)));
         assert_eq!(features("dealer"), Some(Dict::new()));
     }
 }

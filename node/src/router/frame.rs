@@ -4,7 +4,7 @@
 //! orders hold. A frame names its link's two node lives implicitly: a link belongs to exactly one pair of [`super::NodeRef`]s and
 //! ends with either, so a frame never crosses an epoch.
 
-use super::LogIndex;
+use super::{Audience, LogIndex};
 use crate::wamp::{Dict, Payload, PublicationId, RegistrationId, SessionId, Uri};
 
 /// A call's number at the node of its caller; unique in that node's life and realm.
@@ -44,6 +44,8 @@ pub enum PeerFrame {
         topic: Uri,
         publisher: SessionId,
         exclude_me: bool,
+        /// Who gets it; `None`: every subscriber.
+        audience: Option<Box<Audience>>,
         details: Dict,
         payload: Payload,
     },

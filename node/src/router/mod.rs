@@ -6,12 +6,14 @@
 //!
 //! Start reading at [`input`] and [`effect`], then [`realm`], then `dealer/` and `broker/`, one verb per file.
 
+pub mod disclose;
 pub mod effect;
 pub mod features;
 pub mod frame;
 pub mod input;
 pub mod limits;
 pub mod op;
+pub mod pattern;
 pub mod realm;
 pub mod registry;
 pub mod stats;
@@ -35,6 +37,8 @@ mod testing;
 #[cfg(test)]
 mod tests;
 
+pub use broker::Audience;
+pub use disclose::Disclose;
 pub use effect::Effect;
 pub use features::announced_roles;
 pub use frame::PeerFrame;

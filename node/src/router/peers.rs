@@ -5,6 +5,7 @@
 
 use super::{
     LogIndex, NodeRef, PeerFrame, Realm,
+    broker::Event,
     dealer::{Answer, Invoke},
     turn::Turn,
 };
@@ -80,6 +81,7 @@ impl Realm {
                 topic,
                 publisher,
                 exclude_me,
+                audience,
                 details,
                 payload,
             } => {
@@ -88,8 +90,16 @@ impl Realm {
                     self.stats.dropped_unwanted_events += 1;
                     return;
                 }
-                let exclude = exclude_me.then_some(publisher);
-                self.deliver(turn, &topic, publication, exclude, details, payload);
+                let event = Event {
+                    publication,
+                    topic,
+                    publisher,
+                    exclude_me,
+                    audience,
+                    details,
+                    payload,
+                };
+                self.deliver(turn, event);
             }
         }
     }

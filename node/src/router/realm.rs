@@ -3,10 +3,13 @@
 //! Invariants: an input is handled whole before the next; a session that broke the protocol is gone at once, whatever it still
 //! sends; at most one read barrier runs.
 
-use std::{collections::BTreeSet, time::Instant};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Instant,
+};
 
 use super::{
-    Effect, Input, LogIndex, NodeRef, RealmLimits, Registry, Stats, broker::Broker, dealer::Dealer, ids::IdSource,
+    Disclose, Effect, Input, LogIndex, NodeRef, RealmLimits, Registry, Stats, broker::Broker, dealer::Dealer, ids::IdSource,
     session_table::RequestIdVerdict, session_table::SessionTable, timers::Timer, timers::Timers, turn::Turn, turn::because,
 };
 use crate::wamp::{Dict, Message, Payload, RequestId, SessionId, Uri, UriCheck, error_uri, message::code};
@@ -38,6 +41,10 @@ pub struct RealmConfig {
     pub uri_check: UriCheck,
     /// Puts `_fence`, registration id and epoch, into INVOCATION.Details, so that a callee can guard side effects.
     pub fence_details: bool,
+    /// Whether callees and subscribers learn who called or published.
+    pub disclose: Disclose,
+    /// The trust level of callers and publishers by their role; those of other roles have none.
+    pub trustlevels: BTreeMap<String, u64>,
     /// Its bounds.
     pub limits: RealmLimits,
 }
@@ -52,6 +59,8 @@ impl RealmConfig {
             request_id_check: RequestIdCheck::default(),
             uri_check: UriCheck::default(),
             fence_details: false,
+            disclose: Disclose::default(),
+            trustlevels: BTreeMap::new(),
             limits: RealmLimits::default(),
         }
     }

@@ -107,18 +107,24 @@ impl TestRealm {
     }
 
     pub(super) fn join_uncommitted(&self) -> TestSession {
+        self.join_with(|_| {})
+    }
+
+    /// A session whose facts `change` has altered; its row is not committed.
+    pub(super) fn join_with(&self, change: impl FnOnce(&mut SessionInfo)) -> TestSession {
         let id = {
             let mut world = self.0.borrow_mut();
             world.last_session += 1;
             SessionId::new(world.last_session).unwrap()
         };
-        let info = SessionInfo {
+        let mut info = SessionInfo {
             authid: format!("user{id}"),
             authrole: "tester".into(),
             authmethod: "anonymous".into(),
             authprovider: "static".into(),
             features: Vec::new(),
         };
+        change(&mut info);
         let joined = Op::SessionJoined {
             session: id,
             authid: info.authid.clone(),

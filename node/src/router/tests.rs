@@ -3,6 +3,7 @@
 mod barriers;
 mod calls;
 mod events;
+mod receivers;
 mod registrations;
 mod remote_calls;
 mod requests;

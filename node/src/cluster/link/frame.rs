@@ -13,7 +13,7 @@ use bytes::Bytes;
 
 use super::{convert::Malformed, details};
 use crate::{
-    router::{PeerFrame, frame::CallId},
+    router::{Audience, PeerFrame, frame::CallId},
     wamp::{Dict, Payload, PublicationId, RegistrationId, Serializer, SessionId, Uri},
 };
 
@@ -70,18 +70,20 @@ pub(super) fn write<'a>(realm: Option<&Uri>, frame: &'a PeerFrame, out: &mut Vec
             topic,
             publisher,
             exclude_me,
+            audience,
             ..
         } => {
             put_fixed(publication.get(), out);
             put_bytes(topic.as_bytes(), out);
             put_fixed(publisher.get(), out);
-            out.push(u8::from(*exclude_me));
+            out.push(u8::from(*exclude_me) * EXCLUDE_ME | u8::from(audience.is_some()) * HAS_AUDIENCE);
+            if let Some(audience) = audience {
+                put_dict(&audience.to_dict(), out);
+            }
         }
     }
     if let Some(details) = details {
-        let mut bytes = Vec::new();
-        details::encode(details, &mut bytes);
-        put_bytes(&bytes, out);
+        put_dict(details, out);
     }
     if let Some(payload) = payload {
         out.push(serializer_out(payload.serializer()) | payload.elements() << 4);
@@ -262,13 +264,18 @@ impl Packed {
                 let publication = PublicationId::new(fields.fixed()?).ok_or(Malformed::Id("publication"))?;
                 let topic = text(fields.bytes()?, "topic")?;
                 let publisher = session(fields.fixed()?, "publisher")?;
-                let exclude_me = fields.byte()? != 0;
+                let flags = fields.byte()?;
+                let audience = match flags & HAS_AUDIENCE {
+                    0 => None,
+                    _ => Some(Box::new(fields.audience()?)),
+                };
                 let (details, payload) = self.tail(fields, batch)?;
                 PeerFrame::Event {
                     publication,
                     topic,
                     publisher,
-                    exclude_me,
+                    exclude_me: flags & EXCLUDE_ME != 0,
+                    audience,
                     details,
                     payload,
                 }
@@ -373,6 +380,17 @@ impl<'a> Fields<'a> {
         self.0 = rest;
         Ok(bytes)
     }
+
+    fn audience(&mut self) -> Result<Audience, Malformed> {
+        let dict = details::decode(self.bytes()?).ok_or(Malformed::Details)?;
+        Audience::from_dict(&dict).map_err(|_| Malformed::Details)
+    }
+}
+
+fn put_dict(dict: &Dict, out: &mut Vec<u8>) {
+    let mut bytes = Vec::new();
+    details::encode(dict, &mut bytes);
+    put_bytes(&bytes, out);
 }
 
 fn put_varint(mut number: u64, out: &mut Vec<u8>) {
@@ -425,6 +443,10 @@ const NACK: u8 = 4;
 const FORGET: u8 = 5;
 const EVENT: u8 = 6;
 const FRAGMENT: u8 = 7;
+
+/// The flags of an event.
+const EXCLUDE_ME: u8 = 1;
+const HAS_AUDIENCE: u8 = 2;
 
 const HAS_REALM: u8 = 0x80;
 const HAS_DETAILS: u8 = 0x40;

@@ -7,6 +7,7 @@
 //! its deadline); nothing comes after UNSUBSCRIBE was handled; a session gets an event once per subscription; events of one
 //! publisher stay in order; one copy goes to each interested node and is never sent on.
 
+mod audience;
 mod detach;
 mod publish;
 mod subscription;
@@ -15,6 +16,9 @@ use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     time::Instant,
 };
+
+pub use audience::Audience;
+pub(super) use publish::Event;
 
 use super::NodeRef;
 use crate::wamp::{SessionId, SubscriptionId, Uri};

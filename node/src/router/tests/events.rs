@@ -30,6 +30,7 @@ fn event(publication: PublicationId, publisher: &TestSession) -> PeerFrame {
         topic,
         publisher,
         exclude_me: true,
+        audience: None,
         details,
         payload: payload("news"),
     }
@@ -206,6 +207,7 @@ fn an_event_from_elsewhere_is_delivered_here_and_never_sent_on() {
         topic,
         publisher,
         exclude_me: true,
+        audience: None,
         details: Dict::new(),
         payload: payload("news"),
     };

@@ -287,6 +287,7 @@ fn event(source: u64, number: u64, length: usize) -> PeerFrame {
         topic: "com.topic".into(),
         publisher: session(source),
         exclude_me: true,
+        audience: None,
         details: Dict::new(),
         payload,
     }
