@@ -175,6 +175,7 @@ impl World {
                         .into_iter()
                         .for_each(|session| self.oracle.receives(session, message.clone()));
                 }
+                Effect::Kill { session, .. } => panic!("nobody killed {session}"),
                 Effect::Abort { session, message } => panic!("{session} kept the protocol and got {message:?}"),
                 Effect::Propose { op } => self.nodes[node].proposals.push_back(op),
                 Effect::Barrier => {

@@ -8,11 +8,15 @@ use crate::wamp::SessionId;
 impl Realm {
     pub(super) fn on_session_joined(&mut self, turn: &mut Turn<'_>, session: SessionId, info: SessionInfo) {
         let (authid, authrole) = (info.authid.clone(), info.authrole.clone());
+        let (authmethod, authprovider) = (info.authmethod.clone(), info.authprovider.clone());
         if self.sessions.add(session, info) {
+            self.meta.note_proposed(session, true);
             turn.propose(Op::SessionJoined {
                 session,
                 authid,
                 authrole,
+                authmethod,
+                authprovider,
             });
         }
     }
@@ -24,8 +28,10 @@ impl Realm {
         }
         self.detach_dealer(turn, session);
         self.detach_broker(turn, session);
+        self.detach_meta(session);
         self.sessions.remove(session);
         // Also takes its registrations away everywhere, and any REGISTER of it that is still on its way.
+        self.meta.note_proposed(session, false);
         turn.propose(Op::SessionGone { session });
     }
 }

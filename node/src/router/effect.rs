@@ -12,6 +12,8 @@ pub enum Effect {
     Fanout { sessions: Vec<SessionId>, message: Message },
     /// The session broke the protocol: send this ABORT, then close its transport. `SessionGone` follows from the shell.
     Abort { session: SessionId, message: Message },
+    /// The session was killed, and the core has forgotten it already: send this GOODBYE, then close its transport.
+    Kill { session: SessionId, goodbye: Message },
     /// Hand the op to the committed log; order is kept.
     Propose { op: Op },
     /// Start a read barrier; one answer, [`super::Input::Barrier`], per effect.

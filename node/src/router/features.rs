@@ -6,20 +6,24 @@ use crate::wamp::Dict;
 
 /// `WELCOME.details.roles`: broker and dealer, each with its features.
 pub fn announced_roles() -> Dict {
-    let broker = features(&BROKER);
-    let dealer = Dict::new();
+    let broker = features(BROKER);
+    let dealer = features(DEALER);
     Dict::new()
         .with("broker", Dict::new().with("features", broker))
         .with("dealer", Dict::new().with("features", dealer))
 }
 
 /// What works of publish and subscribe.
-const BROKER: [&str; 4] = [
+const BROKER: &[&str] = &[
     "publisher_exclusion",
     "subscriber_blackwhite_listing",
     "publisher_identification",
     "publication_trustlevels",
+    "session_meta_api",
 ];
+
+/// What works of remote procedure calls.
+const DEALER: &[&str] = &["session_meta_api", "registration_meta_api"];
 
 fn features(names: &[&str]) -> Dict {
     Dict(names.iter().map(|name| ((*name).to_owned(), true.into())).collect())
@@ -33,7 +37,7 @@ mod tests {
     fn both_roles_are_announced_and_nothing_that_does_not_work() {
         let roles = announced_roles();
         let features = |role: &str| roles.dict(role).and_then(|r| r.dict("features")).cloned();
-        assert_eq!(features("broker"), Some(super::features(&BROKER)));
-        assert_eq!(features("dealer"), Some(Dict::new()));
+        assert_eq!(features("broker"), Some(super::features(BROKER)));
+        assert_eq!(features("dealer"), Some(super::features(DEALER)));
     }
 }

@@ -49,4 +49,8 @@ pub enum PeerFrame {
         details: Dict,
         payload: Payload,
     },
+    /// A node asks another for a part of the answer to a meta procedure. `ask` is unique in the asking node's life and realm.
+    MetaAsk { ask: u64, question: Dict },
+    /// The answer, true once the asking node has applied the log up to `index`.
+    MetaAnswer { ask: u64, index: LogIndex, answer: Dict },
 }

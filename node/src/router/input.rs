@@ -40,6 +40,8 @@ pub enum Input {
     SessionGone { session: SessionId },
     /// The committed log reached `index`, and `op`, proposed by the node life `by`, is to be applied.
     Applied { index: LogIndex, by: NodeRef, op: Op },
+    /// The ops that follow were proposed at that time, milliseconds since 1970 (UTC) by the clock of the node that proposed them.
+    LogTime { unix_ms: u64 },
     /// The committed log says that this node life is over (fenced or left): its rows and registrations go.
     NodeFenced { index: LogIndex, node: NodeRef },
     /// The log is applied up to `index`; frames that waited for it can go on.

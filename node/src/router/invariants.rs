@@ -45,6 +45,21 @@ impl Realm {
         }
         self.check_parked_invokes(&mut timers)?;
         self.check_topics(&mut timers)?;
+        for (ask, pending) in &self.meta.pending {
+            demand!(
+                self.timers.contains(pending.deadline, Timer::Meta(*ask)),
+                "meta call {ask} has no timer"
+            );
+            demand!(
+                self.sessions.get(pending.session).is_some(),
+                "meta call {ask} is of a session that is gone"
+            );
+            demand!(
+                pending.waiting.is_subset(&self.peers),
+                "meta call {ask} waits for a node without a link"
+            );
+            timers += 1;
+        }
         if let Some(at) = self.dealer.barriers.running {
             demand!(self.timers.contains(at, Timer::Barrier), "the running barrier has no timer");
             timers += 1;

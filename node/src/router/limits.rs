@@ -33,6 +33,13 @@ pub struct RealmLimits {
     pub barrier_wait: Duration,
     /// How long an invocation from another node waits for this node's log.
     pub invoke_wait: Duration,
+    /// Meta calls of this node's sessions that may be under way at once; beyond, `wamp.error.unavailable`. As many questions of other
+    /// nodes may wait for this node's log.
+    pub meta_calls_max: usize,
+    /// Argument bytes of a meta call; beyond, `wamp.error.invalid_argument`.
+    pub meta_call_bytes_max: usize,
+    /// How long a meta call waits for the other nodes. Those that have not answered then are named in the answer.
+    pub meta_wait: Duration,
 }
 
 impl Default for RealmLimits {
@@ -51,6 +58,9 @@ impl Default for RealmLimits {
             subscribe_wait: Duration::from_secs(5),
             barrier_wait: Duration::from_secs(1),
             invoke_wait: Duration::from_secs(5),
+            meta_calls_max: 1_024,
+            meta_call_bytes_max: 64 << 10,
+            meta_wait: Duration::from_millis(250),
         }
     }
 }

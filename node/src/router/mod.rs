@@ -24,6 +24,7 @@ mod detach;
 mod ids;
 mod inspect;
 mod invariants;
+mod meta;
 mod peers;
 mod session_table;
 mod timers;

@@ -19,6 +19,7 @@ impl Realm {
         self.peers.remove(&node);
         self.detach_node_from_dealer(turn, node);
         self.broker.forget_node(node);
+        self.detach_node_from_meta(turn, node);
     }
 
     /// The log says that a node life is over: its rows go, and with them whatever was open with it.
@@ -74,6 +75,8 @@ impl Realm {
             } => {
                 self.on_remote_answer(turn, from, call, Answer::Error { details, error, payload });
             }
+            PeerFrame::MetaAsk { ask, question } => self.on_meta_ask(turn, from, ask, &question),
+            PeerFrame::MetaAnswer { ask, index, answer } => self.on_meta_answer(turn, from, ask, index, answer),
             PeerFrame::Nack { call } => self.on_nack(turn, from, call),
             PeerFrame::Forget { call } => self.on_forget(turn, from, call),
             PeerFrame::Event {

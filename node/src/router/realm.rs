@@ -9,7 +9,7 @@ use std::{
 };
 
 use super::{
-    Disclose, Effect, Input, LogIndex, NodeRef, RealmLimits, Registry, Stats, broker::Broker, dealer::Dealer, ids::IdSource,
+    Disclose, Effect, Input, LogIndex, NodeRef, RealmLimits, Registry, Stats, broker::Broker, dealer::Dealer, ids::IdSource, meta::Meta,
     session_table::RequestIdVerdict, session_table::SessionTable, timers::Timer, timers::Timers, turn::Turn, turn::because,
 };
 use crate::wamp::{Dict, Message, Payload, RequestId, SessionId, Uri, UriCheck, error_uri, message::code};
@@ -80,6 +80,7 @@ pub struct Realm {
     pub(super) peers: BTreeSet<NodeRef>,
     pub(super) dealer: Dealer,
     pub(super) broker: Broker,
+    pub(super) meta: Meta,
     pub(super) ids: IdSource,
     pub(super) timers: Timers,
     pub(super) stats: Stats,
@@ -99,6 +100,7 @@ impl Realm {
             peers: BTreeSet::new(),
             dealer: Dealer::default(),
             broker: Broker::default(),
+            meta: Meta::default(),
             ids,
             timers: Timers::default(),
             stats: Stats::default(),
@@ -112,9 +114,13 @@ impl Realm {
             Input::SessionJoined { session, info } => self.on_session_joined(turn, session, info),
             Input::Message { session, message } => self.on_message(turn, session, message),
             Input::SessionGone { session } => self.detach(turn, session),
-            Input::Applied { index, by, op } => self.on_applied(turn, index, by, op),
-            Input::NodeFenced { index, node } => self.on_node_fenced(turn, index, node),
-            Input::AppliedTo { index } => self.on_applied_to(turn, index),
+            Input::Applied { index, by, op } => self.on_log_op(turn, index, by, op),
+            Input::LogTime { unix_ms } => self.on_log_time(turn, unix_ms),
+            Input::NodeFenced { index, node } => self.on_log_fence(turn, index, node),
+            Input::AppliedTo { index } => {
+                self.on_applied_to(turn, index);
+                self.on_meta_progress(turn);
+            }
             Input::Barrier { outcome } => self.on_barrier(turn, outcome),
             Input::InterestAcked { ticket } => self.on_interest_acked(turn, ticket),
             Input::PeerUp { node } => self.on_peer_up(node),
@@ -135,6 +141,7 @@ impl Realm {
         self.me = me;
         self.ids.set_key(id_key);
         self.lease_until = None;
+        self.meta.forget_own();
     }
 
     /// When the realm next wants [`Input::Tick`]; `None` if nothing is pending.
@@ -154,9 +161,12 @@ impl Realm {
     /// # Errors
     /// The bytes are not a snapshot of a version this build knows; nothing was changed.
     pub fn restore_registry(&mut self, index: LogIndex, bytes: &[u8], effects: &mut Vec<Effect>) -> Result<(), String> {
-        self.registry = Registry::read_snapshot(bytes)?;
+        let registry = Registry::read_snapshot(bytes)?;
+        let before = self.look_before_restore();
+        self.registry = registry;
         self.applied = self.applied.max(index);
         self.settle_registrations(effects);
+        self.note_restored(before);
         Ok(())
     }
 
@@ -240,9 +250,13 @@ impl Realm {
     /// Checks the id of a client's request. False: the session is gone, or the request was refused.
     fn accept_request(&mut self, turn: &mut Turn<'_>, session: SessionId, request_type: u64, request: RequestId) -> bool {
         let check = self.config.request_id_check;
-        let Some(verdict) = self.sessions.get_mut(session).map(|s| s.judge_request_id(request, check)) else {
+        let Some(mut verdict) = self.sessions.get_mut(session).map(|s| s.judge_request_id(request, check)) else {
             return false;
         };
+        // Meta calls are rare, and looked for only where ids may repeat.
+        if check != RequestIdCheck::Strict && verdict == RequestIdVerdict::Fine && self.has_meta_call(session, request) {
+            verdict = RequestIdVerdict::InFlight;
+        }
         match (verdict, check) {
             (RequestIdVerdict::Fine, _) => return true,
             (RequestIdVerdict::OutOfOrder, _) => {
@@ -309,6 +323,7 @@ impl Realm {
                 Timer::Register(session, request) => self.on_register_overdue(turn, session, request),
                 Timer::Unregister(session, registration) => self.on_unregister_overdue(turn, session, registration),
                 Timer::Interest(subscription) => self.on_interest_overdue(turn, subscription),
+                Timer::Meta(ask) => self.on_meta_overdue(turn, ask),
                 Timer::Invoke(callee) => self.on_invoke_overdue(turn, callee),
             }
         }

@@ -45,6 +45,14 @@ pub struct Stats {
     pub invokes_parked: u64,
     /// Invocations from other nodes that were refused as stale.
     pub invokes_refused: u64,
+    /// Meta calls that were accepted.
+    pub meta_calls: u64,
+    /// Meta calls that were answered without some node's part.
+    pub meta_overdue: u64,
+    /// Sessions of this node ended by a meta call.
+    pub sessions_killed: u64,
+    /// Dropped: a question of another node that this version does not know, or one too many.
+    pub dropped_meta_asks: u64,
     /// Dropped: input for a session that is not, or no longer, here.
     pub dropped_no_session: u64,
     /// Dropped: an answer of a callee to an invocation that has ended.

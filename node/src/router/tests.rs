@@ -3,6 +3,8 @@
 mod barriers;
 mod calls;
 mod events;
+mod meta_registrations;
+mod meta_sessions;
 mod receivers;
 mod registrations;
 mod remote_calls;

@@ -19,6 +19,8 @@ pub(super) enum Timer {
     Interest(SubscriptionId),
     /// The first parked invocation of a callee waited too long.
     Invoke(SessionId),
+    /// A meta call has waited long enough.
+    Meta(u64),
 }
 
 /// All deadlines of a realm.

@@ -353,6 +353,12 @@ impl Shell {
                         state.followups.push_back(Input::SessionGone { session });
                     }
                 }
+                Effect::Kill { session, goodbye } => {
+                    if let (Some(outbox), Message::Goodbye { details, reason }) = (state.outboxes.remove(&session), goodbye) {
+                        let text = details.text("message").map(str::to_owned);
+                        outbox.request_end(End::Killed { reason, text });
+                    }
+                }
                 Effect::Propose { op } => self.cluster.propose(&self.name, op),
                 Effect::Barrier => self.cluster.barrier(&self.name),
                 Effect::Interest { topic, wanted, ticket } => self.cluster.interest(&self.name, &topic, wanted, ticket),

@@ -413,3 +413,34 @@ async fn what_json_cannot_carry_never_reaches_a_json_client() {
     }
     assert!(json.is_alive().await, "and nothing came before");
 }
+
+#[tokio::test]
+async fn a_session_can_be_killed_by_another_and_is_gone_when_the_killer_hears_of_it() {
+    let node = TestNode::start().await;
+    for way in ways() {
+        let mut victim = node.connect(way).await;
+        let session = victim.hello().await;
+        let mut killer = node.connect(way).await;
+        let own = killer.hello().await;
+        killer.call("wamp.session.kill", &[session.get().into()]).await;
+        assert!(matches!(killer.recv().await, Some(Message::Result { .. })));
+        assert!(!node.realm.has(session));
+        let Some(Message::Goodbye { reason, .. }) = victim.recv().await else {
+            panic!("no GOODBYE")
+        };
+        assert_eq!(&*reason, error_uri::KILLED);
+        killer.call("wamp.session.list", &[]).await;
+        let Some(Message::Result { payload, .. }) = killer.recv().await else {
+            panic!("no RESULT")
+        };
+        let ids: Vec<Value> = vec![own.get().into()];
+        assert_eq!(payload.to_values().unwrap().0, [ids.into()]);
+        victim.send(&goodbye()).await;
+        assert_eq!(victim.recv().await, None);
+        node.realm.kill(own, error_uri::KILLED.into());
+        assert!(matches!(killer.recv().await, Some(Message::Goodbye { .. })));
+        killer.send(&goodbye()).await;
+        assert_eq!(killer.recv().await, None);
+        super::testing::eventually("the killer is gone", || !node.realm.has(own)).await;
+    }
+}

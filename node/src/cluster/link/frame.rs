@@ -30,6 +30,8 @@ pub(super) fn write<'a>(realm: Option<&Uri>, frame: &'a PeerFrame, out: &mut Vec
         PeerFrame::Nack { .. } => (NACK, None, None),
         PeerFrame::Forget { .. } => (FORGET, None, None),
         PeerFrame::Event { details, payload, .. } => (EVENT, Some(details), Some(payload)),
+        PeerFrame::MetaAsk { question, .. } => (META_ASK, Some(question), None),
+        PeerFrame::MetaAnswer { answer, .. } => (META_ANSWER, Some(answer), None),
     };
     let details = details.filter(|details| !details.is_empty());
     let payload = payload.filter(|payload| !payload.is_empty());
@@ -80,6 +82,11 @@ pub(super) fn write<'a>(realm: Option<&Uri>, frame: &'a PeerFrame, out: &mut Vec
             if let Some(audience) = audience {
                 put_dict(&audience.to_dict(), out);
             }
+        }
+        PeerFrame::MetaAsk { ask, .. } => put_varint(*ask, out),
+        PeerFrame::MetaAnswer { ask, index, .. } => {
+            put_varint(*ask, out);
+            put_varint(*index, out);
         }
     }
     if let Some(details) = details {
@@ -201,7 +208,7 @@ impl Packed {
 
     pub(super) fn shape(&self) -> Shape {
         match self.tag & KIND {
-            INVOKE..=EVENT => Shape::Peer,
+            INVOKE..=EVENT | META_ASK | META_ANSWER => Shape::Peer,
             FRAGMENT => Shape::Fragment,
             _ => Shape::Unknown,
         }
@@ -279,6 +286,16 @@ impl Packed {
                     details,
                     payload,
                 }
+            }
+            META_ASK => {
+                let ask = fields.varint()?;
+                let question = self.tail(fields, batch)?.0;
+                PeerFrame::MetaAsk { ask, question }
+            }
+            META_ANSWER => {
+                let (ask, index) = (fields.varint()?, fields.varint()?);
+                let answer = self.tail(fields, batch)?.0;
+                PeerFrame::MetaAnswer { ask, index, answer }
             }
             _ => return Err(Malformed::Frame),
         })
@@ -443,6 +460,8 @@ const NACK: u8 = 4;
 const FORGET: u8 = 5;
 const EVENT: u8 = 6;
 const FRAGMENT: u8 = 7;
+const META_ASK: u8 = 20;
+const META_ANSWER: u8 = 21;
 
 /// The flags of an event.
 const EXCLUDE_ME: u8 = 1;

@@ -50,6 +50,15 @@ fn every_frame() -> Vec<PeerFrame> {
             details: Dict::new(),
             payload,
         },
+        PeerFrame::MetaAsk {
+            ask: 300,
+            question: Dict::new().with("what", "flush"),
+        },
+        PeerFrame::MetaAnswer {
+            ask: 300,
+            index: 1 << 40,
+            answer: Dict::new(),
+        },
     ]
 }
 
