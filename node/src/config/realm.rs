@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::Topic;
+
 /// One realm.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
@@ -25,6 +27,8 @@ pub struct Realm {
     /// numbers from 0, told to callees and subscribers as `trustlevel`. They hear none for roles that are not named here.
     /// Default: none.
     pub trustlevels: BTreeMap<String, u64>,
+    /// Topics of which something is kept; see below. Default none.
+    pub topics: Vec<Topic>,
 }
 
 /// Whether it is told who calls and publishes.
@@ -75,6 +79,7 @@ impl Default for Realm {
             uri_check: UriCheck::Loose,
             disclose: Disclose::Allow,
             trustlevels: BTreeMap::new(),
+            topics: Vec::new(),
         }
     }
 }

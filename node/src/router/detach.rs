@@ -29,6 +29,7 @@ impl Realm {
         self.detach_dealer(turn, session);
         self.detach_broker(turn, session);
         self.detach_meta(session);
+        self.keeper.detach(session);
         self.sessions.remove(session);
         // Also takes its registrations away everywhere, and any REGISTER of it that is still on its way.
         self.meta.note_proposed(session, false);

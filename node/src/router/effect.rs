@@ -1,5 +1,6 @@
 //! Everything a realm can ask for.
 
+use super::kept::{AskHistory, Keep, TellHistory};
 use super::{NodeRef, Op, PeerFrame};
 use crate::wamp::{Message, SessionId, Uri};
 
@@ -16,6 +17,12 @@ pub enum Effect {
     Kill { session: SessionId, goodbye: Message },
     /// Hand the op to the committed log; order is kept.
     Propose { op: Op },
+    /// Tell the store to keep something, or to forget it.
+    Keep(Box<Keep>),
+    /// Look up a history; answered by one [`super::Input::HistoryAnswer`].
+    AskHistory(Box<AskHistory>),
+    /// Look up a history for another node; answered by one [`super::Input::HistoryPage`], or none if the store does not answer.
+    TellHistory(Box<TellHistory>),
     /// Start a read barrier; one answer, [`super::Input::Barrier`], per effect.
     Barrier,
     /// This node begins (`true`) or ceases (`false`) to want events of `topic`. A beginning is answered by

@@ -20,6 +20,8 @@ const BROKER: &[&str] = &[
     "publisher_identification",
     "publication_trustlevels",
     "session_meta_api",
+    "event_retention",
+    "event_history",
 ];
 
 /// What works of remote procedure calls.

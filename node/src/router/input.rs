@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use super::kept::{HistoryAnswer, HistoryPage, Retained};
 use super::{LogIndex, NodeRef, Op, PeerFrame};
 use crate::wamp::{Message, SessionId, Uri};
 
@@ -50,6 +51,12 @@ pub enum Input {
     Barrier { outcome: BarrierOutcome },
     /// Every linked node knows this node's interest in the topic that was announced under `ticket`.
     InterestAcked { ticket: u64 },
+    /// The store's answer to [`super::Effect::AskHistory`].
+    HistoryAnswer(Box<HistoryAnswer>),
+    /// The store's answer to [`super::Effect::TellHistory`].
+    HistoryPage(Box<HistoryPage>),
+    /// What the store has retained; before any session joins.
+    Retained(Vec<Retained>),
     /// A link to a node life is up: its interest follows.
     PeerUp { node: NodeRef },
     /// The link to that node life ended: open calls over it finish now, its interest is forgotten.

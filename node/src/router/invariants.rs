@@ -26,6 +26,13 @@ impl Realm {
     /// Says what disagrees; the realm is broken.
     pub fn check_invariants(&self) -> Result<(), String> {
         self.registry.check()?;
+        self.keeper.retained.check()?;
+        for (session, _) in self.keeper.wanted.iter().chain(&self.keeper.asking) {
+            demand!(
+                self.sessions.get(*session).is_some(),
+                "{session} waits for kept events and is gone"
+            );
+        }
         let mut timers = 0;
         let mut calls_out = 0;
         let mut calls_in = 0;

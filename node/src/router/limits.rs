@@ -23,6 +23,10 @@ pub struct RealmLimits {
     pub subscriptions_max: usize,
     /// SUBSCRIBEs of one session for one topic that may wait for their answer at once.
     pub subscribes_waiting_max: usize,
+    /// Questions of one session about histories that may wait for their answer; beyond, `wamp.error.unavailable`.
+    pub history_calls_max: usize,
+    /// Events in the answer to one.
+    pub history_answer_max: usize,
     /// How long a REGISTER waits for the log before its outcome is called unknown.
     pub register_wait: Duration,
     /// How long UNREGISTERED waits for the log; the removal on this node does not wait.
@@ -53,6 +57,8 @@ impl Default for RealmLimits {
             registrations_max: 65_536,
             subscriptions_max: 65_536,
             subscribes_waiting_max: 1_024,
+            history_calls_max: 16,
+            history_answer_max: 1_000,
             register_wait: Duration::from_secs(10),
             unregister_wait: Duration::from_secs(1),
             subscribe_wait: Duration::from_secs(5),

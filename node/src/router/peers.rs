@@ -11,12 +11,16 @@ use super::{
 };
 
 impl Realm {
-    pub(super) fn on_peer_up(&mut self, node: NodeRef) {
+    pub(super) fn on_peer_up(&mut self, turn: &mut Turn<'_>, node: NodeRef) {
         self.peers.insert(node);
+        self.share_retained(turn, node);
+        self.ask_for_missed(turn, node);
     }
 
     pub(super) fn on_peer_down(&mut self, turn: &mut Turn<'_>, node: NodeRef) {
-        self.peers.remove(&node);
+        if self.peers.remove(&node) {
+            self.note_unlinked(turn, node);
+        }
         self.detach_node_from_dealer(turn, node);
         self.broker.forget_node(node);
         self.detach_node_from_meta(turn, node);
@@ -75,6 +79,7 @@ impl Realm {
             } => {
                 self.on_remote_answer(turn, from, call, Answer::Error { details, error, payload });
             }
+            PeerFrame::Kept { what } => self.on_kept(turn, from, &what),
             PeerFrame::MetaAsk { ask, question } => self.on_meta_ask(turn, from, ask, &question),
             PeerFrame::MetaAnswer { ask, index, answer } => self.on_meta_answer(turn, from, ask, index, answer),
             PeerFrame::Nack { call } => self.on_nack(turn, from, call),
@@ -85,23 +90,30 @@ impl Realm {
                 publisher,
                 exclude_me,
                 audience,
+                keep,
                 details,
                 payload,
             } => {
-                // Delivered here only: its publisher's node sends one copy to every node that wants it.
-                if !self.broker.topics.contains_key(&topic) {
-                    self.stats.dropped_unwanted_events += 1;
-                    return;
-                }
+                let mark = keep.as_deref().copied();
                 let event = Event {
                     publication,
                     topic,
                     publisher,
                     exclude_me,
                     audience,
+                    keep,
                     details,
                     payload,
                 };
+                if let Some(mark) = mark {
+                    self.keep(turn, &event, mark, false);
+                }
+                // Delivered here only: its publisher's node sends one copy to every node that wants it.
+                if !self.broker.topics.contains_key(&event.topic) {
+                    // One that is kept comes here whether or not anybody wants it.
+                    self.stats.dropped_unwanted_events += u64::from(mark.is_none());
+                    return;
+                }
                 self.deliver(turn, event);
             }
         }

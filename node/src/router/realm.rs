@@ -9,8 +9,18 @@ use std::{
 };
 
 use super::{
-    Disclose, Effect, Input, LogIndex, NodeRef, RealmLimits, Registry, Stats, broker::Broker, dealer::Dealer, ids::IdSource, meta::Meta,
-    session_table::RequestIdVerdict, session_table::SessionTable, timers::Timer, timers::Timers, turn::Turn, turn::because,
+    Disclose, Effect, Input, LogIndex, NodeRef, RealmLimits, Registry, Stats,
+    broker::Broker,
+    dealer::Dealer,
+    ids::IdSource,
+    kept::{Keeper, RetainedLimits, TopicRule},
+    meta::Meta,
+    session_table::RequestIdVerdict,
+    session_table::SessionTable,
+    timers::Timer,
+    timers::Timers,
+    turn::Turn,
+    turn::because,
 };
 use crate::wamp::{Dict, Message, Payload, RequestId, SessionId, Uri, UriCheck, error_uri, message::code};
 
@@ -45,6 +55,10 @@ pub struct RealmConfig {
     pub disclose: Disclose,
     /// The trust level of callers and publishers by their role; those of other roles have none.
     pub trustlevels: BTreeMap<String, u64>,
+    /// What is kept of which topics, the same on every node.
+    pub topics: Vec<TopicRule>,
+    /// How much is retained.
+    pub retained: RetainedLimits,
     /// Its bounds.
     pub limits: RealmLimits,
 }
@@ -61,6 +75,8 @@ impl RealmConfig {
             fence_details: false,
             disclose: Disclose::default(),
             trustlevels: BTreeMap::new(),
+            topics: Vec::new(),
+            retained: RetainedLimits::default(),
             limits: RealmLimits::default(),
         }
     }
@@ -81,6 +97,7 @@ pub struct Realm {
     pub(super) dealer: Dealer,
     pub(super) broker: Broker,
     pub(super) meta: Meta,
+    pub(super) keeper: Keeper,
     pub(super) ids: IdSource,
     pub(super) timers: Timers,
     pub(super) stats: Stats,
@@ -90,7 +107,8 @@ impl Realm {
     /// An empty realm on the node life `me`.
     pub fn new(config: RealmConfig, me: NodeRef) -> Self {
         let ids = IdSource::new(config.seed, config.id_key, config.name.clone());
-        Self {
+        let keeper = Keeper::new(&config.topics, config.retained);
+        let mut realm = Self {
             config,
             me,
             registry: Registry::default(),
@@ -101,10 +119,13 @@ impl Realm {
             dealer: Dealer::default(),
             broker: Broker::default(),
             meta: Meta::default(),
+            keeper,
             ids,
             timers: Timers::default(),
             stats: Stats::default(),
-        }
+        };
+        realm.name_histories();
+        realm
     }
 
     /// Applies one input; appends its consequences to `effects` in delivery order.
@@ -123,10 +144,13 @@ impl Realm {
             }
             Input::Barrier { outcome } => self.on_barrier(turn, outcome),
             Input::InterestAcked { ticket } => self.on_interest_acked(turn, ticket),
-            Input::PeerUp { node } => self.on_peer_up(node),
+            Input::PeerUp { node } => self.on_peer_up(turn, node),
             Input::PeerDown { node } => self.on_peer_down(turn, node),
             Input::PeerInterest { node, changes } => self.on_peer_interest(node, changes),
             Input::Peer { from, frame } => self.on_frame(turn, from, frame),
+            Input::HistoryAnswer(answer) => self.on_history_answer(turn, *answer),
+            Input::HistoryPage(page) => self.on_history_page(turn, *page),
+            Input::Retained(retained) => self.on_retained(turn, retained),
             Input::Lease { until } => self.lease_until = Some(until),
             Input::Tick => self.on_tick(turn),
         }
@@ -140,6 +164,7 @@ impl Realm {
     pub fn set_identity(&mut self, me: NodeRef, id_key: [u8; 16]) {
         self.me = me;
         self.ids.set_key(id_key);
+        self.name_histories();
         self.lease_until = None;
         self.meta.forget_own();
     }
@@ -254,7 +279,7 @@ impl Realm {
             return false;
         };
         // Meta calls are rare, and looked for only where ids may repeat.
-        if check != RequestIdCheck::Strict && verdict == RequestIdVerdict::Fine && self.has_meta_call(session, request) {
+        if check != RequestIdCheck::Strict && verdict == RequestIdVerdict::Fine && self.awaits_answer(session, request) {
             verdict = RequestIdVerdict::InFlight;
         }
         match (verdict, check) {
@@ -279,6 +304,11 @@ impl Realm {
             }
         }
         false
+    }
+
+    /// True if the session waits for the router itself to answer its CALL of that id.
+    fn awaits_answer(&self, session: SessionId, request: RequestId) -> bool {
+        self.has_meta_call(session, request) || self.keeper.asking.contains(&(session, request))
     }
 
     /// Refuses a request with an ERROR.

@@ -29,6 +29,16 @@ pub struct Stats {
     pub events: u64,
     /// Events sent to other nodes, one per node.
     pub events_forwarded: u64,
+    /// Events given to the store for a history.
+    pub events_kept: u64,
+    /// Events for a history that another node had and this one lacked, or had as well.
+    pub events_caught_up: u64,
+    /// Events that became the retained one of their topic, or cleared it.
+    pub events_retained: u64,
+    /// Topics whose retained events had to go for want of room.
+    pub retained_evicted: u64,
+    /// Questions about histories that were given to the store.
+    pub history_calls: u64,
     /// ERRORs that refused a request other than a CALL.
     pub refusals: u64,
     /// Sessions ended for breaking the protocol.

@@ -3,6 +3,7 @@
 mod barriers;
 mod calls;
 mod events;
+mod kept;
 mod meta_registrations;
 mod meta_sessions;
 mod receivers;

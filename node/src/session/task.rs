@@ -241,7 +241,7 @@ impl Task {
         }
         let congested = touched.take_congested();
         let lanes = match &self.state {
-            State::Established(membership) if touched.take_forwarded() => membership.realm.cluster().congested(),
+            State::Established(membership) if touched.take_forwarded() => membership.realm.congested(),
             _ => Vec::new(),
         };
         if !congested.is_empty() || !lanes.is_empty() {

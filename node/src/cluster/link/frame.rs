@@ -13,7 +13,7 @@ use bytes::Bytes;
 
 use super::{convert::Malformed, details};
 use crate::{
-    router::{Audience, PeerFrame, frame::CallId},
+    router::{Audience, PeerFrame, frame::CallId, kept::KeepMark},
     wamp::{Dict, Payload, PublicationId, RegistrationId, Serializer, SessionId, Uri},
 };
 
@@ -30,6 +30,7 @@ pub(super) fn write<'a>(realm: Option<&Uri>, frame: &'a PeerFrame, out: &mut Vec
         PeerFrame::Nack { .. } => (NACK, None, None),
         PeerFrame::Forget { .. } => (FORGET, None, None),
         PeerFrame::Event { details, payload, .. } => (EVENT, Some(details), Some(payload)),
+        PeerFrame::Kept { what } => (KEPT, Some(what), None),
         PeerFrame::MetaAsk { question, .. } => (META_ASK, Some(question), None),
         PeerFrame::MetaAnswer { answer, .. } => (META_ANSWER, Some(answer), None),
     };
@@ -73,16 +74,23 @@ pub(super) fn write<'a>(realm: Option<&Uri>, frame: &'a PeerFrame, out: &mut Vec
             publisher,
             exclude_me,
             audience,
+            keep,
             ..
         } => {
             put_fixed(publication.get(), out);
             put_bytes(topic.as_bytes(), out);
             put_fixed(publisher.get(), out);
-            out.push(u8::from(*exclude_me) * EXCLUDE_ME | u8::from(audience.is_some()) * HAS_AUDIENCE);
+            out.push(
+                u8::from(*exclude_me) * EXCLUDE_ME | u8::from(audience.is_some()) * HAS_AUDIENCE | keep_flags(keep.as_deref()),
+            );
             if let Some(audience) = audience {
                 put_dict(&audience.to_dict(), out);
             }
+            if let Some(mark) = keep {
+                put_varint(mark.time, out);
+            }
         }
+        PeerFrame::Kept { .. } => {}
         PeerFrame::MetaAsk { ask, .. } => put_varint(*ask, out),
         PeerFrame::MetaAnswer { ask, index, .. } => {
             put_varint(*ask, out);
@@ -208,7 +216,7 @@ impl Packed {
 
     pub(super) fn shape(&self) -> Shape {
         match self.tag & KIND {
-            INVOKE..=EVENT | META_ASK | META_ANSWER => Shape::Peer,
+            INVOKE..=EVENT | KEPT | META_ASK | META_ANSWER => Shape::Peer,
             FRAGMENT => Shape::Fragment,
             _ => Shape::Unknown,
         }
@@ -276,6 +284,13 @@ impl Packed {
                     0 => None,
                     _ => Some(Box::new(fields.audience()?)),
                 };
+                let keep = match flags & IS_KEPT {
+                    0 => None,
+                    _ => Some(Box::new(KeepMark {
+                        time: fields.varint()?,
+                        retain: flags & IS_RETAINED != 0,
+                    })),
+                };
                 let (details, payload) = self.tail(fields, batch)?;
                 PeerFrame::Event {
                     publication,
@@ -283,10 +298,14 @@ impl Packed {
                     publisher,
                     exclude_me: flags & EXCLUDE_ME != 0,
                     audience,
+                    keep,
                     details,
                     payload,
                 }
             }
+            KEPT => PeerFrame::Kept {
+                what: self.tail(fields, batch)?.0,
+            },
             META_ASK => {
                 let ask = fields.varint()?;
                 let question = self.tail(fields, batch)?.0;
@@ -460,12 +479,19 @@ const NACK: u8 = 4;
 const FORGET: u8 = 5;
 const EVENT: u8 = 6;
 const FRAGMENT: u8 = 7;
+const KEPT: u8 = 24;
 const META_ASK: u8 = 20;
 const META_ANSWER: u8 = 21;
 
 /// The flags of an event.
 const EXCLUDE_ME: u8 = 1;
 const HAS_AUDIENCE: u8 = 2;
+const IS_KEPT: u8 = 4;
+const IS_RETAINED: u8 = 8;
+
+fn keep_flags(mark: Option<&KeepMark>) -> u8 {
+    mark.map_or(0, |mark| IS_KEPT | u8::from(mark.retain) * IS_RETAINED)
+}
 
 const HAS_REALM: u8 = 0x80;
 const HAS_DETAILS: u8 = 0x40;

@@ -1,12 +1,13 @@
 //! PUBLISH, and events from other nodes.
 //!
 //! Spec: WAMP basic profile, "Publishing and Events"; advanced profile, "Publisher Exclusion", "Subscriber Black- and Whitelisting",
-//! "Publisher Identification", "Publication Trust Levels".
+//! "Publisher Identification", "Publication Trust Levels", "Event Retention".
 
 use super::Audience;
 use crate::{
     router::{
-        Disclose, Effect, PeerFrame, Realm,
+        Disclose, Effect, NodeRef, PeerFrame, Realm,
+        kept::KeepMark,
         turn::{Turn, because},
     },
     wamp::{Dict, Message, Payload, PublicationId, RequestId, SessionId, Uri, error_uri, message::code},
@@ -20,6 +21,8 @@ pub(in crate::router) struct Event {
     pub(in crate::router) exclude_me: bool,
     /// Who gets it; `None`: every subscriber.
     pub(in crate::router) audience: Option<Box<Audience>>,
+    /// That it is to be kept, and as of when.
+    pub(in crate::router) keep: Option<Box<KeepMark>>,
     /// EVENT.Details as far as they are the same for all subscribers.
     pub(in crate::router) details: Dict,
     pub(in crate::router) payload: Payload,
@@ -31,6 +34,7 @@ struct Options {
     exclude_me: bool,
     disclose_me: bool,
     audience: Option<Box<Audience>>,
+    retain: bool,
     /// The option that is of a wrong type.
     mistyped: Option<String>,
 }
@@ -68,15 +72,17 @@ impl Realm {
             return;
         }
         let details = self.event_details(session, options.disclose_me);
-        let event = Event {
+        let mut event = Event {
             publication: self.ids.publication(),
             topic,
             publisher: session,
             exclude_me: options.exclude_me,
             audience: options.audience,
+            keep: None,
             details,
             payload,
         };
+        event.keep = self.keep_mark(turn.now, &event, options.retain);
         let publication = event.publication;
         self.publish(turn, event);
         if options.acknowledge {
@@ -108,11 +114,35 @@ impl Realm {
     /// Gives an event of this node to every node that wants it, and to the subscribers here.
     pub(in crate::router) fn publish(&mut self, turn: &mut Turn<'_>, event: Event) {
         self.stats.publications += 1;
+        if let Some(mark) = event.keep.as_deref().copied() {
+            return self.publish_kept(turn, event, mark);
+        }
         for node in self.broker.interested.get(&event.topic).into_iter().flatten() {
             self.stats.events_forwarded += 1;
             turn.forward(*node, event.publisher, event.frame());
         }
         // After the lanes: a long fan-out may let others into the realm, and they must not overtake this on a lane.
+        self.deliver(turn, event);
+    }
+
+    /// The same for one that is kept: other nodes may have to keep it too, whether or not somebody there wants it.
+    fn publish_kept(&mut self, turn: &mut Turn<'_>, event: Event, mark: KeepMark) {
+        let nodes: Vec<NodeRef> = if self.is_kept_everywhere(&event.topic, &mark) {
+            self.peers.iter().copied().collect()
+        } else {
+            self.broker
+                .interested
+                .get(&event.topic)
+                .into_iter()
+                .flatten()
+                .copied()
+                .collect()
+        };
+        for node in nodes {
+            self.stats.events_forwarded += 1;
+            turn.forward(node, event.publisher, event.frame());
+        }
+        self.keep(turn, &event, mark, true);
         self.deliver(turn, event);
     }
 
@@ -155,6 +185,7 @@ impl Event {
             publisher: self.publisher,
             exclude_me: self.exclude_me,
             audience: self.audience.clone(),
+            keep: self.keep.clone(),
             details: self.details.clone(),
             payload: self.payload.clone(),
         }
@@ -169,6 +200,7 @@ impl Options {
             exclude_me: true,
             disclose_me: false,
             audience: None,
+            retain: false,
             mistyped: None,
         };
         for (key, value) in &options.0 {
@@ -184,6 +216,10 @@ impl Options {
                 }
                 "disclose_me" => {
                     read.disclose_me = value.as_bool() == Some(true);
+                    read.demand(key, value.as_bool().is_some());
+                }
+                "retain" => {
+                    read.retain = value.as_bool() == Some(true);
                     read.demand(key, value.as_bool().is_some());
                 }
                 key if Audience::OPTIONS.contains(&key) => {

@@ -47,6 +47,9 @@ impl Realm {
             let details = because("too many subscriptions in this session (settings subscriptions_max, subscribes_waiting_max)");
             return self.refuse(turn, session, code::SUBSCRIBE, request, error_uri::UNAVAILABLE, details);
         }
+        if options.bool("get_retained") == Some(true) {
+            self.keeper.wanted.insert((session, request));
+        }
         self.subscribe(turn, session, request, topic, id);
     }
 
@@ -72,14 +75,7 @@ impl Realm {
         });
         if active {
             entry.active.insert(order, session);
-            turn.send(
-                session,
-                Message::Subscribed {
-                    request,
-                    subscription: id,
-                },
-            );
-            return;
+            return self.subscribed(turn, session, request, id);
         }
         entry.pending.insert(order, session);
         subscribed.waiting.push(request);
@@ -150,15 +146,16 @@ impl Realm {
             return;
         };
         let subscription = entry.id;
-        for (order, session) in std::mem::take(&mut entry.pending) {
-            entry.active.insert(order, session);
+        let pending = std::mem::take(&mut entry.pending);
+        entry.active.extend(&pending);
+        for session in pending.into_values() {
             let subscribed = self
                 .sessions
                 .get_mut(session)
                 .and_then(|s| s.subscriptions.get_mut(&subscription));
             let waiting = subscribed.map(|s| std::mem::take(&mut s.waiting)).unwrap_or_default();
             for request in waiting {
-                turn.send(session, Message::Subscribed { request, subscription });
+                self.subscribed(turn, session, request, subscription);
             }
         }
     }
@@ -185,6 +182,7 @@ impl Realm {
         };
         // Subscription ids outlive sessions, so a client may know the id before it is told. Its SUBSCRIBEs are answered first.
         for request in subscribed.waiting {
+            self.keeper.wanted.remove(&(session, request));
             turn.send(session, Message::Subscribed { request, subscription });
         }
         turn.send(

@@ -48,7 +48,7 @@ impl Realm {
     ) {
         let found = self.find(&procedure);
         // Nobody registers in `wamp.*`: what is called there is the router's own, or misses like any other.
-        if found.is_none() && procedure.is_reserved() && self.on_meta_call(turn, session, request, &procedure, &payload) {
+        if found.is_none() && procedure.is_reserved() && self.on_own_call(turn, session, request, &procedure, &payload) {
             return;
         }
         // What is registered was checked when it was.

@@ -241,6 +241,7 @@ impl Realm {
             publisher: super::ask::router(),
             exclude_me: false,
             audience: None,
+            keep: None,
             details: Dict::new(),
             payload,
         };

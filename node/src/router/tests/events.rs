@@ -31,6 +31,7 @@ fn event(publication: PublicationId, publisher: &TestSession) -> PeerFrame {
         publisher,
         exclude_me: true,
         audience: None,
+        keep: None,
         details,
         payload: payload("news"),
     }
@@ -208,6 +209,7 @@ fn an_event_from_elsewhere_is_delivered_here_and_never_sent_on() {
         publisher,
         exclude_me: true,
         audience: None,
+        keep: None,
         details: Dict::new(),
         payload: payload("news"),
     };

@@ -138,6 +138,7 @@ fn lists_travel_with_the_event_and_are_judged_where_the_subscriber_is() {
         publisher: session(900),
         exclude_me: true,
         audience,
+        keep: None,
         details: Dict::new(),
         payload: payload("news"),
     };

@@ -38,6 +38,10 @@ fn every_frame() -> Vec<PeerFrame> {
             publisher: id(SessionId::new),
             exclude_me: false,
             audience: Some(Box::new(audience())),
+            keep: Some(Box::new(crate::router::kept::KeepMark {
+                time: 1_700_000_000_123_456,
+                retain: true,
+            })),
             details: Dict::new().with("publisher", 7u64),
             payload: Payload::EMPTY,
         },
@@ -47,8 +51,12 @@ fn every_frame() -> Vec<PeerFrame> {
             publisher: id(SessionId::new),
             exclude_me: true,
             audience: None,
+            keep: None,
             details: Dict::new(),
             payload,
+        },
+        PeerFrame::Kept {
+            what: Dict::new().with("go_on_after", "com.lamp"),
         },
         PeerFrame::MetaAsk {
             ask: 300,

@@ -27,6 +27,7 @@ fn event(number: u64, length: usize) -> PeerFrame {
         publisher: session(1),
         exclude_me: true,
         audience: None,
+        keep: None,
         details,
         payload,
     }

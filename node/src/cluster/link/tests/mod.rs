@@ -288,6 +288,7 @@ fn event(source: u64, number: u64, length: usize) -> PeerFrame {
         publisher: session(source),
         exclude_me: true,
         audience: None,
+        keep: None,
         details: Dict::new(),
         payload,
     }
