@@ -4,7 +4,7 @@
 use std::{net::SocketAddr, time::Duration};
 
 use ringfort_bench::{
-    floor::{hub::Hub, link, tcp_relay, ws_relay},
+    floor::{BATCH_MAX, hub::Hub, link, tcp_relay, ws_relay},
     load::{Pace, Stop, Timing, pubsub, rpc},
     peer::Target,
     wire::Endpoint,
@@ -19,7 +19,7 @@ async fn listener() -> (TcpListener, SocketAddr) {
 
 async fn websocket_relay(hub: &Hub) -> Target {
     let (listener, address) = listener().await;
-    tokio::spawn(ws_relay::serve(listener, hub.clone()));
+    tokio::spawn(ws_relay::serve(listener, hub.clone(), BATCH_MAX));
     floor("ws", address)
 }
 

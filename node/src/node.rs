@@ -25,7 +25,7 @@ use crate::{
     },
     config::{self, Config},
     pages,
-    router::{Disclose, NodeRef, Realm, RealmConfig, Slot},
+    router::{Disclose, MatchPolicy, NodeRef, Realm, RealmConfig, Slot, SlowConsumer, TopicRule},
     session::{
         auth::{Anonymous, Principal, RealmAuth, Secret},
         cluster::Cluster,
@@ -299,12 +299,30 @@ fn realm_handle(shared: &Arc<Shared>, name: &Uri, realm: Option<&config::Realm>,
         };
         core.trustlevels = realm.trustlevels.clone();
         keeping::configure(&mut core, realm, &config.store);
+        core.topics = realm.topics.iter().map(topic_rule).collect();
     }
     core.limits.open_calls_max = limits.calls_per_session_max;
     core.limits.registrations_max = limits.registrations_per_session_max;
     core.limits.subscriptions_max = limits.subscriptions_per_session_max;
     let nobody = NodeRef { slot: Slot(0), epoch: 0 };
     RealmHandle::new(name.clone(), Realm::new(core, nobody), Arc::clone(shared) as Arc<dyn Cluster>)
+}
+
+fn topic_rule(topic: &config::Topic) -> TopicRule {
+    TopicRule {
+        policy: match topic.r#match {
+            config::Match::Exact => MatchPolicy::Exact,
+            config::Match::Prefix => MatchPolicy::Prefix,
+            config::Match::Wildcard => MatchPolicy::Wildcard,
+        },
+        uri: Uri::from(topic.uri.as_str()),
+        slow: match topic.slow_consumer {
+            config::SlowConsumer::DropNewest => SlowConsumer::DropNewest,
+            config::SlowConsumer::DropOldest => SlowConsumer::DropOldest,
+            config::SlowConsumer::KeepLast => SlowConsumer::KeepLast,
+            config::SlowConsumer::EndSession => SlowConsumer::EndSession,
+        },
+    }
 }
 
 fn realm_auth(realm: &config::Realm, principals: &[config::Principal]) -> RealmAuth {

@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result};
 use clap::{Args, Subcommand};
 use ringfort_bench::{
     convict::{Odds, Proxy},
-    floor::{hub::Hub, link, tcp_relay, ws_relay},
+    floor::{BATCH_MAX, hub::Hub, link, tcp_relay, ws_relay},
 };
 use tokio::net::TcpListener;
 
@@ -18,7 +18,14 @@ pub(crate) enum Floor {
     /// One of two such relays joined by a tonic stream: one waits for the link, the other dials it.
     WsTwoHop(TwoHop),
     /// A relay of length-prefixed frames on TCP.
-    TcpRelay(Listen),
+    TcpRelay(Tcp),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Tcp {
+    /// Where clients connect.
+    #[arg(long)]
+    listen: SocketAddr,
 }
 
 #[derive(Debug, Args)]
@@ -26,6 +33,16 @@ pub(crate) struct Listen {
     /// Where clients connect.
     #[arg(long)]
     listen: SocketAddr,
+    #[command(flatten)]
+    making: Making,
+}
+
+/// How a WebSocket floor is made; `--threads` says on how many it runs.
+#[derive(Debug, Args)]
+pub(crate) struct Making {
+    /// Frames written between two flushes at most; 1 flushes each by itself.
+    #[arg(long, default_value_t = BATCH_MAX, value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..=65_536))]
+    batch: usize,
 }
 
 #[derive(Debug, Args)]
@@ -39,6 +56,8 @@ pub(crate) struct TwoHop {
     /// Dial the other relay there.
     #[arg(long)]
     link_to: Option<SocketAddr>,
+    #[command(flatten)]
+    making: Making,
 }
 
 /// `convict-proxy`
@@ -69,12 +88,13 @@ impl Floor {
     pub(crate) async fn run(self) -> Result<bool> {
         let hub = Hub::new();
         match self {
-            Floor::WsRelay(Listen { listen }) => ws_relay::serve(bind(listen).await?, hub).await?,
-            Floor::TcpRelay(Listen { listen }) => tcp_relay::serve(bind(listen).await?, hub).await?,
+            Floor::WsRelay(Listen { listen, making }) => ws_relay::serve(bind(listen).await?, hub, making.batch).await?,
+            Floor::TcpRelay(Tcp { listen }) => tcp_relay::serve(bind(listen).await?, hub).await?,
             Floor::WsTwoHop(TwoHop {
                 listen,
                 link_listen,
                 link_to,
+                making,
             }) => {
                 let joined = async {
                     match (link_listen, link_to) {
@@ -86,7 +106,7 @@ impl Floor {
                 // Who can connect can also be reached across.
                 let serving = async {
                     hub.linked().await;
-                    ws_relay::serve(bind(listen).await?, hub.clone()).await
+                    ws_relay::serve(bind(listen).await?, hub.clone(), making.batch).await
                 };
                 tokio::select! {
                     ended = joined => ended.context("the link between the relays ended")?,

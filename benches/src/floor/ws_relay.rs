@@ -13,23 +13,22 @@ use tokio_tungstenite::{
 };
 
 use super::{
-    BATCH_MAX,
     frame::{self, Kind},
     hub::{From, Hub, Seat},
 };
 
-/// Serves clients until the listener fails.
-pub async fn serve(listener: TcpListener, hub: Hub) -> Result<()> {
+/// Serves clients until the listener fails; at most `batch` frames are written between two flushes.
+pub async fn serve(listener: TcpListener, hub: Hub, batch: usize) -> Result<()> {
     loop {
         let (tcp, _) = listener.accept().await?;
         tcp.set_nodelay(true)?;
         // A client that goes away, politely or not, is no event for a relay.
         let hub = hub.clone();
-        tokio::spawn(async move { Box::pin(client(tcp, hub)).await.ok() });
+        tokio::spawn(async move { Box::pin(client(tcp, hub, batch)).await.ok() });
     }
 }
 
-async fn client(tcp: TcpStream, hub: Hub) -> Result<()> {
+async fn client(tcp: TcpStream, hub: Hub, batch: usize) -> Result<()> {
     let mut socket = tokio_tungstenite::accept_async(tcp).await?;
     let hello = next_frame(&mut socket).await?;
     let seat = hub.seat(&hello)?;
@@ -39,7 +38,7 @@ async fn client(tcp: TcpStream, hub: Hub) -> Result<()> {
     let (sink, mut stream) = socket.split();
     // The writer has a task of its own: one task for both would try the socket's read side at every delivery, and tungstenite
     // clears its whole read buffer before each try.
-    let writer = AbortOnDrop(tokio::spawn(write(sink, seat)).abort_handle());
+    let writer = AbortOnDrop(tokio::spawn(write(sink, seat, batch)).abort_handle());
     while let Some(frame) = stream.next().await {
         if let Message::Binary(frame) = frame? {
             hub.route(frame, From::Client);
@@ -50,10 +49,10 @@ async fn client(tcp: TcpStream, hub: Hub) -> Result<()> {
 }
 
 /// Writes what is queued for the client, one flush for each batch.
-async fn write(mut sink: SplitSink<WebSocketStream<TcpStream>, Message>, mut seat: Seat) -> Result<()> {
-    let mut batch = Vec::with_capacity(BATCH_MAX);
-    while seat.queue.recv_many(&mut batch, BATCH_MAX).await > 0 {
-        for frame in batch.drain(..) {
+async fn write(mut sink: SplitSink<WebSocketStream<TcpStream>, Message>, mut seat: Seat, batch: usize) -> Result<()> {
+    let mut frames = Vec::with_capacity(batch);
+    while seat.queue.recv_many(&mut frames, batch).await > 0 {
+        for frame in frames.drain(..) {
             sink.feed(binary(frame)).await?;
         }
         sink.flush().await?;

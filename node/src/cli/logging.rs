@@ -28,9 +28,11 @@ pub(super) fn start(log: &Log) {
 }
 
 /// From which level on the libraries are heard. A node that is down fails a heartbeat five times a second; the links report it once.
-const QUIET: [(&str, tracing::Level); 4] = [
+const QUIET: [(&str, tracing::Level); 6] = [
     ("openraft", tracing::Level::WARN),
     ("openraft::core::heartbeat", tracing::Level::ERROR),
+    ("openraft::engine::handler::replication_handler", tracing::Level::ERROR),
+    ("openraft::replication", tracing::Level::ERROR),
     ("openraft::raft::responder", tracing::Level::ERROR),
     ("chitchat", tracing::Level::WARN),
 ];

@@ -13,6 +13,7 @@ pub mod bootstrap;
 pub mod command;
 pub mod consensus;
 pub mod control;
+pub mod floods;
 pub mod gossip;
 pub mod identity;
 pub mod interest;

@@ -22,12 +22,13 @@ use parking_lot::Mutex;
 
 use super::{
     barrier::BarrierQueue,
+    floods::Floods,
     link::{Frames, LinkEvents, Links},
     proposer::OpQueue,
     session_id::SessionIds,
 };
 use crate::{
-    router::{Input, NodeRef, Op, PeerFrame, frame::CallId},
+    router::{Input, NodeRef, Op, PeerFrame, TopicKey, frame::CallId},
     session::{
         cluster::{Cluster, Drain},
         outbox::Touched,
@@ -49,6 +50,8 @@ pub struct Shared {
     realms: OnceLock<BTreeMap<Uri, RealmHandle>>,
     /// Invokes no link took; they come back as a Nack once the realm is released.
     bounced: Mutex<Vec<(Uri, NodeRef, CallId)>>,
+    /// Outboxes of this node that other nodes fill.
+    pub(super) floods: Floods,
     /// Tickets of a node without links: nobody else has to know.
     acked: Mutex<Vec<(Uri, u64)>>,
     /// What [`Cluster::flush`] has to look at, set after it was filled: nearly every flush finds none of it, and takes no lock.
@@ -135,7 +138,7 @@ impl Cluster for Shared {
         }
     }
 
-    fn interest(&self, realm: &Uri, topic: &Uri, wanted: bool, ticket: u64) {
+    fn interest(&self, realm: &Uri, topic: &TopicKey, wanted: bool, ticket: u64) {
         match self.links.get() {
             Some(links) => links.interest(realm, topic, wanted, ticket),
             None if wanted => {
@@ -194,6 +197,12 @@ impl LinkEvents for IntoRealms {
         }
     }
 
+    fn ready(&self, node: NodeRef) {
+        for realm in self.0.realms() {
+            realm.input(Input::PeerReady { node });
+        }
+    }
+
     fn down(&self, node: NodeRef) {
         for realm in self.0.realms() {
             realm.input(Input::PeerDown { node });
@@ -207,6 +216,11 @@ impl LinkEvents for IntoRealms {
             let Some(realm) = self.0.realm(&name) else { continue };
             let mut inputs = std::iter::from_fn(|| frames.next_frame()).map(|frame| Input::Peer { from, frame });
             while realm.inputs_batched(inputs.by_ref().take(FRAMES_AT_ONCE), &mut touched) == FRAMES_AT_ONCE {}
+            let congested = touched.take_congested();
+            if !congested.is_empty() {
+                touched.flush_own(OWN_FLUSHES_MAX);
+                Floods::note(&self.0, from, realm.name(), congested);
+            }
             entered = Some(realm);
         }
         touched.flush_own(OWN_FLUSHES_MAX);
@@ -215,7 +229,7 @@ impl LinkEvents for IntoRealms {
         }
     }
 
-    fn interest(&self, from: NodeRef, realm: &Uri, changes: Vec<(Uri, bool)>) {
+    fn interest(&self, from: NodeRef, realm: &Uri, changes: Vec<(TopicKey, bool)>) {
         if let Some(realm) = self.0.realm(realm) {
             realm.input(Input::PeerInterest { node: from, changes });
         }

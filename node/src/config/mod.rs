@@ -44,7 +44,7 @@ pub use realm::{Anonymous, Disclose, Realm, UriCheck};
 pub use report::{Fault, Problem, Report};
 pub use secret::Secret;
 pub use store::{Store, StoreRedis};
-pub use topic::{History, Match, Retain, StoreKind, Topic};
+pub use topic::{History, Match, Retain, SlowConsumer, StoreKind, Topic};
 
 /// Everything a node is told at its start. A value of this type that came from [`Config::load`] has passed every check.
 #[derive(Clone, Debug, Deserialize, Serialize)]

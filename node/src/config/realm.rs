@@ -27,7 +27,7 @@ pub struct Realm {
     /// numbers from 0, told to callees and subscribers as `trustlevel`. They hear none for roles that are not named here.
     /// Default: none.
     pub trustlevels: BTreeMap<String, u64>,
-    /// Topics of which something is kept; see below. Default none.
+    /// Topics with rules of their own, each a `[[realm.topics]]`. Default: none.
     pub topics: Vec<Topic>,
 }
 

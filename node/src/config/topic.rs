@@ -1,9 +1,10 @@
-//! `[[realm.topics]]`: what is kept of the events of a topic, or of all topics that match a pattern.
+//! `[[realm.topics]]`: the rules of a topic, or of all topics that match a pattern.
 
 use serde::{Deserialize, Serialize};
 
-/// Topics of a realm of which something is kept. Where several entries match a topic, a history is kept for each of them, and the
-/// best match that says so decides on retention: the topic itself, then the longest prefix, then wildcards. The same list on every node.
+/// A topic, or a pattern of topics, with its own rules. Of several that match a topic the best one counts: the exact one, else the
+/// longest prefix, else the wildcard pattern whose components are named furthest. On retention the best one counts that says something
+/// of it, and a history is kept for each that asks for one. The same list on every node.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Topic {
@@ -20,6 +21,11 @@ pub struct Topic {
     /// Where histories and retained events are kept: `embedded`, a database of each node in `cluster.data_dir` (in memory where there
     /// is none), to which every event is sent; or `redis`, a server that all nodes share, see `[store.redis]`. Default `embedded`.
     pub store: StoreKind,
+    /// What gives way when a subscriber does not take events as fast as they come: `drop_newest` the new event, `drop_oldest` the
+    /// oldest that waits, `keep_last` the same, and of events with the same topic and the same `_key` (an option of PUBLISH) only
+    /// the newest waits, `end_session` the session. The subscriber sees how many events it lost as `_gap` in the details of its
+    /// next event. Default `drop_newest`.
+    pub slow_consumer: SlowConsumer,
     /// How much of the past is kept for `wamp.subscription.get_events`; see below. Default: nothing.
     pub history: Option<History>,
 }
@@ -81,4 +87,19 @@ pub enum StoreKind {
     Embedded,
     /// Shared.
     Redis,
+}
+
+/// What gives way when a subscriber does not keep up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SlowConsumer {
+    /// The new event.
+    #[default]
+    DropNewest,
+    /// The oldest event.
+    DropOldest,
+    /// Older events of the same key.
+    KeepLast,
+    /// The session.
+    EndSession,
 }

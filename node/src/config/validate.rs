@@ -6,7 +6,6 @@ use super::{
     Config, Fault, Listener, Match, Node, Pages, Problem, Realm, StoreKind, Timing,
     certificate::{self, Identity},
 };
-use crate::wamp::{Uri, UriCheck, uri};
 
 /// Everything that is wrong with settings whose keys and types are right.
 pub(super) fn validate(config: &Config) -> Vec<Problem> {
@@ -81,6 +80,27 @@ fn pages(path: &str, listener: &Listener, problems: &mut Vec<Problem>) {
     }
 }
 
+fn topics(index: usize, realm: &Realm, problems: &mut Vec<Problem>) {
+    let mut known = HashSet::new();
+    for (at, topic) in realm.topics.iter().enumerate() {
+        let path = format!("realm[{index}].topics[{at}].uri");
+        let spaced = topic.uri.contains(|c: char| c == '#' || c.is_whitespace());
+        let empty_parts = topic
+            .uri
+            .split('.')
+            .rev()
+            .skip(usize::from(topic.r#match == Match::Prefix))
+            .any(str::is_empty);
+        if spaced || empty_parts && topic.r#match != Match::Wildcard {
+            let remedy = "join words by dots, without spaces and #; only a wildcard pattern has empty ones, a prefix the last";
+            problems.push(Problem::new(path, "not a topic or pattern", remedy).value(quoted(&topic.uri)));
+        } else if !known.insert((topic.r#match as u8, topic.uri.as_str())) {
+            let problem = Problem::new(path, "this topic or pattern stands here twice", "put its rules together");
+            problems.push(problem.value(quoted(&topic.uri)));
+        }
+    }
+}
+
 fn realms_and_principals(config: &Config, problems: &mut Vec<Problem>) {
     if config.realms.is_empty() {
         let remedy = "add [[realm]] with name = \"realm1\"";
@@ -97,6 +117,7 @@ fn realms_and_principals(config: &Config, problems: &mut Vec<Problem>) {
         } else if !names.insert(realm.name.as_str()) {
             problems.push(Problem::new(path, "another realm has this name", "give each its own").value(quoted(&realm.name)));
         }
+        topics(index, realm, problems);
         if realm.anonymous_role.is_empty() {
             problems.push(missing(
                 &format!("realm[{index}].anonymous_role"),
@@ -394,7 +415,6 @@ fn limits(config: &Config, problems: &mut Vec<Problem>) {
 /// Topics of which something is kept, and the stores.
 fn kept(config: &Config, problems: &mut Vec<Problem>) {
     for (index, realm) in config.realms.iter().enumerate() {
-        let mut seen = HashSet::new();
         if realm.topics.len() > TOPICS_MAX {
             let problem = Problem::new(
                 format!("realm[{index}].topics"),
@@ -405,19 +425,6 @@ fn kept(config: &Config, problems: &mut Vec<Problem>) {
         }
         for (at, topic) in realm.topics.iter().enumerate() {
             let path = |key: &str| format!("realm[{index}].topics[{at}].{key}");
-            let uri = Uri::from(topic.uri.as_str());
-            let valid = match topic.r#match {
-                Match::Exact => uri.is_loose(),
-                Match::Prefix => uri.is_prefix(UriCheck::Loose),
-                Match::Wildcard => uri.is_wildcard(UriCheck::Loose) && uri.split('.').count() <= COMPONENTS_MAX,
-            };
-            if !valid || uri.len() > uri::BYTES_MAX {
-                let remedy = "write a topic such as com.example.lamp; only a wildcard may have empty components";
-                problems.push(Problem::new(path("uri"), "not an URI of this match", remedy).value(quoted(&topic.uri)));
-            } else if !seen.insert((topic.r#match, &topic.uri)) {
-                let problem = Problem::new(path("uri"), "another entry has this uri and match", "join both");
-                problems.push(problem.value(quoted(&topic.uri)));
-            }
             if topic.store == StoreKind::Redis && config.store.redis.is_none() {
                 let remedy = "add [store.redis] with url = \"redis://host:6379/0\", or write embedded";
                 problems.push(Problem::new(path("store"), "no Redis server is given", remedy));
@@ -480,8 +487,6 @@ fn kept(config: &Config, problems: &mut Vec<Problem>) {
 
 /// Entries of one realm; each costs memory and a look where its patterns match.
 const TOPICS_MAX: usize = 10_000;
-/// Components of a wildcard pattern, as in SUBSCRIBE.
-const COMPONENTS_MAX: usize = 64;
 
 fn is_http_path(path: &str) -> bool {
     path.starts_with('/')

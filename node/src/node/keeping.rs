@@ -8,8 +8,8 @@ use std::{
 use crate::{
     config::{self, Config},
     router::{
-        Input, MatchPolicy, RealmConfig, Retain, TopicRule,
-        kept::{Copies, RetainedLimits},
+        Input, MatchPolicy, RealmConfig,
+        kept::{Copies, KeptRule, Retain, RetainedLimits},
     },
     session::{
         keeping::{KeepRule, Keeping},
@@ -116,7 +116,7 @@ const SCANNED_MAX: usize = 100_000;
 
 /// What the core of a realm has to know.
 pub(super) fn configure(core: &mut RealmConfig, realm: &config::Realm, store: &config::Store) {
-    core.topics = realm.topics.iter().map(rule).collect();
+    core.kept = realm.topics.iter().map(rule).collect();
     core.retained = RetainedLimits {
         topics_max: store.retained_topics_max,
         bytes_max: store.retained_bytes_max,
@@ -125,8 +125,8 @@ pub(super) fn configure(core: &mut RealmConfig, realm: &config::Realm, store: &c
     core.limits.history_answer_max = store.answer_events_max;
 }
 
-fn rule(topic: &config::Topic) -> TopicRule {
-    TopicRule {
+fn rule(topic: &config::Topic) -> KeptRule {
+    KeptRule {
         policy: match topic.r#match {
             config::Match::Exact => MatchPolicy::Exact,
             config::Match::Prefix => MatchPolicy::Prefix,

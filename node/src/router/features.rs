@@ -22,6 +22,9 @@ const BROKER: &[&str] = &[
     "session_meta_api",
     "event_retention",
     "event_history",
+    "pattern_based_subscription",
+    "subscription_revocation",
+    "sharded_subscription",
 ];
 
 /// What works of remote procedure calls.

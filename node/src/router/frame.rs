@@ -5,11 +5,20 @@
 //! ends with either, so a frame never crosses an epoch.
 
 use super::{Audience, LogIndex, kept::KeepMark};
-use crate::wamp::{Dict, Payload, PublicationId, RegistrationId, SessionId, Uri};
+use crate::wamp::{Dict, Payload, PublicationId, RegistrationId, SessionId, SubscriptionId, Uri};
 
 /// A call's number at the node of its caller; unique in that node's life and realm.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CallId(pub u64);
+
+/// Whose messages fill an outbox on another node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FloodSource {
+    /// The publisher of an event.
+    Publisher(SessionId),
+    /// The caller of a call that is open.
+    Call(CallId),
+}
 
 /// A message between the cores of one realm on two nodes.
 #[derive(Clone, Debug, PartialEq)]
@@ -38,6 +47,9 @@ pub enum PeerFrame {
     Nack { call: CallId },
     /// Caller's node to callee's node: the caller is gone; whatever the callee answers is dropped.
     Forget { call: CallId },
+    /// Receiver's node to source's node: what this session sends fills an outbox here faster than its peer reads. It is not to be
+    /// read for a moment (`hold`), or may be read again.
+    Flood { source: FloodSource, hold: bool },
     /// Publisher's node to a node with interest: one copy, whatever the number of subscribers there.
     Event {
         publication: PublicationId,
@@ -50,6 +62,12 @@ pub enum PeerFrame {
         keep: Option<Box<KeepMark>>,
         details: Dict,
         payload: Payload,
+    },
+    /// Any node to a subscriber's node: end this subscription of the session; `reason` is what it is told.
+    RevokeSubscription {
+        session: SessionId,
+        subscription: SubscriptionId,
+        reason: Uri,
     },
     /// What a node retains, told part by part; see `kept/share.rs`.
     Kept { what: Dict },

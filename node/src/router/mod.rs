@@ -17,7 +17,9 @@ pub mod op;
 pub mod pattern;
 pub mod realm;
 pub mod registry;
+pub mod slow;
 pub mod stats;
+pub mod topic;
 
 mod broker;
 mod dealer;
@@ -45,12 +47,13 @@ pub use effect::Effect;
 pub use features::announced_roles;
 pub use frame::PeerFrame;
 pub use input::{BarrierOutcome, Input, SessionInfo};
-pub use kept::{Retain, TopicRule};
 pub use limits::RealmLimits;
 pub use op::{MatchPolicy, Op, OpOutcome, Origin};
 pub use realm::{Realm, RealmConfig, RequestIdCheck};
 pub use registry::Registry;
+pub use slow::{SlowConsumer, TopicRule};
 pub use stats::Stats;
+pub use topic::{Shard, TopicKey};
 
 // The type of a setting of `RealmConfig`.
 pub use crate::wamp::UriCheck;

@@ -4,17 +4,23 @@
 //! everything that was open with it, once.
 
 use super::{
-    LogIndex, NodeRef, PeerFrame, Realm,
+    Effect, LogIndex, NodeRef, PeerFrame, Realm,
     broker::Event,
     dealer::{Answer, Invoke},
+    frame::FloodSource,
     turn::Turn,
 };
 
 impl Realm {
-    pub(super) fn on_peer_up(&mut self, turn: &mut Turn<'_>, node: NodeRef) {
+    pub(super) fn on_peer_up(&mut self, node: NodeRef) {
         self.peers.insert(node);
-        self.share_retained(turn, node);
-        self.ask_for_missed(turn, node);
+    }
+
+    pub(super) fn on_peer_ready(&mut self, turn: &mut Turn<'_>, node: NodeRef) {
+        if self.peers.contains(&node) {
+            self.share_retained(turn, node);
+            self.ask_for_missed(turn, node);
+        }
     }
 
     pub(super) fn on_peer_down(&mut self, turn: &mut Turn<'_>, node: NodeRef) {
@@ -84,6 +90,15 @@ impl Realm {
             PeerFrame::MetaAnswer { ask, index, answer } => self.on_meta_answer(turn, from, ask, index, answer),
             PeerFrame::Nack { call } => self.on_nack(turn, from, call),
             PeerFrame::Forget { call } => self.on_forget(turn, from, call),
+            PeerFrame::Flood { source, hold } => {
+                let session = match source {
+                    FloodSource::Publisher(session) => Some(session),
+                    FloodSource::Call(call) => self.dealer.outgoing.get(&(from, call)).map(|(session, _)| *session),
+                };
+                if let Some(session) = session.filter(|session| self.sessions.get(*session).is_some()) {
+                    turn.effects.push(Effect::Flood { session, hold });
+                }
+            }
             PeerFrame::Event {
                 publication,
                 topic,
@@ -108,14 +123,16 @@ impl Realm {
                 if let Some(mark) = mark {
                     self.keep(turn, &event, mark, false);
                 }
-                // Delivered here only: its publisher's node sends one copy to every node that wants it.
-                if !self.broker.topics.contains_key(&event.topic) {
-                    // One that is kept comes here whether or not anybody wants it.
-                    self.stats.dropped_unwanted_events += u64::from(mark.is_none());
-                    return;
+                // Delivered here only: its publisher's node sends one copy to every node that wants it, or has to keep it.
+                if !self.deliver(turn, event) && mark.is_none() {
+                    self.stats.dropped_unwanted_events += 1;
                 }
-                self.deliver(turn, event);
             }
+            PeerFrame::RevokeSubscription {
+                session,
+                subscription,
+                reason,
+            } => self.revoke_here(turn, session, subscription, reason),
         }
     }
 }

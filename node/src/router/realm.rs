@@ -9,11 +9,11 @@ use std::{
 };
 
 use super::{
-    Disclose, Effect, Input, LogIndex, NodeRef, RealmLimits, Registry, Stats,
+    Disclose, Effect, Input, LogIndex, NodeRef, RealmLimits, Registry, Stats, TopicRule,
     broker::Broker,
     dealer::Dealer,
     ids::IdSource,
-    kept::{Keeper, RetainedLimits, TopicRule},
+    kept::{Keeper, KeptRule, RetainedLimits},
     meta::Meta,
     session_table::RequestIdVerdict,
     session_table::SessionTable,
@@ -55,8 +55,10 @@ pub struct RealmConfig {
     pub disclose: Disclose,
     /// The trust level of callers and publishers by their role; those of other roles have none.
     pub trustlevels: BTreeMap<String, u64>,
-    /// What is kept of which topics, the same on every node.
+    /// Topics whose events are not to be treated as others.
     pub topics: Vec<TopicRule>,
+    /// What is kept of which topics, the same on every node.
+    pub kept: Vec<KeptRule>,
     /// How much is retained.
     pub retained: RetainedLimits,
     /// Its bounds.
@@ -76,6 +78,7 @@ impl RealmConfig {
             disclose: Disclose::default(),
             trustlevels: BTreeMap::new(),
             topics: Vec::new(),
+            kept: Vec::new(),
             retained: RetainedLimits::default(),
             limits: RealmLimits::default(),
         }
@@ -106,8 +109,9 @@ pub struct Realm {
 impl Realm {
     /// An empty realm on the node life `me`.
     pub fn new(config: RealmConfig, me: NodeRef) -> Self {
+        let broker = Broker::new(&config.topics);
         let ids = IdSource::new(config.seed, config.id_key, config.name.clone());
-        let keeper = Keeper::new(&config.topics, config.retained);
+        let keeper = Keeper::new(&config.kept, config.retained);
         let mut realm = Self {
             config,
             me,
@@ -117,7 +121,7 @@ impl Realm {
             sessions: SessionTable::default(),
             peers: BTreeSet::new(),
             dealer: Dealer::default(),
-            broker: Broker::default(),
+            broker,
             meta: Meta::default(),
             keeper,
             ids,
@@ -144,7 +148,14 @@ impl Realm {
             }
             Input::Barrier { outcome } => self.on_barrier(turn, outcome),
             Input::InterestAcked { ticket } => self.on_interest_acked(turn, ticket),
-            Input::PeerUp { node } => self.on_peer_up(turn, node),
+            Input::RevokeSubscription {
+                session,
+                subscription,
+                reason,
+            } => self.on_revoke_subscription(turn, session, subscription, reason),
+            Input::SlowConsumer { session, subscription } => self.on_slow_consumer(turn, session, subscription),
+            Input::PeerUp { node } => self.on_peer_up(node),
+            Input::PeerReady { node } => self.on_peer_ready(turn, node),
             Input::PeerDown { node } => self.on_peer_down(turn, node),
             Input::PeerInterest { node, changes } => self.on_peer_interest(node, changes),
             Input::Peer { from, frame } => self.on_frame(turn, from, frame),
@@ -352,7 +363,7 @@ impl Realm {
                 Timer::Barrier => self.on_barrier_overdue(turn),
                 Timer::Register(session, request) => self.on_register_overdue(turn, session, request),
                 Timer::Unregister(session, registration) => self.on_unregister_overdue(turn, session, registration),
-                Timer::Interest(subscription) => self.on_interest_overdue(turn, subscription),
+                Timer::Interest(ticket) => self.on_interest_overdue(turn, ticket),
                 Timer::Meta(ask) => self.on_meta_overdue(turn, ask),
                 Timer::Invoke(callee) => self.on_invoke_overdue(turn, callee),
             }

@@ -319,7 +319,13 @@ impl TestSession {
 
     /// Subscribes, and every node confirms at once.
     pub(super) fn subscribes(&self, topic: &str) -> SubscriptionId {
-        let (_, mut effects) = self.asks_to_subscribe(topic);
+        self.subscribes_with(topic, Dict::new())
+    }
+
+    /// As [`Self::subscribes`], with options.
+    pub(super) fn subscribes_with(&self, topic: &str, options: Dict) -> SubscriptionId {
+        let (request, topic) = (self.next(), Uri::from(topic));
+        let mut effects = self.says(Message::Subscribe { request, options, topic });
         if let [
             Effect::Interest {
                 wanted: true, ticket, ..
@@ -532,7 +538,7 @@ pub(super) fn topics(realm: &TestRealm, effects: &[Effect]) -> Vec<String> {
         Effect::Fanout {
             message: Message::Event { subscription, .. },
             ..
-        } => Some(realm.inside(|realm| realm.broker.by_id[subscription].to_string())),
+        } => Some(realm.inside(|realm| realm.broker.by_id[subscription].uri.to_string())),
         _ => None,
     });
     events.collect()

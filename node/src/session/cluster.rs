@@ -3,15 +3,15 @@
 use std::sync::Arc;
 
 use crate::{
-    router::{NodeRef, Op, PeerFrame},
+    router::{NodeRef, Op, PeerFrame, TopicKey},
     wamp::{SessionId, Uri},
 };
 
 /// A queue that may fill faster than it drains: an outbox, or a lane to another node.
 pub trait Drain: Send + Sync {
-    /// How many bytes it ever passed on, while it is above a quarter of its bound and not given up as a laggard.
+    /// How many bytes it ever passed on, while it is above its threshold and not given up as a laggard.
     fn congestion(&self) -> Option<u64>;
-    /// Nobody waits for it any more until it has drained to a quarter.
+    /// Nobody waits for it any more until it has drained below that.
     fn set_laggard(&self);
 }
 
@@ -23,7 +23,7 @@ pub trait Cluster: Send + Sync + 'static {
     /// Queues a frame for a linked node, on the lane of `source`. Dropped and counted where no link is up.
     fn forward(&self, realm: &Uri, to: NodeRef, source: SessionId, frame: PeerFrame);
     /// Queues a change of this node's interest. A beginning is answered by `Input::InterestAcked { ticket }`.
-    fn interest(&self, realm: &Uri, topic: &Uri, wanted: bool, ticket: u64);
+    fn interest(&self, realm: &Uri, topic: &TopicKey, wanted: bool, ticket: u64);
     /// Asks for a read barrier that starts after this call. Answered by exactly one `Input::Barrier` to `realm`.
     fn barrier(&self, realm: &Uri);
     /// Wakes what the calls since the last `flush` have filled; called after the realm was released.

@@ -9,7 +9,7 @@ pub mod realm;
 pub mod auth;
 pub mod cluster;
 pub mod handshake;
-mod hold;
+pub mod hold;
 pub mod keeping;
 pub mod limits;
 pub mod outbox;

@@ -5,18 +5,19 @@
 //! whoever has just filled the outbox ([`Outbox::flush`]), one writer at a time and with no lock held over the system call; when
 //! the socket is full, and always under TLS, the session's own task writes.
 //!
-//! What happens when it is full is decided here and nowhere else: an event is dropped and counted (a slow subscriber loses
-//! events, not its session), anything else ends the session (a slow consumer must not lose answers silently). Events never use
+//! What happens when it is full is decided here and nowhere else: an event is dropped and counted, or gives way as its topic's
+//! policy says (`outbox/slow.rs`; a slow subscriber loses events, not its session), anything else ends the session (a slow consumer must not lose answers silently). Events never use
 //! more than half of the budget, so that replies fit beside them.
 //!
-//! Before it comes to that, whoever fills an outbox above a quarter is told ([`Touched::take_congested`]), and its session's task
+//! Before it comes to that, whoever fills an outbox above an eighth is told ([`Touched::take_congested`]), and its session's task
 //! reads no more from its own peer while the congested one drains briskly. So a flood towards a healthy peer is slowed at its
-//! source instead of being dropped, while a peer that does not read, or only trickles, holds nobody up for long.
+//! source, also where that is on another node ([`Outbox::hold`]), instead of being dropped, while a peer that does not read, or only trickles, holds nobody up for long.
 //!
 //! A long payload in another serializer is not transcoded when it is put in, under the realm's lock, but when it is written
 //! (`outbox/writing.rs`); it keeps its place in the order.
 
 mod encoding;
+mod slow;
 mod touched;
 mod writing;
 
@@ -24,7 +25,7 @@ use std::{
     collections::VecDeque,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering},
     },
 };
 
@@ -32,10 +33,13 @@ use parking_lot::{Mutex, MutexGuard};
 use tokio::{net::TcpStream, sync::Notify};
 
 use super::{cluster::Drain, limits::SessionLimits};
-use crate::wamp::{Message, RequestId, Uri};
+use crate::{
+    router::SlowConsumer,
+    wamp::{Message, RequestId, Uri},
+};
 use encoding::{Encoding, Instead, Refused, deferred_bytes, instead_of};
 pub use encoding::{Shared, WireFormat, ping, pong};
-pub use touched::Touched;
+pub use touched::{Congested, Touched};
 pub use writing::Chunk;
 
 /// Why a session, or its connection, has to end. Set once by whoever finds out; the session's task acts on it.
@@ -60,6 +64,8 @@ pub enum Pushed {
     Queued,
     /// It was an event the session cannot take now, or ever; counted.
     Dropped,
+    /// An event of the session was lost, this or an older one: the first since it had caught up. Counted.
+    Losing,
     /// It was an INVOCATION that cannot be written to this session; the callee never sees it and its caller is owed this error.
     Undeliverable(&'static str),
     /// The session did not read its answers and is over.
@@ -73,6 +79,10 @@ pub enum Pushed {
 pub struct OutboxStats {
     /// Events not put into a full outbox.
     pub events_dropped_full: AtomicU64,
+    /// Events that waited apart from a full outbox, by the policy of their topic.
+    pub events_held: AtomicU64,
+    /// Those of them that gave way to newer ones.
+    pub events_given_way: AtomicU64,
     /// Events longer than the subscriber's transport allows.
     pub events_dropped_size: AtomicU64,
     /// Events whose payload the subscriber's serializer cannot carry.
@@ -95,6 +105,8 @@ pub struct Outbox {
     wake: Notify,
     /// False as soon as nothing may be put in; a fast look at `Inner::end`.
     open: AtomicBool,
+    /// What other nodes want of the session's reading: [`HOLD_NEWS`] and, if it is to be held, [`HOLD`].
+    hold: AtomicU8,
     inner: Mutex<Inner>,
 }
 
@@ -132,6 +144,8 @@ struct Inner {
     generation: u32,
     /// Invocations that turned out not to be writable; the session's task answers them.
     refused: Vec<(RequestId, &'static str)>,
+    /// Events that wait apart and the count of lost ones; `None` while the session keeps up.
+    slow: Option<Box<slow::Slow>>,
     end: Option<End>,
 }
 
@@ -179,12 +193,16 @@ impl Inner {
         self.front = Chunk::default();
         self.back = Vec::new();
         self.later = VecDeque::new();
+        self.slow = None;
         self.back_bytes = 0;
         self.front_messages = 0;
         self.back_messages = 0;
         self.later_messages = 0;
     }
 }
+
+const HOLD_NEWS: u8 = 1;
+const HOLD: u8 = 2;
 
 impl Drain for Outbox {
     fn congestion(&self) -> Option<u64> {
@@ -209,6 +227,7 @@ impl Outbox {
             stats,
             wake: Notify::new(),
             open: AtomicBool::new(true),
+            hold: AtomicU8::new(0),
             inner: Mutex::new(Inner::default()),
         })
     }
@@ -235,9 +254,20 @@ impl Outbox {
 
     /// Puts one message in. The caller flushes later, through [`Touched`].
     pub fn push(self: &Arc<Self>, message: &Message, touched: &mut Touched) -> Pushed {
-        let inner = self.inner.lock();
+        let mut inner = self.inner.lock();
         if !self.is_open() {
             return Pushed::Closed;
+        }
+        if inner.slow.is_some() {
+            match message {
+                Message::Event { .. } => {
+                    drop(inner);
+                    return self.push_event(&mut Shared::new(message), SlowConsumer::default(), touched);
+                }
+                // No event may follow the session's end.
+                Message::Goodbye { .. } => inner.slow = None,
+                _ => {}
+            }
         }
         match deferred_bytes(message, self.wire.serializer) {
             Some(estimate) => self.put_off(inner, Encoding::new(message.clone(), self.wire.serializer), estimate, touched),
@@ -247,11 +277,10 @@ impl Outbox {
 
     /// Puts a message in that is encoded once for many sessions.
     pub fn push_shared(self: &Arc<Self>, message: &mut Shared<'_>, touched: &mut Touched) -> Pushed {
-        let encoding = message.encoding(self.wire.serializer);
-        let inner = self.inner.lock();
-        if !self.is_open() {
-            return Pushed::Closed;
-        }
+        self.push_event(message, SlowConsumer::default(), touched)
+    }
+
+    fn put_encoding(self: &Arc<Self>, inner: MutexGuard<'_, Inner>, encoding: &Arc<Encoding>, touched: &mut Touched) -> Pushed {
         match deferred_bytes(encoding.message(), self.wire.serializer) {
             Some(estimate) => self.put_off(inner, encoding.clone(), estimate, touched),
             None => self.put(
@@ -298,7 +327,7 @@ impl Outbox {
         let added = inner.tail().len() - start;
         let (bytes, messages) = (inner.queued_bytes(), inner.queued_messages());
         // Far from every bound, as an outbox nearly always is, there is nothing more to ask.
-        if bytes + added > self.bytes_max / 4 || messages + 1 > self.messages_max / 4 || inner.laggard {
+        if bytes + added > self.bytes_max / 8 || messages + 1 > self.messages_max / 8 || inner.laggard {
             if !self.fits(&inner, added, message) {
                 inner.tail().truncate(start);
                 return self.full(inner, message);
@@ -348,10 +377,9 @@ impl Outbox {
     }
 
     /// The policy of a full outbox.
-    fn full(&self, inner: MutexGuard<'_, Inner>, message: &Message) -> Pushed {
-        if matches!(message, Message::Event { .. }) {
-            self.stats.events_dropped_full.fetch_add(1, Ordering::Relaxed);
-            return Pushed::Dropped;
+    fn full(&self, mut inner: MutexGuard<'_, Inner>, message: &Message) -> Pushed {
+        if let Message::Event { subscription, .. } = message {
+            return self.lose(&mut inner, *subscription);
         }
         self.overrun(inner)
     }
@@ -401,6 +429,7 @@ impl Outbox {
         }
         self.open.store(false, Ordering::Release);
         inner.end = Some(End::Aborted);
+        inner.slow = None;
         let tail = inner.tail();
         let start = tail.len();
         // An ABORT has little to say, so it fits; one that does not is left out, and the connection just closes.
@@ -422,6 +451,22 @@ impl Outbox {
         let mut inner = self.inner.lock();
         inner.generation = inner.generation.wrapping_add(1);
         inner.refused.clear();
+        inner.slow = None;
+    }
+
+    /// Another node asks the session's task not to read for a moment, or to read again.
+    pub fn hold(&self, hold: bool) {
+        let news = if hold { HOLD_NEWS | HOLD } else { HOLD_NEWS };
+        self.hold.store(news, Ordering::Release);
+        self.wake.notify_one();
+    }
+
+    /// What [`Self::hold`] said last, if the session's task has not heard it.
+    pub fn take_hold(&self) -> Option<bool> {
+        if self.hold.load(Ordering::Acquire) == 0 {
+            return None;
+        }
+        Some(self.hold.swap(0, Ordering::AcqRel) & HOLD != 0)
     }
 
     /// Asks the session's task to end the session; the first reason stands, except that a GOODBYE gives way.
@@ -444,9 +489,10 @@ impl Outbox {
         inner.paused
     }
 
-    /// True above a quarter of the budget.
+    /// True above an eighth of the budget: events have half of it, and what is under way in lanes when a source is told to hold
+    /// has to fit in as well.
     fn is_congested(&self, inner: &Inner) -> bool {
-        inner.queued_bytes() > self.bytes_max / 4 || inner.queued_messages() > self.messages_max / 4
+        inner.queued_bytes() > self.bytes_max / 8 || inner.queued_messages() > self.messages_max / 8
     }
 
     /// Bytes that were not written yet.

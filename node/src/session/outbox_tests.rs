@@ -134,6 +134,7 @@ fn messages_are_counted_too() {
 fn a_message_longer_than_the_budget_goes_into_an_empty_outbox() {
     let outbox = outbox(1000);
     assert_eq!(push(&outbox, &event(text(5000))), Pushed::Queued);
+    assert_eq!(push(&outbox, &event(text(5000))), Pushed::Losing);
     assert_eq!(push(&outbox, &event(text(5000))), Pushed::Dropped);
     assert_eq!(drain(&outbox).len(), 1);
 }
@@ -262,7 +263,7 @@ fn an_outbox_is_touched_once_until_somebody_writes_it() {
 
 #[test]
 fn a_congested_outbox_is_reported_until_it_drains_or_is_a_laggard() {
-    let outbox = outbox(10_000);
+    let outbox = outbox(20_000);
     let mut touched = Touched::new();
     outbox.push(&event(text(900)), &mut touched);
     assert!(touched.take_congested().is_empty());

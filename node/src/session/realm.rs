@@ -29,7 +29,8 @@ use super::{
 };
 use crate::{
     router::{
-        Effect, Input, Op, PeerFrame, Realm, SessionInfo,
+        Effect, Input, Op, PeerFrame, Realm, SessionInfo, SlowConsumer,
+        frame::FloodSource,
         kept::{AskHistory, HistoryAnswer, HistoryFailure, TellHistory},
     },
     wamp::{Dict, Message, Payload, RequestId, SessionId, SubscriptionId, Uri, id::IdMap, message::code},
@@ -99,6 +100,15 @@ pub struct ShellStats {
     pub sent_to_nobody: u64,
     /// Invocations turned into an ERROR because the callee's transport or serializer cannot carry them.
     pub undeliverable: u64,
+}
+
+/// A message for many sessions.
+struct Many {
+    message: Message,
+    /// What gives way where it does not fit.
+    slow: SlowConsumer,
+    /// Nobody may enter the realm before all have it.
+    ordered: bool,
 }
 
 /// How many outboxes a fan-out fills before others may enter the realm.
@@ -189,6 +199,11 @@ impl RealmHandle {
             {
                 state.given_up.push((session, *subscription));
             }
+            if let Message::Unsubscribe { subscription, .. } = &message
+                && let Some(outbox) = state.outboxes.get(&session)
+            {
+                outbox.forget_subscription(*subscription);
+            }
             self.shared.take(&mut state, Input::Message { session, message }, touched);
         }
         self.shared.settle(state);
@@ -238,8 +253,10 @@ impl RealmHandle {
         let mut count = 0;
         for input in inputs {
             count += 1;
+            touched.on_behalf_of(flood_source(&input));
             self.shared.take(&mut state, input, touched);
         }
+        touched.on_behalf_of(None);
         self.shared.settle(state);
         count
     }
@@ -336,6 +353,14 @@ impl Shell {
             } => Some(*session),
             _ => None,
         };
+        if let Some((session, subscription)) = revoked_by(&input) {
+            if let Some(outbox) = state.outboxes.get(&session) {
+                outbox.forget_subscription(subscription);
+            }
+            if state.open_fanouts > 0 {
+                state.given_up.push((session, subscription));
+            }
+        }
         self.handle(state, input, touched);
         if let Some(waiting) = committed_end.and_then(|session| state.leaving.remove(&session)) {
             // Nobody may be waiting any more; that is fine.
@@ -378,6 +403,8 @@ impl Shell {
 
     fn carry_out(&self, state: &mut MutexGuard<'_, State>, effects: &mut Vec<Effect>, touched: &mut Touched) {
         let mut rest = effects.drain(..);
+        // What was given up before this is nothing to the fan-outs of these effects.
+        let mut released = None;
         while let Some(effect) = rest.next() {
             match effect {
                 Effect::Send { session, message } => {
@@ -386,7 +413,12 @@ impl Shell {
                 Effect::Fanout { sessions, message } => {
                     // Requests to the cluster keep the core's order only while nobody else gets in between.
                     let ordered = rest.as_slice().iter().any(is_for_the_cluster);
-                    self.fan_out(state, &sessions, &message, ordered, touched);
+                    let slow = SlowConsumer::default();
+                    self.fan_out(state, &sessions, Many { message, slow, ordered }, &mut released, touched);
+                }
+                Effect::FanoutAs { slow, sessions, message } => {
+                    let ordered = rest.as_slice().iter().any(is_for_the_cluster);
+                    self.fan_out(state, &sessions, Many { message, slow, ordered }, &mut released, touched);
                 }
                 Effect::Abort { session, message } => {
                     if let Some(outbox) = state.outboxes.remove(&session) {
@@ -423,6 +455,11 @@ impl Shell {
                         keeper.tell(*tell);
                     }
                 }
+                Effect::Flood { session, hold } => {
+                    if let Some(outbox) = state.outboxes.get(&session) {
+                        outbox.hold(hold);
+                    }
+                }
                 Effect::Propose { op } => self.cluster.propose(&self.name, op),
                 Effect::Barrier => self.cluster.barrier(&self.name),
                 Effect::Interest { topic, wanted, ticket } => self.cluster.interest(&self.name, &topic, wanted, ticket),
@@ -432,22 +469,32 @@ impl Shell {
                 }
             }
         }
+        if released.is_some() {
+            state.open_fanouts -= 1;
+            if state.open_fanouts == 0 {
+                state.given_up.clear();
+            }
+        }
     }
 
     /// Puts one message into many outboxes. A long list is done in chunks between which others may enter, unless `ordered`.
+    ///
+    /// `released` is set once others may have entered since these effects came to be: it says how many subscriptions had been given
+    /// up then. Those given up since are skipped, also by the fan-outs that follow, for an event has one for each subscription.
     fn fan_out(
         &self,
         state: &mut MutexGuard<'_, State>,
         sessions: &[SessionId],
-        message: &Message,
-        ordered: bool,
+        Many { message, slow, ordered }: Many,
+        released: &mut Option<usize>,
         touched: &mut Touched,
     ) {
+        let message = &message;
         let mut shared = Shared::new(message);
-        if ordered || sessions.len() <= FANOUT_CHUNK {
+        if released.is_none() && (ordered || sessions.len() <= FANOUT_CHUNK) {
             for session in sessions {
                 state.send(*session, touched, message, |outbox, touched| {
-                    outbox.push_shared(&mut shared, touched)
+                    outbox.push_event(&mut shared, slow, touched)
                 });
             }
             return;
@@ -456,10 +503,15 @@ impl Shell {
             Message::Event { subscription, .. } => Some(*subscription),
             _ => None,
         };
-        state.open_fanouts += 1;
-        let given_up_before = state.given_up.len();
+        let given_up_before = match *released {
+            Some(before) => before,
+            None => {
+                state.open_fanouts += 1;
+                *released.insert(state.given_up.len())
+            }
+        };
         for (n, chunk) in sessions.chunks(FANOUT_CHUNK).enumerate() {
-            if n > 0 {
+            if n > 0 && !ordered {
                 MutexGuard::unlocked_fair(state, || touched.flush());
             }
             for session in chunk {
@@ -468,13 +520,9 @@ impl Shell {
                     continue;
                 }
                 state.send(*session, touched, message, |outbox, touched| {
-                    outbox.push_shared(&mut shared, touched)
+                    outbox.push_event(&mut shared, slow, touched)
                 });
             }
-        }
-        state.open_fanouts -= 1;
-        if state.open_fanouts == 0 {
-            state.given_up.clear();
         }
     }
 }
@@ -529,6 +577,12 @@ impl State {
             Pushed::Queued => self.stats.sent += 1,
             // Counted by the outbox. A closed one belongs to a session whose end is on its way.
             Pushed::Dropped | Pushed::Closed => {}
+            Pushed::Losing => {
+                if let Message::Event { subscription, .. } = message {
+                    let subscription = *subscription;
+                    self.followups.push_back(Input::SlowConsumer { session, subscription });
+                }
+            }
             Pushed::Undeliverable(error) => {
                 if let Message::Invocation { request, .. } = message {
                     self.stats.undeliverable += 1;
@@ -556,12 +610,40 @@ pub(super) fn refusal(request: RequestId, error: &str) -> Message {
     }
 }
 
+/// The subscription of a session that an input ends, other than by the session's own UNSUBSCRIBE.
+fn revoked_by(input: &Input) -> Option<(SessionId, SubscriptionId)> {
+    match input {
+        Input::RevokeSubscription {
+            session, subscription, ..
+        }
+        | Input::Peer {
+            frame: PeerFrame::RevokeSubscription {
+                session, subscription, ..
+            },
+            ..
+        } => Some((*session, *subscription)),
+        _ => None,
+    }
+}
+
 /// True for inputs whose handling asks for the lease.
 fn may_invoke(input: &Input) -> bool {
     match input {
         Input::Message { message, .. } => matches!(message, Message::Call { .. }),
         Input::Peer { frame, .. } => matches!(frame, PeerFrame::Invoke { .. } | PeerFrame::Nack { .. }),
         _ => false,
+    }
+}
+
+/// Who on another node fills outboxes here by this input.
+fn flood_source(input: &Input) -> Option<FloodSource> {
+    match input {
+        Input::Peer { frame, .. } => match frame {
+            PeerFrame::Event { publisher, .. } => Some(FloodSource::Publisher(*publisher)),
+            PeerFrame::Invoke { call, .. } => Some(FloodSource::Call(*call)),
+            _ => None,
+        },
+        _ => None,
     }
 }
 

@@ -333,8 +333,8 @@ async fn websocket_faults_close_with_the_code_of_the_fault() {
 async fn a_rawsocket_client_hears_no_message_above_its_limit() {
     let node = TestNode::start().await;
     let stream = tokio::net::TcpStream::connect(node.address).await.unwrap();
-    let mut small = TestClient::raw(stream, Serializer::Json, 0).await;
-    // WELCOME itself has more than 512 bytes or less, whatever the build announces; both are fine, only the limit counts.
+    let mut small = TestClient::raw(stream, Serializer::Json, 3).await;
+    // 4096 bytes: WELCOME with all that is announced has room in them.
     small.send(&hello("realm1", roles())).await;
     let Some(Message::Welcome { .. }) = small.recv().await else {
         panic!("no WELCOME")
@@ -345,7 +345,7 @@ async fn a_rawsocket_client_hears_no_message_above_its_limit() {
     other.register("com.big").await;
 
     // A long event is dropped, the next arrives.
-    other.publish("com.topic", &[Value::Text("x".repeat(600))], false).await;
+    other.publish("com.topic", &[Value::Text("x".repeat(5_000))], false).await;
     other.publish("com.topic", &[Value::Integer(2)], false).await;
     let Some(Message::Event { payload, .. }) = small.recv().await else {
         panic!("no EVENT")
@@ -353,7 +353,7 @@ async fn a_rawsocket_client_hears_no_message_above_its_limit() {
     assert_eq!(payload.to_values().unwrap().0, [Value::Integer(2)]);
 
     // A long invocation goes back to its caller as an error, and the callee lives on.
-    let request = other.call("com.small", &[Value::Text("x".repeat(600))]).await;
+    let request = other.call("com.small", &[Value::Text("x".repeat(5_000))]).await;
     match other.recv().await {
         Some(Message::Error { request: r, error, .. }) => {
             assert_eq!((r, &*error), (request, error_uri::PAYLOAD_SIZE_EXCEEDED));
@@ -369,7 +369,7 @@ async fn a_rawsocket_client_hears_no_message_above_its_limit() {
     let Some(Message::Invocation { request: invocation, .. }) = other.recv().await else {
         panic!("no INVOCATION")
     };
-    let payload = other.payload(&[Value::Text("x".repeat(600))]);
+    let payload = other.payload(&[Value::Text("x".repeat(5_000))]);
     other
         .send(&Message::Yield {
             request: invocation,

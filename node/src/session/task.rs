@@ -13,7 +13,7 @@ use super::{
     auth::PeerFacts,
     cluster::Drain,
     handshake::{Handshake, Step, abort_message},
-    hold::Hold,
+    hold::{HELD, Hold},
     outbox::{End, Outbox, Touched, WireFormat, ping, pong},
     realm::{RealmHandle, refusal},
     sessions::{Entered, Service},
@@ -79,6 +79,7 @@ pub async fn run(connection: Connection, service: Arc<Service>) {
         pinged: false,
         answers_pings: wire.framing != Framing::RawSocket,
         hold: None,
+        held_until: None,
         paused_since: None,
         _entered: entered,
     };
@@ -105,6 +106,8 @@ struct Task {
     answers_pings: bool,
     /// Reading stands still because what was read has filled other outboxes.
     hold: Option<Hold>,
+    /// Reading stands still until then because another node asked for it.
+    held_until: Option<Instant>,
     /// Since when reading is known to stand still because the peer does not read.
     paused_since: Option<Instant>,
     _entered: Entered,
@@ -180,7 +183,7 @@ impl Task {
             if timer.deadline() != timer_at.into() {
                 timer.as_mut().reset(timer_at.into());
             }
-            let (io, outbox, reading) = (&mut self.io, &self.outbox, self.hold.is_none());
+            let (io, outbox, reading) = (&mut self.io, &self.outbox, self.hold.is_none() && self.held_until.is_none());
             tokio::select! {
                 biased;
                 // Ends and bytes to write first: they are bounded, and what the peer floods us with must not starve them.
@@ -189,6 +192,9 @@ impl Task {
                         self.outbox.flush();
                     }
                     self.refuse(&mut touched);
+                    if let Some(hold) = self.outbox.take_hold() {
+                        self.held_until = hold.then(|| now() + HELD);
+                    }
                 }
                 read = poll_fn(|cx| io.poll(cx, reading, outbox)) => match read {
                     Ok(0) | Err(_) => return Ending::Lost,
@@ -245,7 +251,7 @@ impl Task {
             _ => Vec::new(),
         };
         if !congested.is_empty() || !lanes.is_empty() {
-            let outboxes = congested.into_iter().map(|outbox| outbox as Arc<dyn Drain>);
+            let outboxes = congested.into_iter().map(|congested| congested.outbox as Arc<dyn Drain>);
             self.hold = Hold::begin(outboxes.chain(lanes), now());
         }
         result
@@ -502,6 +508,7 @@ impl Task {
             .hold
             .as_ref()
             .map_or(self.look_at, |hold| hold.check_at().min(self.look_at));
+        let next = self.held_until.map_or(next, |until| until.min(next));
         match &self.state {
             State::Handshake { until, .. } | State::ShuttingDown { until } => next.min(*until),
             State::Established(_) | State::Over => next,
@@ -513,6 +520,7 @@ impl Task {
         if self.hold.as_mut().is_some_and(|hold| hold.is_over(now)) {
             self.hold = None;
         }
+        self.held_until = self.held_until.filter(|until| now < *until);
         let limits = &self.service.limits;
         match &self.state {
             State::Handshake { until, .. } if now >= *until => {

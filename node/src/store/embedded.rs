@@ -52,7 +52,13 @@ impl Embedded {
     /// The file cannot be opened or made, another process has it, or it is damaged.
     pub fn open(path: &Path, cache_bytes: usize) -> Result<Self, Error> {
         let database = Builder::new().set_cache_size(cache_bytes).create(path);
-        let database = database.map_err(|error| Error::unavailable("opening the store")(error.into()))?;
+        let database = database.map_err(|error| Error::Unavailable {
+            what: "opening the store of events",
+            reason: format!(
+                "{}: {error}: end the process that has it, or put a backup in its place",
+                path.display()
+            ),
+        })?;
         Self::new(database, true)
     }
 

@@ -18,6 +18,9 @@ macro_rules! id {
         pub struct $name(u64);
 
         impl $name {
+            /// The smallest id.
+            pub const MIN: Self = Self(1);
+
             /// The id, if `raw` lies in 1..=2^53.
             pub const fn new(raw: u64) -> Option<Self> {
                 if raw == 0 || raw > ID_MAX { None } else { Some(Self(raw)) }

@@ -13,8 +13,12 @@ use bytes::Bytes;
 
 use super::{convert::Malformed, details};
 use crate::{
-    router::{Audience, PeerFrame, frame::CallId, kept::KeepMark},
-    wamp::{Dict, Payload, PublicationId, RegistrationId, Serializer, SessionId, Uri},
+    router::{
+        Audience, PeerFrame,
+        frame::{CallId, FloodSource},
+        kept::KeepMark,
+    },
+    wamp::{Dict, Payload, PublicationId, RegistrationId, Serializer, SessionId, SubscriptionId, Uri},
 };
 
 /// Appends all of a frame but the bytes of its payload, which [`Written::payload`] returns, and leaves its length open.
@@ -29,6 +33,8 @@ pub(super) fn write<'a>(realm: Option<&Uri>, frame: &'a PeerFrame, out: &mut Vec
         PeerFrame::Error { details, payload, .. } => (ERROR, Some(details), Some(payload)),
         PeerFrame::Nack { .. } => (NACK, None, None),
         PeerFrame::Forget { .. } => (FORGET, None, None),
+        PeerFrame::RevokeSubscription { .. } => (REVOKE_SUBSCRIPTION, None, None),
+        PeerFrame::Flood { .. } => (FLOOD, None, None),
         PeerFrame::Event { details, payload, .. } => (EVENT, Some(details), Some(payload)),
         PeerFrame::Kept { what } => (KEPT, Some(what), None),
         PeerFrame::MetaAsk { question, .. } => (META_ASK, Some(question), None),
@@ -68,6 +74,19 @@ pub(super) fn write<'a>(realm: Option<&Uri>, frame: &'a PeerFrame, out: &mut Vec
             put_bytes(error.as_bytes(), out);
         }
         PeerFrame::Result { call, .. } | PeerFrame::Nack { call } | PeerFrame::Forget { call } => put_varint(call.0, out),
+        PeerFrame::Flood { source, hold } => {
+            out.push(u8::from(*hold));
+            match source {
+                FloodSource::Publisher(session) => {
+                    out.push(PUBLISHER);
+                    put_fixed(session.get(), out);
+                }
+                FloodSource::Call(call) => {
+                    out.push(CALL);
+                    put_varint(call.0, out);
+                }
+            }
+        }
         PeerFrame::Event {
             publication,
             topic,
@@ -80,9 +99,8 @@ pub(super) fn write<'a>(realm: Option<&Uri>, frame: &'a PeerFrame, out: &mut Vec
             put_fixed(publication.get(), out);
             put_bytes(topic.as_bytes(), out);
             put_fixed(publisher.get(), out);
-            out.push(
-                u8::from(*exclude_me) * EXCLUDE_ME | u8::from(audience.is_some()) * HAS_AUDIENCE | keep_flags(keep.as_deref()),
-            );
+            let flags = (u8::from(*exclude_me) * EXCLUDE_ME) | (u8::from(audience.is_some()) * HAS_AUDIENCE);
+            out.push(flags | keep_flags(keep.as_deref()));
             if let Some(audience) = audience {
                 put_dict(&audience.to_dict(), out);
             }
@@ -95,6 +113,15 @@ pub(super) fn write<'a>(realm: Option<&Uri>, frame: &'a PeerFrame, out: &mut Vec
         PeerFrame::MetaAnswer { ask, index, .. } => {
             put_varint(*ask, out);
             put_varint(*index, out);
+        }
+        PeerFrame::RevokeSubscription {
+            session,
+            subscription,
+            reason,
+        } => {
+            put_fixed(session.get(), out);
+            put_fixed(subscription.get(), out);
+            put_bytes(reason.as_bytes(), out);
         }
     }
     if let Some(details) = details {
@@ -216,7 +243,7 @@ impl Packed {
 
     pub(super) fn shape(&self) -> Shape {
         match self.tag & KIND {
-            INVOKE..=EVENT | KEPT | META_ASK | META_ANSWER => Shape::Peer,
+            INVOKE..=EVENT | FLOOD | REVOKE_SUBSCRIPTION | KEPT | META_ASK | META_ANSWER => Shape::Peer,
             FRAGMENT => Shape::Fragment,
             _ => Shape::Unknown,
         }
@@ -275,6 +302,15 @@ impl Packed {
             FORGET => PeerFrame::Forget {
                 call: CallId(fields.varint()?),
             },
+            FLOOD => {
+                let hold = fields.byte()? != 0;
+                let source = match fields.byte()? {
+                    PUBLISHER => FloodSource::Publisher(session(fields.fixed()?, "publisher")?),
+                    CALL => FloodSource::Call(CallId(fields.varint()?)),
+                    _ => return Err(Malformed::Frame),
+                };
+                PeerFrame::Flood { source, hold }
+            }
             EVENT => {
                 let publication = PublicationId::new(fields.fixed()?).ok_or(Malformed::Id("publication"))?;
                 let topic = text(fields.bytes()?, "topic")?;
@@ -316,6 +352,11 @@ impl Packed {
                 let answer = self.tail(fields, batch)?.0;
                 PeerFrame::MetaAnswer { ask, index, answer }
             }
+            REVOKE_SUBSCRIPTION => PeerFrame::RevokeSubscription {
+                session: session(fields.fixed()?, "session")?,
+                subscription: SubscriptionId::new(fields.fixed()?).ok_or(Malformed::Id("subscription"))?,
+                reason: text(fields.bytes()?, "reason")?,
+            },
             _ => return Err(Malformed::Frame),
         })
     }
@@ -482,6 +523,8 @@ const FRAGMENT: u8 = 7;
 const KEPT: u8 = 24;
 const META_ASK: u8 = 20;
 const META_ANSWER: u8 = 21;
+const FLOOD: u8 = 8;
+const REVOKE_SUBSCRIPTION: u8 = 9;
 
 /// The flags of an event.
 const EXCLUDE_ME: u8 = 1;
@@ -490,8 +533,11 @@ const IS_KEPT: u8 = 4;
 const IS_RETAINED: u8 = 8;
 
 fn keep_flags(mark: Option<&KeepMark>) -> u8 {
-    mark.map_or(0, |mark| IS_KEPT | u8::from(mark.retain) * IS_RETAINED)
+    mark.map_or(0, |mark| IS_KEPT | (u8::from(mark.retain) * IS_RETAINED))
 }
+
+const PUBLISHER: u8 = 0;
+const CALL: u8 = 1;
 
 const HAS_REALM: u8 = 0x80;
 const HAS_DETAILS: u8 = 0x40;

@@ -33,7 +33,7 @@ pub(super) struct Lane {
     /// How many batches were taken: a lane that holds frames and takes none is stuck.
     pub(super) taken: AtomicU64,
     counters: Arc<Counters>,
-    /// Above a quarter of its bound; a look at it costs no lock.
+    /// Above its threshold; a look at it costs no lock.
     congested: AtomicBool,
 }
 
@@ -73,7 +73,7 @@ impl Lane {
         }
     }
 
-    /// True above a quarter of its bound.
+    /// True above its threshold.
     pub(super) fn is_congested(&self) -> bool {
         self.congested.load(Relaxed)
     }
@@ -281,7 +281,7 @@ fn too_large(frame: &PeerFrame) -> Option<PeerFrame> {
 /// Above this, events are dropped and invocations refused.
 pub(super) const QUEUE_BYTES: usize = 16 << 20;
 /// Above this a lane asks those who fill it to wait a moment, if it drains.
-const CONGESTED_BYTES: usize = QUEUE_BYTES / 4;
+const CONGESTED_BYTES: usize = QUEUE_BYTES / 8;
 /// Above this, the link is reset.
 pub(super) const RESET_BYTES: usize = 2 * QUEUE_BYTES;
 

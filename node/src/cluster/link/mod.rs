@@ -60,7 +60,7 @@ use super::{
     net::PeerChannels,
 };
 use crate::{
-    router::{NodeRef, PeerFrame},
+    router::{NodeRef, PeerFrame, TopicKey},
     session::cluster::Drain,
     wamp::{SessionId, Uri},
 };
@@ -73,12 +73,14 @@ pub use stats::Counters;
 pub trait LinkEvents: Send + Sync + 'static {
     /// A link to a node life is up. Its interest and its frames follow.
     fn up(&self, node: NodeRef);
+    /// From now on frames reach the node; those that were forwarded since [`Self::up`] did not. Once per `up`, unless the link ends.
+    fn ready(&self, _node: NodeRef) {}
     /// The link ended; nothing of it follows. Once per [`Self::up`].
     fn down(&self, node: NodeRef);
     /// Frames of one lane in order; those that are not taken out are lost.
     fn frames(&self, from: NodeRef, frames: &mut Frames<'_>);
     /// A linked node began (`true`) or ceased to want events of these topics. Acknowledged when this returns.
-    fn interest(&self, from: NodeRef, realm: &Uri, changes: Vec<(Uri, bool)>);
+    fn interest(&self, from: NodeRef, realm: &Uri, changes: Vec<(TopicKey, bool)>);
     /// Every linked node has applied the interest that was announced under `ticket`.
     fn interest_acked(&self, realm: &Uri, ticket: u64);
 }
@@ -292,7 +294,7 @@ impl Links {
 
     /// Notes that this node begins or ceases to want events of a topic. A beginning is answered by
     /// [`LinkEvents::interest_acked`] from another task, once every linked node has applied it.
-    pub fn interest(&self, realm: &Uri, topic: &Uri, wanted: bool, ticket: u64) {
+    pub fn interest(&self, realm: &Uri, topic: &TopicKey, wanted: bool, ticket: u64) {
         let now = Instant::now();
         let mut own = self.0.own.lock();
         if wanted {
@@ -303,7 +305,7 @@ impl Links {
         self.0.own_touched.store(true, Relaxed);
     }
 
-    /// The lanes above a quarter of their bound.
+    /// The lanes above their threshold.
     pub fn congested(&self) -> Vec<Arc<dyn Drain>> {
         let table = self.0.table.read();
         let lanes = table.values().flat_map(|link| &link.lanes).filter(|lane| lane.is_congested());

@@ -140,15 +140,20 @@ impl Peer {
     }
 
     /// The append stream, whose answers come back in the order of what was sent.
-    async fn append<'s, S>(&self, input: S, option: RPCOption) -> Result<BoxStream<'s, AppendResult>, RPCError<Types>>
+    async fn append<'s, S>(&self, mut input: S, option: RPCOption) -> Result<BoxStream<'s, AppendResult>, RPCError<Types>>
     where
         S: Stream<Item = AppendEntriesRequest<Types>> + OptionalSend + Unpin + 'static,
     {
+        // Asked for before the peer is: this is where openraft waits after a failure, or a peer that is down would be dialled
+        // without a pause.
+        let Some(first) = input.next().await else {
+            return Ok(Box::pin(stream::empty()));
+        };
         let mut client = self.client()?;
         let progress = Arc::new(Progress::default());
         let mut envelope = Some(self.envelope());
         let counted = progress.clone();
-        let requests = input.map(move |request| {
+        let requests = stream::once(async { first }).chain(input).map(move |request| {
             counted.sent.fetch_add(1, Ordering::Relaxed);
             convert::append_to_pb(&request, envelope.take())
         });

@@ -3,9 +3,11 @@
 //! Spec: WAMP advanced profile, "Subscriber Black- and Whitelisting". Judged where the subscriber's session is, since only that node
 //! knows its authid and role for certain; it travels with the event.
 
+use std::collections::BTreeMap;
+
 use crate::{
-    router::SessionInfo,
-    wamp::{Dict, SessionId, Value},
+    router::{SessionInfo, Shard},
+    wamp::{Dict, SessionId, SubscriptionId, Value},
 };
 
 /// The receivers of one event. All conditions that are present must hold.
@@ -14,6 +16,8 @@ pub struct Audience {
     sessions: Lists<SessionId>,
     authids: Lists<String>,
     authroles: Lists<String>,
+    /// For an event with a resource key: the one shard of each subscription that gets it. `None`: all of them do.
+    pub(super) shards: Option<BTreeMap<SubscriptionId, Shard>>,
 }
 
 /// A black and a white list, both sorted. An absent white list admits everybody, an empty one nobody.
@@ -67,6 +71,7 @@ impl Audience {
             "eligible_authid" => self.authids.eligible = Some(texts(value)?),
             "exclude_authrole" => self.authroles.exclude = texts(value)?,
             "eligible_authrole" => self.authroles.eligible = Some(texts(value)?),
+            SHARDS => self.shards = Some(shards(value)?),
             _ => {}
         }
         Ok(())
@@ -88,6 +93,13 @@ impl Audience {
         self.authids.admits(info.authid.as_str()) && self.authroles.admits(info.authrole.as_str())
     }
 
+    /// True if the event is for that shard of the subscription.
+    pub(super) fn admits_shard(&self, subscription: SubscriptionId, shard: &Shard) -> bool {
+        self.shards
+            .as_ref()
+            .is_none_or(|chosen| chosen.get(&subscription) == Some(shard))
+    }
+
     /// The lists as options of a PUBLISH, as [`Self::read`] takes them.
     pub fn to_dict(&self) -> Dict {
         let mut dict = Dict::new();
@@ -98,6 +110,12 @@ impl Audience {
         self.sessions.put("exclude", "eligible", id, &mut dict);
         self.authids.put("exclude_authid", "eligible_authid", text, &mut dict);
         self.authroles.put("exclude_authrole", "eligible_authrole", text, &mut dict);
+        if let Some(shards) = &self.shards {
+            let pairs = shards
+                .iter()
+                .flat_map(|(id, shard)| [Value::from(id.get()), Value::from(&**shard)]);
+            dict.set(SHARDS, pairs.collect::<Vec<_>>());
+        }
         dict
     }
 
@@ -130,14 +148,23 @@ impl<T> Lists<T> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NotAList;
 
+/// Between nodes only; no option of a client is called so ([`Audience::OPTIONS`]).
+const SHARDS: &str = "shards";
+
+fn shards(value: &Value) -> Result<BTreeMap<SubscriptionId, Shard>, NotAList> {
+    let pairs = value.as_list().ok_or(NotAList)?.chunks(2).map(|pair| match pair {
+        [id, shard] => Some((number(id).and_then(SubscriptionId::new)?, Shard::from(shard.as_text()?))),
+        _ => None,
+    });
+    pairs.collect::<Option<_>>().ok_or(NotAList)
+}
+
+fn number(value: &Value) -> Option<u64> {
+    value.as_integer().and_then(|number| u64::try_from(number).ok())
+}
+
 fn ids(value: &Value) -> Result<Vec<SessionId>, NotAList> {
-    let id = |value: &Value| {
-        value
-            .as_integer()
-            .and_then(|id| u64::try_from(id).ok())
-            .and_then(SessionId::new)
-    };
-    sorted(value, id)
+    sorted(value, |value| number(value).and_then(SessionId::new))
 }
 
 fn texts(value: &Value) -> Result<Vec<String>, NotAList> {

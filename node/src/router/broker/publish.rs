@@ -3,10 +3,12 @@
 //! Spec: WAMP basic profile, "Publishing and Events"; advanced profile, "Publisher Exclusion", "Subscriber Black- and Whitelisting",
 //! "Publisher Identification", "Publication Trust Levels", "Event Retention".
 
-use super::Audience;
+use std::collections::BTreeSet;
+
+use super::{Audience, Group, Interested, Topic};
 use crate::{
     router::{
-        Disclose, Effect, NodeRef, PeerFrame, Realm,
+        Disclose, Effect, MatchPolicy, NodeRef, PeerFrame, Realm, SlowConsumer,
         kept::KeepMark,
         turn::{Turn, because},
     },
@@ -35,9 +37,16 @@ struct Options {
     disclose_me: bool,
     audience: Option<Box<Audience>>,
     retain: bool,
+    /// The key that sharded subscriptions are divided by.
+    resource: Option<String>,
+    /// Of events with one such key a subscriber that does not keep up gets the newest, where the topic's policy says so.
+    key: Option<String>,
     /// The option that is of a wrong type.
     mistyped: Option<String>,
 }
+
+/// Topics of this router's own meta events; clients publish nothing there.
+const OWN_TOPICS: &str = "ringfort.session.";
 
 impl Realm {
     pub(in crate::router) fn on_publish(
@@ -50,7 +59,7 @@ impl Realm {
         payload: Payload,
     ) {
         let options = Options::read(options);
-        let valid = topic.is_uri(self.config.uri_check) && !topic.is_reserved();
+        let valid = topic.is_uri(self.config.uri_check) && !topic.is_reserved() && !topic.starts_with(OWN_TOPICS);
         let refused = match &options.mistyped {
             Some(option) => Some((
                 error_uri::INVALID_ARGUMENT,
@@ -71,13 +80,20 @@ impl Realm {
             }
             return;
         }
-        let details = self.event_details(session, options.disclose_me);
+        let mut details = self.event_details(session, options.disclose_me);
+        if let Some(key) = options.key {
+            details.set("_key", key);
+        }
+        let mut audience = options.audience;
+        if let Some(resource) = options.resource {
+            self.choose_shards(&topic, &resource, audience.get_or_insert_default());
+        }
         let mut event = Event {
             publication: self.ids.publication(),
             topic,
             publisher: session,
             exclude_me: options.exclude_me,
-            audience: options.audience,
+            audience,
             keep: None,
             details,
             payload,
@@ -117,9 +133,18 @@ impl Realm {
         if let Some(mark) = event.keep.as_deref().copied() {
             return self.publish_kept(turn, event, mark);
         }
-        for node in self.broker.interested.get(&event.topic).into_iter().flatten() {
-            self.stats.events_forwarded += 1;
-            turn.forward(*node, event.publisher, event.frame());
+        let interested = &self.broker.interested;
+        let exact = interested.exact(&event.topic);
+        if interested.pattern_count() == 0 && exact.is_none_or(|exact| exact.shards.is_empty()) {
+            for node in exact.into_iter().flat_map(|exact| &exact.nodes) {
+                self.stats.events_forwarded += 1;
+                turn.forward(*node, event.publisher, event.frame());
+            }
+        } else {
+            for node in event.nodes(interested.matches(&event.topic)) {
+                self.stats.events_forwarded += 1;
+                turn.forward(node, event.publisher, event.frame());
+            }
         }
         // After the lanes: a long fan-out may let others into the realm, and they must not overtake this on a lane.
         self.deliver(turn, event);
@@ -127,16 +152,10 @@ impl Realm {
 
     /// The same for one that is kept: other nodes may have to keep it too, whether or not somebody there wants it.
     fn publish_kept(&mut self, turn: &mut Turn<'_>, event: Event, mark: KeepMark) {
-        let nodes: Vec<NodeRef> = if self.is_kept_everywhere(&event.topic, &mark) {
-            self.peers.iter().copied().collect()
+        let nodes = if self.is_kept_everywhere(&event.topic, &mark) {
+            self.peers.clone()
         } else {
-            self.broker
-                .interested
-                .get(&event.topic)
-                .into_iter()
-                .flatten()
-                .copied()
-                .collect()
+            event.nodes(self.broker.interested.matches(&event.topic))
         };
         for node in nodes {
             self.stats.events_forwarded += 1;
@@ -146,28 +165,76 @@ impl Realm {
         self.deliver(turn, event);
     }
 
-    /// Gives an event to the subscribers of this node.
-    pub(in crate::router) fn deliver(&mut self, turn: &mut Turn<'_>, event: Event) {
-        let Some(entry) = self.broker.topics.get(&event.topic) else {
-            return;
-        };
+    /// Gives an event to the subscribers of this node. False if nobody here is subscribed to its topic.
+    pub(in crate::router) fn deliver(&mut self, turn: &mut Turn<'_>, event: Event) -> bool {
+        let slow = self.slow_consumer(&event.topic);
+        let topics = &self.broker.topics;
+        let exact = topics.exact(&event.topic);
+        if topics.pattern_count() == 0 && exact.is_none_or(|exact| exact.shards.is_empty()) {
+            let Some(Topic {
+                id, group: Some(group), ..
+            }) = exact
+            else {
+                return false;
+            };
+            let (subscription, sessions) = (*id, self.receivers(&event, group));
+            let message = Message::Event {
+                subscription,
+                publication: event.publication,
+                details: event.details,
+                payload: event.payload,
+            };
+            self.fan_out(turn, slow, sessions, message);
+            return true;
+        }
+        let mut reached = Vec::new();
+        for topic in topics.matches(&event.topic) {
+            let admits = |shard| {
+                event
+                    .audience
+                    .as_ref()
+                    .is_none_or(|audience| audience.admits_shard(topic.id, shard))
+            };
+            let groups = topic.groups().filter(|(shard, _)| shard.is_none_or(admits));
+            let sessions: Vec<SessionId> = groups.flat_map(|(_, group)| self.receivers(&event, group)).collect();
+            let details = match topic.policy {
+                MatchPolicy::Exact => event.details.clone(),
+                MatchPolicy::Prefix | MatchPolicy::Wildcard => event.details.clone().with("topic", &*event.topic),
+            };
+            let message = Message::Event {
+                subscription: topic.id,
+                publication: event.publication,
+                details,
+                payload: event.payload.clone(),
+            };
+            reached.push((sessions, message));
+        }
+        let any = !reached.is_empty();
+        for (sessions, message) in reached {
+            self.fan_out(turn, slow, sessions, message);
+        }
+        any
+    }
+
+    /// Those of a group who get the event, in the order in which they subscribed.
+    fn receivers(&self, event: &Event, group: &Group) -> Vec<SessionId> {
         let excluded = event.exclude_me.then_some(event.publisher);
-        let others = entry.active.values().copied().filter(|s| Some(*s) != excluded);
-        let sessions: Vec<SessionId> = match &event.audience {
+        let others = group.active.values().copied().filter(|s| Some(*s) != excluded);
+        match &event.audience {
             None => others.collect(),
             Some(audience) => others.filter(|session| self.is_in(*session, audience)).collect(),
-        };
+        }
+    }
+
+    fn fan_out(&mut self, turn: &mut Turn<'_>, slow: SlowConsumer, sessions: Vec<SessionId>, message: Message) {
         if sessions.is_empty() {
             return;
         }
         self.stats.events += sessions.len() as u64;
-        let message = Message::Event {
-            subscription: entry.id,
-            publication: event.publication,
-            details: event.details,
-            payload: event.payload,
-        };
-        turn.effects.push(Effect::Fanout { sessions, message });
+        turn.effects.push(match slow {
+            SlowConsumer::DropNewest => Effect::Fanout { sessions, message },
+            slow => Effect::FanoutAs { slow, sessions, message },
+        });
     }
 
     /// True if the session is among the receivers.
@@ -178,6 +245,24 @@ impl Realm {
 }
 
 impl Event {
+    /// The nodes it is for, in slot order.
+    fn nodes<'a>(&self, interested: impl Iterator<Item = &'a Interested>) -> BTreeSet<NodeRef> {
+        let mut nodes = BTreeSet::new();
+        for wanting in interested {
+            nodes.extend(&wanting.nodes);
+            for (shard, wanting_shard) in &wanting.shards {
+                if self
+                    .audience
+                    .as_ref()
+                    .is_none_or(|audience| audience.admits_shard(wanting.id, shard))
+                {
+                    nodes.extend(wanting_shard);
+                }
+            }
+        }
+        nodes
+    }
+
     fn frame(&self) -> PeerFrame {
         PeerFrame::Event {
             publication: self.publication,
@@ -201,6 +286,8 @@ impl Options {
             disclose_me: false,
             audience: None,
             retain: false,
+            resource: None,
+            key: None,
             mistyped: None,
         };
         for (key, value) in &options.0 {
@@ -221,6 +308,14 @@ impl Options {
                 "retain" => {
                     read.retain = value.as_bool() == Some(true);
                     read.demand(key, value.as_bool().is_some());
+                }
+                "rkey" => {
+                    read.resource = value.as_text().map(str::to_owned);
+                    read.demand(key, read.resource.is_some());
+                }
+                "_key" => {
+                    read.key = value.as_text().map(str::to_owned);
+                    read.demand(key, read.key.is_some());
                 }
                 key if Audience::OPTIONS.contains(&key) => {
                     let list = read.audience.get_or_insert_default().read(key, value);

@@ -26,7 +26,7 @@ pub struct AskHistory {
     pub request: RequestId,
     /// The subscription it asks about.
     pub subscription: SubscriptionId,
-    /// Whose history it is: a place in [`crate::router::RealmConfig::topics`].
+    /// Whose history it is: a place in [`crate::router::RealmConfig::kept`].
     pub rule: usize,
     /// True if the events are of more than one topic, and say of which.
     pub names_topics: bool,

@@ -22,7 +22,7 @@ use crate::{
 pub struct TellHistory {
     /// Who asks.
     pub to: NodeRef,
-    /// Whose history it is: a place in [`crate::router::RealmConfig::topics`].
+    /// Whose history it is: a place in [`crate::router::RealmConfig::kept`].
     pub rule: usize,
     /// Which events.
     pub filter: Filter,
@@ -41,7 +41,7 @@ pub struct HistoryPage {
 
 impl Realm {
     /// Says when the newest event of each history was published that this node kept in an earlier life, in the order of
-    /// [`crate::router::RealmConfig::topics`]; 0 where there is none.
+    /// [`crate::router::RealmConfig::kept`]; 0 where there is none.
     pub fn set_history_ends(&mut self, ends: Vec<Micros>) {
         self.keeper.ends = ends;
     }

@@ -42,7 +42,7 @@ use crate::wamp::{
 pub use ask::{AskHistory, HistoryAnswer, HistoryFailure, history_payload};
 pub use catch_up::{HistoryPage, TellHistory};
 pub use retained::{Retained, RetainedLimits};
-pub use rules::{Copies, Retain, TopicRule};
+pub use rules::{Copies, KeptRule, Retain};
 
 /// What an event that is kept carries along.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,7 +58,7 @@ pub struct KeepMark {
 pub enum Keep {
     /// Add the event to the histories of these entries of the configuration.
     Append {
-        /// Places in [`super::RealmConfig::topics`].
+        /// Places in [`super::RealmConfig::kept`].
         rules: Vec<usize>,
         /// The event.
         event: Arc<KeptEvent>,
@@ -104,7 +104,7 @@ pub(super) struct Keeper {
 }
 
 impl Keeper {
-    pub(super) fn new(rules: &[TopicRule], limits: RetainedLimits) -> Self {
+    pub(super) fn new(rules: &[KeptRule], limits: RetainedLimits) -> Self {
         Self {
             rules: rules::Rules::new(rules),
             histories: HashMap::new(),
@@ -269,10 +269,12 @@ fn kept_audience(audience: Option<&Audience>) -> Result<Option<Box<history::Audi
                 .collect::<Vec<String>>(),
         )
     };
-    Ok(Some(Box::new(history::Audience {
+    let audience = history::Audience {
         eligible_authid: texts("eligible_authid"),
         eligible_authrole: texts("eligible_authrole"),
         exclude_authid: texts("exclude_authid").unwrap_or_default(),
         exclude_authrole: texts("exclude_authrole").unwrap_or_default(),
-    })))
+    };
+    // What chooses among shards only is for everybody.
+    Ok((audience != history::Audience::default()).then(|| Box::new(audience)))
 }

@@ -63,7 +63,7 @@ impl Realm {
 
     /// What a subscription of this node is about.
     pub(super) fn subscribed_pattern(&self, subscription: SubscriptionId) -> Option<(MatchPolicy, Uri)> {
-        let topic = self.broker.by_id.get(&subscription)?;
-        Some((MatchPolicy::Exact, topic.clone()))
+        let key = self.broker.by_id.get(&subscription)?;
+        Some((key.policy, key.uri.clone()))
     }
 }

@@ -7,7 +7,7 @@ use crate::{
 
 /// One entry of the configuration: what is kept of the topics that it matches.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TopicRule {
+pub struct KeptRule {
     /// How [`Self::uri`] is compared.
     pub policy: MatchPolicy,
     /// A topic or a pattern.
@@ -43,12 +43,12 @@ pub enum Copies {
 /// All entries. Unlike patterns of sessions they are few and fixed.
 #[derive(Debug)]
 pub(super) struct Rules {
-    rules: Vec<TopicRule>,
+    rules: Vec<KeptRule>,
     index: Index<usize>,
 }
 
 impl Rules {
-    pub(super) fn new(rules: &[TopicRule]) -> Self {
+    pub(super) fn new(rules: &[KeptRule]) -> Self {
         let mut index = Index::default();
         for (at, rule) in rules.iter().enumerate() {
             index.insert(rule.policy, &rule.uri, at);
@@ -63,7 +63,7 @@ impl Rules {
         self.rules.is_empty()
     }
 
-    fn of(&self, topic: &str) -> impl Iterator<Item = (usize, &TopicRule)> {
+    fn of(&self, topic: &str) -> impl Iterator<Item = (usize, &KeptRule)> {
         self.index.matches(topic).filter_map(|at| Some((*at, self.rules.get(*at)?)))
     }
 
@@ -100,11 +100,11 @@ impl Rules {
     }
 
     /// The entries with a history, and their places.
-    pub(super) fn histories(&self) -> impl Iterator<Item = (usize, &TopicRule)> {
+    pub(super) fn histories(&self) -> impl Iterator<Item = (usize, &KeptRule)> {
         self.rules.iter().enumerate().filter(|(_, rule)| rule.history.is_some())
     }
 
-    pub(super) fn get(&self, at: usize) -> Option<&TopicRule> {
+    pub(super) fn get(&self, at: usize) -> Option<&KeptRule> {
         self.rules.get(at)
     }
 }

@@ -136,7 +136,7 @@ impl Realm {
 
     /// True if a session of this node wants events of `topic`.
     pub(super) fn listens(&self, topic: &str) -> bool {
-        self.broker.topics.contains_key(topic)
+        self.broker.topics.matches(topic).next().is_some()
     }
 
     fn look(&self, scope: &Scope) -> Seen {

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use crate::{
     router::{
-        Effect, Input, MatchPolicy, PeerFrame, Retain, TopicRule,
-        kept::{Copies, HistoryAnswer, HistoryFailure, HistoryPage, Keep, KeepMark},
+        Effect, Input, MatchPolicy, PeerFrame,
+        kept::{Copies, HistoryAnswer, HistoryFailure, HistoryPage, Keep, KeepMark, KeptRule, Retain},
         testing::*,
     },
     wamp::{
@@ -66,8 +66,8 @@ fn hears_retained(realm: &TestRealm, who: &TestSession, topic: &str) -> Vec<Payl
     retained.collect()
 }
 
-fn rule(policy: MatchPolicy, uri: &str) -> TopicRule {
-    TopicRule {
+fn rule(policy: MatchPolicy, uri: &str) -> KeptRule {
+    KeptRule {
         policy,
         uri: Uri::from(uri),
         retain: None,
@@ -189,7 +189,8 @@ fn a_node_whose_link_comes_up_is_told_everything_part_by_part() {
     for n in 0..10 {
         publishes(&alice, &format!("com.lamp{n}"), Dict::new().with("retain", true), big.clone());
     }
-    let mut to_there = here.input(Input::PeerUp { node: NODE_2 });
+    here.link(NODE_2);
+    let mut to_there = here.input(Input::PeerReady { node: NODE_2 });
     there.link(ME);
     let mut parts = 0;
     while !to_there.is_empty() {
@@ -208,20 +209,21 @@ fn a_node_whose_link_comes_up_is_told_everything_part_by_part() {
     }
     assert!((3..8).contains(&parts), "{parts}");
     for n in 0..10 {
-        assert_eq!(hears_retained(&there, &bob, &format!("com.lamp{n}")), [big.clone()]);
+        let heard = hears_retained(&there, &bob, &format!("com.lamp{n}"));
+        assert_eq!(heard.as_slice(), std::slice::from_ref(&big));
     }
 }
 
 #[test]
 fn the_configuration_says_what_is_retained_and_what_clears_it() {
     let realm = TestRealm::with(|config| {
-        config.topics = vec![
-            TopicRule {
+        config.kept = vec![
+            KeptRule {
                 retain: Some(Retain::Always),
                 empty_clears: true,
                 ..rule(MatchPolicy::Prefix, "com.state.")
             },
-            TopicRule {
+            KeptRule {
                 retain: Some(Retain::Never),
                 ..rule(MatchPolicy::Exact, "com.state.secret")
             },
@@ -261,12 +263,12 @@ fn a_clock_that_is_set_back_does_not_keep_a_topic_from_changing() {
 /// A realm with a history of one topic and of a pattern, and the ids of their subscriptions.
 fn with_histories() -> (TestRealm, u64, u64) {
     let realm = TestRealm::with(|config| {
-        config.topics = vec![
-            TopicRule {
+        config.kept = vec![
+            KeptRule {
                 history: Some(Copies::OnEachNode),
                 ..rule(MatchPolicy::Exact, LAMP)
             },
-            TopicRule {
+            KeptRule {
                 history: Some(Copies::Shared),
                 ..rule(MatchPolicy::Prefix, "com.")
             },
@@ -280,7 +282,7 @@ fn with_histories() -> (TestRealm, u64, u64) {
 #[test]
 fn an_event_goes_into_every_history_that_matches_and_to_nodes_that_keep_their_own() {
     let (realm, ..) = with_histories();
-    realm.input(Input::PeerUp { node: NODE_2 });
+    realm.link(NODE_2);
     let alice = realm.join();
     let effects = publishes(&alice, LAMP, Dict::new(), payload("on"));
     assert!(matches!(keeps(&effects).as_slice(), [Keep::Append { rules, own: true, .. }] if *rules == [0, 1]));
@@ -473,16 +475,18 @@ fn a_node_asks_for_what_it_missed_and_keeps_it_page_by_page() {
     };
     let since = |what: &Dict| what.get("since").and_then(Value::as_integer).unwrap();
     // Only the history that each node keeps on its own is asked for.
-    let what = asks(realm.input(Input::PeerUp { node: NODE_2 }));
+    realm.link(NODE_2);
+    let what = asks(realm.input(Input::PeerReady { node: NODE_2 }));
     assert_eq!((what.text("history"), since(&what)), (Some(LAMP), 70_000_000));
     realm.input(Input::PeerDown { node: NODE_2 });
     realm.pass(Duration::from_secs(60));
-    let what = asks(realm.input(Input::PeerUp { node: NODE_2 }));
+    realm.link(NODE_2);
+    let what = asks(realm.input(Input::PeerReady { node: NODE_2 }));
     assert_eq!(since(&what), 470_000_000);
 
     // The other node looks its store up, answers with a page, and is asked for the next.
     let (other, ..) = with_histories();
-    other.input(Input::PeerUp { node: ME });
+    other.link(ME);
     let tell = match other.hears(ME, PeerFrame::Kept { what }).as_slice() {
         [Effect::TellHistory(tell)] => tell.clone(),
         effects => panic!("{effects:?}"),
@@ -521,4 +525,47 @@ fn a_node_asks_for_what_it_missed_and_keeps_it_page_by_page() {
     assert_eq!(kept, events);
     let next = effects.last().cloned().into_iter().collect();
     assert_eq!(since(&asks(next)), i128::from(last));
+}
+
+#[test]
+fn a_pattern_hears_what_each_of_its_topics_retains_and_of_which() {
+    let realm = TestRealm::new();
+    let (alice, bob) = (realm.join(), realm.join());
+    for topic in ["com.b.state", "com.a.state", "com.a.other", "org.a.state"] {
+        retains(&alice, topic, topic);
+    }
+    let heard = |policy: &str, pattern: &str| {
+        let request = bob.next();
+        let mut effects = bob.says(Message::Subscribe {
+            request,
+            options: Dict::new().with("get_retained", true).with("match", policy),
+            topic: Uri::from(pattern),
+        });
+        if let [
+            Effect::Interest {
+                wanted: true, ticket, ..
+            },
+        ] = effects.as_slice()
+        {
+            effects = realm.input(Input::InterestAcked { ticket: *ticket });
+        }
+        let topics = effects.iter().filter_map(|effect| match effect {
+            Effect::Send {
+                message: Message::Event {
+                    details, payload: told, ..
+                },
+                ..
+            } => {
+                let topic = details.text("topic").expect("an event of a pattern names its topic");
+                assert_eq!(*told, payload(topic));
+                Some(topic.to_owned())
+            }
+            _ => None,
+        });
+        topics.collect::<Vec<String>>()
+    };
+    assert_eq!(heard("prefix", "com.a"), ["com.a.other", "com.a.state"]);
+    assert_eq!(heard("wildcard", "com..state"), ["com.a.state", "com.b.state"]);
+    assert_eq!(heard("wildcard", ".a.state"), ["com.a.state", "org.a.state"]);
+    assert_eq!(heard("exact", "com.a"), [] as [String; 0]);
 }

@@ -2,7 +2,7 @@
 
 use crate::{
     router::{
-        Audience, Disclose, Effect, Input, PeerFrame,
+        Audience, Disclose, Effect, Input, PeerFrame, TopicKey,
         testing::{NODE_2, TestRealm, TestSession, error_of, payload, publication, session},
     },
     wamp::{Dict, Message, SessionId, Uri, Value},
@@ -56,7 +56,8 @@ fn ids(sessions: &[&TestSession]) -> Value {
 #[test]
 fn each_list_says_who_gets_the_event_and_all_of_them_must_agree() {
     let (_, publisher, [ann, bob, cyd, dan]) = world();
-    let cases: [(&[(&str, Value)], &[&TestSession]); 11] = [
+    type Case<'a> = (&'a [(&'a str, Value)], &'a [&'a TestSession]);
+    let cases: [Case<'_>; 11] = [
         (&[("exclude", ids(&[&dan, &ann]))], &[&bob, &cyd]),
         (&[("eligible", ids(&[&dan, &ann, &publisher]))], &[&ann, &dan]),
         (&[("exclude_authid", names(&["bob", "nobody"]))], &[&ann, &cyd, &dan]),
@@ -118,7 +119,7 @@ fn lists_of_a_wrong_type_are_refused() {
 fn lists_travel_with_the_event_and_are_judged_where_the_subscriber_is() {
     let (realm, publisher, [ann, ..]) = world();
     realm.link(NODE_2);
-    let changes = vec![(Uri::from(NEWS), true)];
+    let changes = vec![(TopicKey::from(NEWS), true)];
     realm.input(Input::PeerInterest { node: NODE_2, changes });
     let options = Dict::new().with("eligible_authid", names(&["ann"]));
     let audience = Some(Box::new(Audience::from_dict(&options).unwrap()));

@@ -4,7 +4,7 @@ use crate::{
     router::{
         BarrierOutcome::{Failed, Passed},
         Effect, Input, MatchPolicy, Op, PeerFrame, RealmLimits,
-        frame::CallId,
+        frame::{CallId, FloodSource},
         testing::{
             ME, NODE_2, NODE_3, TestRealm, TestSession, error_of, invoke, payload, register_op, registration, request, result,
             secs, session,
@@ -200,6 +200,22 @@ fn a_caller_that_leaves_says_so_to_the_callees_node() {
     );
     assert_eq!(realm.hears(NODE_2, result(1)), []);
     assert_eq!(realm.stats().dropped_late_frames, 1);
+}
+
+#[test]
+fn whoever_floods_an_outbox_elsewhere_is_held_by_name_or_by_an_open_call() {
+    let (realm, alice, _) = caller();
+    let flood = |source, hold| realm.hears(NODE_2, PeerFrame::Flood { source, hold });
+    let held = |hold| Effect::Flood { session: alice.id, hold };
+    assert_eq!(flood(FloodSource::Publisher(alice.id), true), [held(true)]);
+    assert_eq!(flood(FloodSource::Publisher(alice.id), false), [held(false)]);
+    assert_eq!(flood(FloodSource::Call(CallId(1)), true), [], "no call is open");
+    let (call, _) = alice.calls("com.add");
+    assert_eq!(flood(FloodSource::Call(CallId(1)), true), [held(true)]);
+    assert_eq!(realm.hears(NODE_2, result(1)), [alice.gets_result(call)]);
+    assert_eq!(flood(FloodSource::Call(CallId(1)), true), []);
+    alice.leaves();
+    assert_eq!(flood(FloodSource::Publisher(alice.id), true), [], "it has left");
 }
 
 #[test]

@@ -101,6 +101,10 @@ impl Encoding {
         })
     }
 
+    pub(super) fn serializer(&self) -> Serializer {
+        self.serializer
+    }
+
     pub(super) fn message(&self) -> &Message {
         &self.message
     }

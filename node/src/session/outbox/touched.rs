@@ -3,15 +3,26 @@
 use std::{sync::Arc, time::Instant};
 
 use super::Outbox;
+use crate::router::frame::FloodSource;
 
 /// The outboxes that were filled since the last flush. Whoever fills one without finding it here already has to flush it; that
 /// also happens when this is dropped, so no message is left lying by an early return or a panic.
 #[derive(Debug, Default)]
 pub struct Touched {
     outboxes: Vec<Arc<Outbox>>,
-    congested: Vec<Arc<Outbox>>,
+    congested: Vec<Congested>,
+    source: Option<FloodSource>,
     forwarded: bool,
     time: Option<Instant>,
+}
+
+/// An outbox that was filled above its threshold.
+#[derive(Debug)]
+pub struct Congested {
+    /// Itself.
+    pub outbox: Arc<Outbox>,
+    /// Who filled it from another node; `None` if that was a session of this one.
+    pub source: Option<FloodSource>,
 }
 
 /// How many plaintext outboxes a sender flushes itself.
@@ -46,14 +57,29 @@ impl Touched {
     }
 
     pub(super) fn note_congested(&mut self, outbox: &Arc<Outbox>) {
-        if self.congested.len() < CONGESTED_MAX && !self.congested.iter().any(|known| Arc::ptr_eq(known, outbox)) {
-            self.congested.push(outbox.clone());
+        let source = self.source;
+        let is_call = |source| matches!(source, Some(FloodSource::Call(_)));
+        for known in self.congested.iter_mut().filter(|known| Arc::ptr_eq(&known.outbox, outbox)) {
+            // Any call names its caller while it is open, and the latest is open longest.
+            if known.source == source || is_call(known.source) && is_call(source) {
+                known.source = source;
+                return;
+            }
+        }
+        if self.congested.len() < CONGESTED_MAX {
+            let outbox = outbox.clone();
+            self.congested.push(Congested { outbox, source });
         }
     }
 
-    /// The outboxes that a batch has filled above a quarter; some of them, where they are many.
-    pub fn take_congested(&mut self) -> Vec<Arc<Outbox>> {
+    /// The outboxes that a batch has filled above their threshold; some of them, where they are many.
+    pub fn take_congested(&mut self) -> Vec<Congested> {
         std::mem::take(&mut self.congested)
+    }
+
+    /// Says on whose behalf outboxes are filled from now on, if that is somebody on another node.
+    pub(in crate::session) fn on_behalf_of(&mut self, source: Option<FloodSource>) {
+        self.source = source;
     }
 
     pub(in crate::session) fn note_forwarded(&mut self) {

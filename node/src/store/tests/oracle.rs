@@ -269,7 +269,7 @@ async fn is_quick(store: &dyn Store) {
             time: n * 10,
             publication: PublicationId::new((n * 7_919) % 1_000_003 + 1).unwrap(),
         },
-        topic: Uri::from(if n % 1_000 == 0 { "big.rare" } else { "big.often" }),
+        topic: Uri::from(if n.is_multiple_of(1_000) { "big.rare" } else { "big.often" }),
         audience: None,
         details: Default::default(),
         payload: crate::wamp::Payload::EMPTY,

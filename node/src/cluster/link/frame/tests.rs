@@ -32,6 +32,19 @@ fn every_frame() -> Vec<PeerFrame> {
         },
         PeerFrame::Nack { call },
         PeerFrame::Forget { call },
+        PeerFrame::RevokeSubscription {
+            session: id(SessionId::new),
+            subscription: id(SubscriptionId::new),
+            reason: "com.why".into(),
+        },
+        PeerFrame::Flood {
+            source: FloodSource::Publisher(id(SessionId::new)),
+            hold: true,
+        },
+        PeerFrame::Flood {
+            source: FloodSource::Call(call),
+            hold: false,
+        },
         PeerFrame::Event {
             publication: id(PublicationId::new),
             topic: "com.lamp".into(),
@@ -117,7 +130,7 @@ fn every_frame_comes_back_as_it_was_alone_and_in_a_row() {
 }
 
 #[test]
-fn the_layout_is_that_of_version_2() {
+fn the_layout_is_that_of_version_3() {
     let result = PeerFrame::Result {
         call: CallId(300),
         details: Dict::new(),

@@ -227,6 +227,8 @@ fn payload_bytes(frame: &PeerFrame) -> usize {
         | PeerFrame::Event { payload, .. } => payload.bytes().len(),
         PeerFrame::Nack { .. }
         | PeerFrame::Forget { .. }
+        | PeerFrame::Flood { .. }
+        | PeerFrame::RevokeSubscription { .. }
         | PeerFrame::Kept { .. }
         | PeerFrame::MetaAsk { .. }
         | PeerFrame::MetaAnswer { .. } => 0,

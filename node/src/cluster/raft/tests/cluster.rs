@@ -37,6 +37,29 @@ async fn a_thousand_commands_are_applied_alike_on_all_nodes() {
 }
 
 #[tokio::test]
+async fn a_peer_that_is_down_is_not_dialled_without_a_pause() {
+    let directory = Arc::new(Directory::default());
+    let mut nodes = three(&directory).await;
+    let at = leader(&nodes).await;
+    let lost = nodes.remove((at + 1) % 3);
+    let name = lost.name.clone();
+    let asked = || directory.asked.lock().get(&name).copied().unwrap_or(0);
+    let at = nodes
+        .iter()
+        .position(|node| node.consensus.leadership().borrow().is_me)
+        .expect("it lives");
+    lost.kill(&directory).await;
+    let before = asked();
+    for n in 0..20 {
+        propose(&nodes[at], [format!("command {n}")]).await;
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    // Ten heartbeats and twenty proposals in that second; without the pause it is some ten thousand.
+    let dialled = asked() - before;
+    assert!((1..150).contains(&dialled), "dialled {dialled} times");
+}
+
+#[tokio::test]
 async fn proposals_may_overlap() {
     let directory = Arc::new(Directory::default());
     let nodes = three(&directory).await;

@@ -79,6 +79,8 @@ fn number(bytes: &mut &[u8]) -> Result<u64, String> {
 pub(super) struct Directory {
     channels: Mutex<BTreeMap<String, Channel>>,
     addresses: Mutex<BTreeMap<String, SocketAddr>>,
+    /// How often the way to a node was asked for.
+    pub(super) asked: Mutex<BTreeMap<String, usize>>,
 }
 
 /// What one node sees of the directory: links can be cut one by one.
@@ -92,6 +94,7 @@ impl Peers for View {
         if *self.cut.lock() {
             return None;
         }
+        *self.directory.asked.lock().entry(node.to_owned()).or_default() += 1;
         let address = *self.directory.addresses.lock().get(node)?;
         let mut channels = self.directory.channels.lock();
         let make = || {
