@@ -185,7 +185,7 @@ pub async fn start(config: Config) -> Result<RunningNode, StartError> {
     let mut tasks = JoinSet::new();
     for realm in &config.realms {
         let handle = realm_handle(&shared, &Uri::from(realm.name.as_str()), Some(realm), &config);
-        let keeping = stores.keeping(realm, &config.store);
+        let keeping = stores.keeping(realm, &config);
         keeping::tell_time(&handle);
         keeping::restore(&handle, &keeping).await?;
         handle.keep_in(keeping.clone());

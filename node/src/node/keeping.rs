@@ -60,7 +60,7 @@ impl Stores {
     }
 
     /// Where a realm keeps its events.
-    pub(super) fn keeping(&self, realm: &config::Realm, store: &config::Store) -> Keeping {
+    pub(super) fn keeping(&self, realm: &config::Realm, config: &Config) -> Keeping {
         let name = Uri::from(realm.name.as_str());
         let rules = realm.topics.iter().map(|topic| KeepRule {
             store: self.of(topic.store).clone(),
@@ -87,7 +87,8 @@ impl Stores {
             realm: name,
             default: self.embedded.clone(),
             effort: Effort {
-                bytes_max: store.answer_bytes_max,
+                // Where messages are small, so is the default.
+                bytes_max: config.store.answer_bytes_max.min(config.limits.message_bytes_max / 4),
                 scanned_max: SCANNED_MAX,
             },
         }

@@ -529,8 +529,8 @@ const REVOKE_SUBSCRIPTION: u8 = 9;
 /// The flags of an event.
 const EXCLUDE_ME: u8 = 1;
 const HAS_AUDIENCE: u8 = 2;
-const IS_KEPT: u8 = 4;
-const IS_RETAINED: u8 = 8;
+const IS_KEPT: u8 = 64;
+const IS_RETAINED: u8 = 128;
 
 fn keep_flags(mark: Option<&KeepMark>) -> u8 {
     mark.map_or(0, |mark| IS_KEPT | (u8::from(mark.retain) * IS_RETAINED))

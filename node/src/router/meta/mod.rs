@@ -86,6 +86,9 @@ type Refusal = (&'static str, Dict);
 /// What a meta call yields: positional results.
 type Outcome = Result<Vec<Value>, Refusal>;
 
+/// Reads the arguments of one procedure.
+type Parser = fn(&mut Args) -> Result<Request, Refusal>;
+
 impl Request {
     /// Reads a CALL; `None` if the router has no such procedure.
     fn parse(procedure: &str, payload: &Payload, bytes_max: usize, check: UriCheck) -> Option<Result<Self, Refusal>> {
@@ -101,7 +104,7 @@ impl Request {
         }))
     }
 
-    fn parser(procedure: &str) -> Option<fn(&mut Args) -> Result<Self, Refusal>> {
+    fn parser(procedure: &str) -> Option<Parser> {
         session::parser(procedure)
             .or_else(|| kill::parser(procedure))
             .or_else(|| registration::parser(procedure))
