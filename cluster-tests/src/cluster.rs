@@ -203,6 +203,26 @@ impl Cluster {
         Ok(cluster)
     }
 
+    /// Starts three nodes with `lines` behind their first realm and `end` behind everything, and waits until each says it is ready.
+    ///
+    /// # Errors
+    /// If one does not come up.
+    pub async fn start_with(setup: Setup, lines: &str, end: &str) -> Result<Self> {
+        let mut cluster = Self::prepare(setup, "cluster-with-more")?;
+        let realm = format!("name = \"{REALM}\"\nanonymous = \"loopback\"\n");
+        for node in 0..3 {
+            let file = cluster.config_path(node);
+            let text = std::fs::read_to_string(&file)?;
+            ensure!(text.contains(&realm), "the realm in {text}");
+            std::fs::write(
+                &file,
+                format!("{}\n{end}", text.replace(&realm, &format!("{realm}{lines}\n"))),
+            )?;
+        }
+        cluster.start_all().await?;
+        Ok(cluster)
+    }
+
     async fn start_all(&mut self) -> Result<()> {
         for node in 0..3 {
             self.launch(node)?;

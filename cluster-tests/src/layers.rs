@@ -81,6 +81,7 @@ const ONLY_IN: &[(&str, &[&str], &str)] = &[
         "generated types stay in cluster and admin",
     ),
     ("redis", &["store"], "redis stays in store"),
+    ("redb", &["store"], "redb stays in store"),
 ];
 
 /// Folders of the pure core.

@@ -65,6 +65,8 @@ pub struct Invocation {
 pub struct Event {
     /// The publication's id.
     pub publication: u64,
+    /// EVENT.Details.
+    pub details: Value,
     /// The positional arguments.
     pub args: Vec<Value>,
     /// The keyword arguments, null if there were none.
@@ -251,8 +253,17 @@ impl Client {
     /// # Errors
     /// As for [`Client::register`].
     pub async fn subscribe(&self, topic: &str) -> Result<Outcome<Subscription>> {
+        self.subscribe_with(topic, json!({})).await
+    }
+
+    /// Subscribes to `topic` with SUBSCRIBE.Options.
+    ///
+    /// # Errors
+    /// As for [`Client::register`].
+    pub async fn subscribe_with(&self, topic: &str, options: Value) -> Result<Outcome<Subscription>> {
         let (tx, rx) = oneshot::channel();
-        self.request(Pending::Subscribe(tx), |id| json!([32, id, {}, topic])).await?;
+        self.request(Pending::Subscribe(tx), |id| json!([32, id, options, topic]))
+            .await?;
         answer(rx, "SUBSCRIBED").await
     }
 
@@ -289,6 +300,17 @@ impl Client {
             .with_context(|| format!("call of {procedure}"))
     }
 
+    /// The same with keyword arguments.
+    ///
+    /// # Errors
+    /// As for [`Client::register`].
+    pub async fn call_with(&self, procedure: &str, args: &[Value], kwargs: Value) -> Result<Outcome<Vec<Value>>> {
+        let (tx, rx) = oneshot::channel();
+        self.request(Pending::Call(tx), |id| json!([48, id, {}, procedure, args, kwargs]))
+            .await?;
+        answer(rx, procedure).await
+    }
+
     /// Publishes without asking for an acknowledgement.
     ///
     /// # Errors
@@ -306,8 +328,16 @@ impl Client {
     /// # Errors
     /// As for [`Client::register`].
     pub async fn publish_acknowledged(&self, topic: &str, args: &[Value]) -> Result<Outcome<u64>> {
+        self.publish_with(topic, json!({"acknowledge": true}), args).await
+    }
+
+    /// Publishes with PUBLISH.Options, among which has to be `acknowledge`, and waits for PUBLISHED.
+    ///
+    /// # Errors
+    /// As for [`Client::register`].
+    pub async fn publish_with(&self, topic: &str, options: Value, args: &[Value]) -> Result<Outcome<u64>> {
         let (tx, rx) = oneshot::channel();
-        self.request(Pending::Id(tx), |id| json!([16, id, {"acknowledge": true}, topic, args]))
+        self.request(Pending::Id(tx), |id| json!([16, id, options, topic, args]))
             .await?;
         answer(rx, "PUBLISHED").await
     }
@@ -453,6 +483,7 @@ fn deliver(routes: &Mutex<Routes>, message: Value) -> Option<Value> {
         Some(36) => match routes.events.get(&id(1)) {
             Some(tx) => drop(tx.send(Event {
                 publication: id(2),
+                details: any(3),
                 args: list(4),
                 kwargs: any(5),
             })),

@@ -9,5 +9,6 @@ pub mod node;
 pub mod pages;
 pub mod router;
 pub mod session;
+pub mod store;
 pub mod transport;
 pub mod wamp;

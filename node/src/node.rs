@@ -1,7 +1,9 @@
 //! The composition root: builds every part of a node, wires the handles, and owns the order of start and stop.
 //!
-//! Start: realms → cluster (consensus, links) → listeners bound → admin. Clients wait in the system's queue until the cluster part opens
-//! the gate. Stop: gate closed → sessions hear GOODBYE → the cluster is left → listeners and admin end. Wall clock and seeds enter here.
+//! Start: stores → realms → cluster (consensus, links) → listeners bound → admin. Clients wait in the system's queue until the cluster part opens
+//! the gate. Stop: gate closed → sessions hear GOODBYE → the cluster is left → stores are written → listeners and admin end. Wall clock and seeds enter here.
+
+mod keeping;
 
 use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -39,6 +41,8 @@ use crate::{
     wamp::{self, Uri, codec, error_uri},
 };
 
+use keeping::Stores;
+
 /// A node that could not start; nothing of it runs.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
@@ -48,6 +52,9 @@ pub enum StartError {
     /// The admin port.
     #[error("admin.address {address}: {source}: end the process that has this port, or configure another one")]
     Admin { address: SocketAddr, source: std::io::Error },
+    /// A store of events.
+    #[error(transparent)]
+    Store(#[from] crate::store::Error),
     /// The cluster part.
     #[error("{source}{}", chain(source))]
     Cluster {
@@ -90,7 +97,8 @@ impl StartError {
             } => 5,
             StartError::Cluster {
                 source: cluster::StartError::Identity(_) | cluster::StartError::Consensus(_),
-            } => 6,
+            }
+            | StartError::Store(_) => 6,
             StartError::Cluster { .. } => 1,
         }
     }
@@ -103,6 +111,7 @@ pub struct RunningNode {
     stage: watch::Receiver<Stage>,
     cluster: Running,
     stop_accepting: watch::Sender<bool>,
+    stores: Stores,
     tasks: JoinSet<()>,
 }
 
@@ -153,9 +162,13 @@ impl RunningNode {
     pub async fn stop(mut self) {
         self.stop_accepting.send_replace(true);
         self.cluster.leave().await;
+        self.stores.finish(STORES_WITHIN).await;
         self.tasks.shutdown().await;
     }
 }
+
+/// How long a node that stops waits for its stores.
+const STORES_WITHIN: Duration = Duration::from_secs(5);
 
 /// Starts a node.
 ///
@@ -168,8 +181,15 @@ pub async fn start(config: Config) -> Result<RunningNode, StartError> {
     let shared = Arc::new(Shared::default());
     let mut handles = BTreeMap::new();
     let mut joinable = Vec::new();
+    let stores = Stores::open(&config)?;
+    let mut tasks = JoinSet::new();
     for realm in &config.realms {
-        let handle = realm_handle(&shared, &Uri::from(realm.name.as_str()), Some(realm), &config.limits);
+        let handle = realm_handle(&shared, &Uri::from(realm.name.as_str()), Some(realm), &config);
+        let keeping = stores.keeping(realm, &config);
+        keeping::tell_time(&handle);
+        keeping::restore(&handle, &keeping).await?;
+        handle.keep_in(keeping.clone());
+        tasks.spawn(keeping::look_after(handle.clone(), keeping));
         handles.insert(handle.name().clone(), handle.clone());
         joinable.push((handle, realm_auth(realm, &config.principals)));
     }
@@ -182,8 +202,11 @@ pub async fn start(config: Config) -> Result<RunningNode, StartError> {
         listeners.push(bound.map_err(|source| StartError::Listener { index, source })?);
     }
 
-    let (dormant, limits) = (Arc::clone(&shared), config.limits.clone());
-    let machine = Machine::new(handles, Box::new(move |name| realm_handle(&dormant, name, None, &limits)));
+    let (dormant, settings_of) = (Arc::clone(&shared), config.clone());
+    let machine = Machine::new(
+        handles,
+        Box::new(move |name| realm_handle(&dormant, name, None, &settings_of)),
+    );
     let (gate, gates) = mpsc::channel(4);
     let cluster = cluster::start(
         settings(&config).map_err(cluster::StartError::Net)?,
@@ -194,7 +217,6 @@ pub async fn start(config: Config) -> Result<RunningNode, StartError> {
     )
     .await?;
 
-    let mut tasks = JoinSet::new();
     let mut admin = None;
     if let Some(address) = config.admin.address.0 {
         let source = Source {
@@ -231,6 +253,7 @@ pub async fn start(config: Config) -> Result<RunningNode, StartError> {
         stage: cluster.inspect.stage.clone(),
         cluster,
         stop_accepting,
+        stores,
         tasks,
     })
 }
@@ -261,7 +284,8 @@ async fn keep_gate(mut gates: mpsc::Receiver<Gate>, service: Arc<Service>, goodb
 }
 
 /// A realm before its node has a life: it knows no lease and no slot yet. Without a configuration it is kept for the log's sake only.
-fn realm_handle(shared: &Arc<Shared>, name: &Uri, realm: Option<&config::Realm>, limits: &config::Limits) -> RealmHandle {
+fn realm_handle(shared: &Arc<Shared>, name: &Uri, realm: Option<&config::Realm>, config: &Config) -> RealmHandle {
+    let limits = &config.limits;
     let mut core = RealmConfig::new(name.clone(), random_u64(), [0; 16]);
     core.uri_check = match realm.map(|realm| realm.uri_check) {
         Some(config::UriCheck::Strict) => wamp::UriCheck::Strict,
@@ -279,6 +303,7 @@ fn realm_handle(shared: &Arc<Shared>, name: &Uri, realm: Option<&config::Realm>,
             .map(|(role, level)| (role.clone(), u64::from(*level)))
             .collect();
         core.call_timeouts = call_timeouts(realm);
+        keeping::configure(&mut core, realm, &config.store);
         core.topics = realm.topics.iter().map(topic_rule).collect();
     }
     core.limits.open_calls_max = limits.calls_per_session_max;

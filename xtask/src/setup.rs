@@ -19,6 +19,7 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("npm", "npm"),
     ("chromium", "chromium"),
     ("nats-server", "nats-server"),
+    ("redis-server", "redis-server"),
     ("ip", "iproute2"),
     ("nft", "nftables"),
 ];

@@ -31,7 +31,14 @@ pub enum Command {
     /// Ends a node life: its sessions and registrations go.
     Fence { node: NodeRef, reason: String },
     /// Changes of realms, in the order in which the sessions of one node life asked for them.
-    Batch { node: NodeRef, seq: u64, ops: Vec<(Uri, Op)> },
+    ///
+    /// `at_ms` is when they were proposed, milliseconds since 1970 (UTC) by the proposer's clock.
+    Batch {
+        node: NodeRef,
+        seq: u64,
+        at_ms: u64,
+        ops: Vec<(Uri, Op)>,
+    },
 }
 
 /// What applying a [`Command`] did.
@@ -87,10 +94,11 @@ impl Command {
                 epoch: node.epoch,
                 reason: reason.clone(),
             }),
-            Command::Batch { node, seq, ops } => pb::command::Body::Batch(pb::Batch {
+            Command::Batch { node, seq, at_ms, ops } => pb::command::Body::Batch(pb::Batch {
                 slot: node.slot.0.into(),
                 epoch: node.epoch,
                 seq: *seq,
+                at_ms: *at_ms,
                 ops: ops.iter().map(|(realm, op)| op_to_pb(realm, op)).collect(),
             }),
         };
@@ -141,6 +149,7 @@ impl Command {
             pb::command::Body::Batch(batch) => Ok(Command::Batch {
                 node: node_ref(batch.slot, batch.epoch)?,
                 seq: batch.seq,
+                at_ms: batch.at_ms,
                 ops: batch.ops.into_iter().map(op_from_pb).collect::<Result<_, _>>()?,
             }),
         }
@@ -196,11 +205,16 @@ fn op_to_pb(realm: &Uri, op: &Op) -> pb::RealmOp {
             session,
             authid,
             authrole,
+            authmethod,
+            authprovider,
         } => P::SessionJoined(pb::SessionJoined {
             session: session.get(),
             authid: authid.clone(),
             authrole: authrole.clone(),
+            authmethod: authmethod.clone(),
+            authprovider: authprovider.clone(),
         }),
+        Op::Hush { session } => P::Hush(pb::Hush { session: session.get() }),
         Op::SessionGone { session } => P::SessionGone(pb::SessionGone { session: session.get() }),
         Op::Register {
             session,
@@ -244,6 +258,11 @@ fn op_from_pb(op: pb::RealmOp) -> Result<(Uri, Op), DecodeError> {
             session: session(joined.session)?,
             authid: joined.authid,
             authrole: joined.authrole,
+            authmethod: joined.authmethod,
+            authprovider: joined.authprovider,
+        },
+        P::Hush(hush) => Op::Hush {
+            session: session(hush.session)?,
         },
         P::SessionGone(gone) => Op::SessionGone {
             session: session(gone.session)?,
@@ -291,8 +310,11 @@ mod tests {
                     session,
                     authid: "a".into(),
                     authrole: "b".into(),
+                    authmethod: "c".into(),
+                    authprovider: "d".into(),
                 },
             ),
+            (Uri::from("r"), Op::Hush { session }),
             (
                 Uri::from("r"),
                 Op::Register {
@@ -334,6 +356,7 @@ mod tests {
             Command::Batch {
                 node: node(4095, 32_767),
                 seq: 12,
+                at_ms: 1_700_000_000_123,
                 ops,
             },
         ] {

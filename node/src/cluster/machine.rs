@@ -138,7 +138,7 @@ impl Machine {
                 }
                 Outcome::Done
             }
-            Command::Batch { node, seq, ops } => self.batch(index, node, seq, ops),
+            Command::Batch { node, seq, at_ms, ops } => self.batch(index, node, seq, at_ms, ops),
         }
     }
 
@@ -165,7 +165,7 @@ impl Machine {
         }
     }
 
-    fn batch(&mut self, index: LogIndex, node: NodeRef, seq: u64, ops: Vec<(Uri, Op)>) -> Outcome {
+    fn batch(&mut self, index: LogIndex, node: NodeRef, seq: u64, at_ms: u64, ops: Vec<(Uri, Op)>) -> Outcome {
         let Some(row) = self.table.live_mut(node) else {
             return Outcome::Fenced;
         };
@@ -178,10 +178,15 @@ impl Machine {
             };
         }
         row.last_seq = seq;
+        let mut timed = None;
         for (name, op) in ops {
             let (kind, detail) = describe(&name, &op);
             self.remember(index, kind, detail);
             let realm = self.realms.entry(name).or_insert_with_key(|name| (self.make_realm)(name));
+            if timed.as_ref() != Some(realm.name()) {
+                realm.input(Input::LogTime { unix_ms: at_ms });
+                timed = Some(realm.name().clone());
+            }
             realm.input(Input::Applied { index, by: node, op });
         }
         Outcome::Done
@@ -333,6 +338,7 @@ impl StateMachine for Machine {
 fn describe(realm: &Uri, op: &Op) -> (&'static str, String) {
     match op {
         Op::SessionJoined { session, .. } => ("session_joined", format!("{realm} {session}")),
+        Op::Hush { session } => ("hush", format!("{realm} {session}")),
         Op::SessionGone { session } => ("session_gone", format!("{realm} {session}")),
         Op::Register { session, procedure, .. } => ("register", format!("{realm} {procedure} {session}")),
         Op::Unregister {

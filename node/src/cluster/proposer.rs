@@ -3,7 +3,10 @@
 //! One batch is under way at a time; what gathers meanwhile is the next one, so a slow disk makes batches larger, not the queue of
 //! commits longer. A batch whose outcome is unknown is sent again under the same number: the state machine recognises the repeat.
 
-use std::{collections::VecDeque, time::Duration};
+use std::{
+    collections::VecDeque,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
 use parking_lot::Mutex;
 use tokio::sync::Notify;
@@ -67,6 +70,12 @@ impl OpQueue {
     }
 }
 
+/// The time, milliseconds since 1970 (UTC); 0 on a clock that is before that.
+fn unix_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
 /// Commits what is queued for as long as `node` lives; returns when the log says that this life is over.
 pub async fn run(queue: &OpQueue, node: NodeRef, leader: Leader) {
     let mut seq = 0;
@@ -77,7 +86,8 @@ pub async fn run(queue: &OpQueue, node: NodeRef, leader: Leader) {
             continue;
         }
         seq += 1;
-        let batch = Command::Batch { node, seq, ops };
+        let at_ms = unix_ms();
+        let batch = Command::Batch { node, seq, at_ms, ops };
         let mut failing = false;
         loop {
             match leader.propose(&batch).await {

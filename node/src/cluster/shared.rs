@@ -197,6 +197,12 @@ impl LinkEvents for IntoRealms {
         }
     }
 
+    fn ready(&self, node: NodeRef) {
+        for realm in self.0.realms() {
+            realm.input(Input::PeerReady { node });
+        }
+    }
+
     fn down(&self, node: NodeRef) {
         for realm in self.0.realms() {
             realm.input(Input::PeerDown { node });

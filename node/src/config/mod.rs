@@ -23,6 +23,8 @@ mod realm;
 mod report;
 mod schema;
 mod secret;
+mod store;
+mod topic;
 mod tree;
 mod validate;
 
@@ -38,9 +40,11 @@ pub use log::{Log, LogFormat};
 pub use node::Node;
 pub use observability::Observability;
 pub use principal::Principal;
-pub use realm::{Anonymous, Disclose, Match, Realm, SlowConsumer, TimeoutUnit, Topic, UriCheck};
+pub use realm::{Anonymous, Disclose, Realm, TimeoutUnit, UriCheck};
 pub use report::{Fault, Problem, Report};
 pub use secret::Secret;
+pub use store::{Store, StoreRedis};
+pub use topic::{History, Match, Retain, SlowConsumer, StoreKind, Topic};
 
 /// Everything a node is told at its start. A value of this type that came from [`Config::load`] has passed every check.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -70,6 +74,9 @@ pub struct Config {
     /// `[limits]`
     #[serde(default)]
     pub limits: Limits,
+    /// `[store]`
+    #[serde(default)]
+    pub store: Store,
     /// `[log]`
     #[serde(default)]
     pub log: Log,
@@ -91,6 +98,7 @@ impl Default for Config {
             admin: Admin::default(),
             observability: Observability::default(),
             limits: Limits::default(),
+            store: Store::default(),
             log: Log::default(),
         }
     }

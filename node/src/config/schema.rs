@@ -13,8 +13,8 @@ use serde::{
 use toml::Value;
 
 use super::{
-    Admin, Cluster, ClusterTls, Limits, Listener, ListenerTls, Log, Node as NodeSection, Observability, Peer, Principal, Problem,
-    Realm, Timing, Topic,
+    Admin, Cluster, ClusterTls, History, Limits, Listener, ListenerTls, Log, Node as NodeSection, Observability, Peer, Principal,
+    Problem, Realm, Store, StoreRedis, Timing, Topic,
     tree::{Entry, Node},
 };
 
@@ -36,7 +36,7 @@ pub(super) struct Section {
 pub(super) const SECTIONS: &[Section] = &[
     one::<NodeSection>("node", &[]),
     many::<Listener>("listener", &[one::<ListenerTls>("tls", &[])]),
-    many::<Realm>("realm", &[many::<Topic>("topics", &[])]),
+    many::<Realm>("realm", &[many::<Topic>("topics", &[one::<History>("history", &[])])]),
     many::<Principal>("principal", &[]),
     one::<Cluster>(
         "cluster",
@@ -49,11 +49,12 @@ pub(super) const SECTIONS: &[Section] = &[
     one::<Admin>("admin", &[]),
     one::<Observability>("observability", &[]),
     one::<Limits>("limits", &[]),
+    one::<Store>("store", &[one::<StoreRedis>("redis", &[])]),
     one::<Log>("log", &[]),
 ];
 
 /// Settings whose values are shown nowhere.
-const SECRETS: &[&str] = &["ticket"];
+const SECRETS: &[&str] = &["ticket", "url"];
 
 const fn one<T: DeserializeOwned + 'static>(key: &'static str, sections: &'static [Section]) -> Section {
     Section {

@@ -400,6 +400,84 @@ fn a_file_is_named_when_it_cannot_be_read() {
 }
 
 #[test]
+fn topics_and_stores_read_as_written() {
+    let text = r#"
+        [[realm]]
+        name = "realm1"
+        [[realm.topics]]
+        uri = "com.lamp"
+        history = { max_events = 7, max_age_secs = 60 }
+        [[realm.topics]]
+        uri = "com.state."
+        match = "prefix"
+        retain = "always"
+        empty_clears = true
+        store = "redis"
+        history = {}
+        [store]
+        answer_events_max = 50
+        [store.redis]
+        url = "redis://user:a secret@localhost/1"
+    "#;
+    let config = load(text, &[]).unwrap();
+    let [lamp, state] = config.realms[0].topics.as_slice() else {
+        panic!()
+    };
+    let history = History {
+        max_events: 7,
+        max_age_secs: 60,
+        ..History::default()
+    };
+    assert_eq!(
+        (lamp.r#match, lamp.store, lamp.retain, lamp.history.clone()),
+        (Match::Exact, StoreKind::Embedded, None, Some(history))
+    );
+    assert_eq!(
+        (state.r#match, state.store, state.retain),
+        (Match::Prefix, StoreKind::Redis, Some(Retain::Always))
+    );
+    assert_eq!(state.history, Some(History::default()));
+    assert_eq!(config.store.answer_events_max, 50);
+    assert!(!config.redacted().contains("a secret"));
+}
+
+#[test]
+fn what_cannot_be_kept_is_refused() {
+    let topic = |lines: &str| format!("{REALM}[[realm.topics]]\n{lines}");
+    refused(
+        &topic("uri = \"\""),
+        &[],
+        &["realm[0].topics[0].uri", "not a topic or pattern"],
+    );
+    refused(&topic("uri = \"a..b\""), &[], &["realm[0].topics[0].uri"]);
+    refused(
+        &topic("uri = \"a\"\nmatch = \"sharp\""),
+        &[],
+        &["realm[0].topics[0].match", "wildcard"],
+    );
+    refused(
+        &topic("uri = \"a\"\nstore = \"redis\""),
+        &[],
+        &["realm[0].topics[0].store", "[store.redis]"],
+    );
+    refused(
+        &topic("uri = \"a\"\nhistory = { max_events = 0 }"),
+        &[],
+        &["realm[0].topics[0].history", "keeps nothing"],
+    );
+    refused(&topic("uri = \"a\"\nhistroy = {}"), &[], &["did you mean history?"]);
+    refused(
+        &topic("uri = \"a\"\n[[realm.topics]]\nuri = \"a\""),
+        &[],
+        &["realm[0].topics[1].uri", "twice"],
+    );
+    let redis = |lines: &str| format!("{REALM}[store.redis]\n{lines}");
+    refused(&redis("url = \"http://x\""), &[], &["store.redis.url", "redis://host:6379/0"]);
+    refused(&redis("url = \"redis://x\"\nprefix = \"{a}\""), &[], &["store.redis.prefix"]);
+    refused(&format!("{REALM}[store]\nqueries_max = 0"), &[], &["store.queries_max"]);
+}
+
+#[test]
 fn rules_of_topics_and_of_disclosure_read_as_written_and_bad_ones_are_refused() {
     let text = format!(
         r#"{REALM}
@@ -418,6 +496,7 @@ fn rules_of_topics_and_of_disclosure_read_as_written_and_bad_ones_are_refused() 
         r#match: Match::Prefix,
         uri: "com.state.".to_owned(),
         slow_consumer: SlowConsumer::KeepLast,
+        ..Topic::default()
     };
     assert_eq!(realm.topics, [expected]);
     let topic = |rest: &str| format!("{REALM}[[realm.topics]]\n{rest}\n");

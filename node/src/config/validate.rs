@@ -3,7 +3,7 @@
 use std::{collections::HashSet, time::Duration};
 
 use super::{
-    Config, Fault, Listener, Match, Node, Pages, Problem, Realm, Timing,
+    Config, Fault, Listener, Match, Node, Pages, Problem, Realm, StoreKind, Timing,
     certificate::{self, Identity},
 };
 
@@ -17,6 +17,7 @@ pub(super) fn validate(config: &Config) -> Vec<Problem> {
     timing(&config.cluster.timing, &mut problems);
     ports(config, &mut problems);
     limits(config, &mut problems);
+    kept(config, &mut problems);
     if config.log.level.parse::<tracing_subscriber::filter::Targets>().is_err() {
         let remedy = "write error, warn, info, debug or trace, or info,ringfort::cluster=debug";
         problems.push(Problem::new("log.level", "not a log level", remedy).value(quoted(&config.log.level)));
@@ -431,6 +432,82 @@ fn limits(config: &Config, problems: &mut Vec<Problem>) {
         "write more than keepalive_secs, at most 7200",
     );
 }
+
+/// Topics of which something is kept, and the stores.
+fn kept(config: &Config, problems: &mut Vec<Problem>) {
+    for (index, realm) in config.realms.iter().enumerate() {
+        if realm.topics.len() > TOPICS_MAX {
+            let problem = Problem::new(
+                format!("realm[{index}].topics"),
+                "too many entries",
+                format!("write at most {TOPICS_MAX}"),
+            );
+            problems.push(problem.value(realm.topics.len()));
+        }
+        for (at, topic) in realm.topics.iter().enumerate() {
+            let path = |key: &str| format!("realm[{index}].topics[{at}].{key}");
+            if topic.store == StoreKind::Redis && config.store.redis.is_none() {
+                let remedy = "add [store.redis] with url = \"redis://host:6379/0\", or write embedded";
+                problems.push(Problem::new(path("store"), "no Redis server is given", remedy));
+            }
+            if let Some(history) = topic
+                .history
+                .as_ref()
+                .filter(|history| history.max_events == 0 || history.max_bytes == 0)
+            {
+                let remedy = "write at least 1, or leave history out";
+                let what = "a history that keeps nothing";
+                problems.push(Problem::new(path("history"), what, remedy).value(history.max_events.min(history.max_bytes)));
+            }
+        }
+    }
+    let store = &config.store;
+    let mut at_least = |key: &str, value: usize, least: usize| {
+        if value < least {
+            let remedy = format!("write at least {least}");
+            problems.push(Problem::new(format!("store.{key}"), "too small to work", remedy).value(value));
+        }
+    };
+    at_least("retained_topics_max", store.retained_topics_max, 1);
+    at_least("retained_bytes_max", store.retained_bytes_max, 4096);
+    at_least("answer_events_max", store.answer_events_max, 1);
+    at_least("answer_bytes_max", store.answer_bytes_max, 128);
+    at_least("queue_bytes_max", store.queue_bytes_max, config.limits.message_bytes_max);
+    at_least("queries_max", store.queries_max, 1);
+    at_least("cache_bytes", store.cache_bytes, 1 << 20);
+    // The default stands for whatever messages are allowed: it is lowered with them.
+    if store.answer_bytes_max > config.limits.message_bytes_max / 4
+        && store.answer_bytes_max != super::Store::default().answer_bytes_max
+    {
+        let remedy = format!(
+            "write at most {}, or raise limits.message_bytes_max",
+            config.limits.message_bytes_max / 4
+        );
+        let what = "an answer might not fit a message";
+        problems.push(Problem::new("store.answer_bytes_max", what, remedy).value(store.answer_bytes_max));
+    }
+    if let Some(redis) = &store.redis {
+        let known = ["redis://", "rediss://"]
+            .iter()
+            .any(|scheme| redis.url.expose().starts_with(scheme));
+        if !known {
+            let remedy = "write redis://host:6379/0, or rediss:// for TLS";
+            problems.push(Problem::new("store.redis.url", "not the address of a Redis server", remedy));
+        }
+        if redis.prefix.is_empty() || redis.prefix.contains(['{', '}']) {
+            let remedy = "name a text such as ringfort, without braces";
+            problems
+                .push(Problem::new("store.redis.prefix", "not usable in the names of keys", remedy).value(quoted(&redis.prefix)));
+        }
+        if redis.timeout_ms == 0 || redis.timeout_ms > 60_000 {
+            let problem = Problem::new("store.redis.timeout_ms", "out of range", "write 1 to 60000");
+            problems.push(problem.value(redis.timeout_ms));
+        }
+    }
+}
+
+/// Entries of one realm; each costs memory and a look where its patterns match.
+const TOPICS_MAX: usize = 10_000;
 
 fn is_http_path(path: &str) -> bool {
     path.starts_with('/')

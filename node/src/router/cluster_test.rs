@@ -201,6 +201,11 @@ impl World {
                         .into_iter()
                         .for_each(|session| self.oracle.receives(session, message.clone()));
                 }
+                // Nobody retains anything here, and no history is configured.
+                Effect::Keep(keep) => panic!("nobody asked for {keep:?}"),
+                Effect::AskHistory(ask) => panic!("nobody asked {ask:?}"),
+                Effect::TellHistory(tell) => panic!("nobody asked {tell:?}"),
+                Effect::Kill { session, .. } => panic!("nobody killed {session}"),
                 Effect::Abort { session, message } => panic!("{session} kept the protocol and got {message:?}"),
                 Effect::Propose { op } => self.nodes[node].proposals.push_back(op),
                 Effect::Barrier => {

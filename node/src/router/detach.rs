@@ -11,11 +11,15 @@ impl Realm {
             self.calls_are_plain = false;
         }
         let (authid, authrole) = (info.authid.clone(), info.authrole.clone());
+        let (authmethod, authprovider) = (info.authmethod.clone(), info.authprovider.clone());
         if self.sessions.add(session, info) {
+            self.meta.note_proposed(session, true);
             turn.propose(Op::SessionJoined {
                 session,
                 authid,
                 authrole,
+                authmethod,
+                authprovider,
             });
         }
     }
@@ -27,8 +31,11 @@ impl Realm {
         }
         self.detach_dealer(turn, session);
         self.detach_broker(turn, session);
+        self.detach_meta(session);
+        self.keeper.detach(session);
         self.sessions.remove(session);
         // Also takes its registrations away everywhere, and any REGISTER of it that is still on its way.
+        self.meta.note_proposed(session, false);
         turn.propose(Op::SessionGone { session });
     }
 }

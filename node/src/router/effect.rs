@@ -1,6 +1,9 @@
 //! Everything a realm can ask for.
 
-use super::{NodeRef, Op, PeerFrame, SlowConsumer, TopicKey};
+use super::{
+    NodeRef, Op, PeerFrame, SlowConsumer, TopicKey,
+    kept::{AskHistory, Keep, TellHistory},
+};
 use crate::wamp::{Message, SessionId};
 
 /// A request of the core to its shell. Effects are carried out in order, while the shell still holds the realm.
@@ -18,8 +21,16 @@ pub enum Effect {
     },
     /// The session broke the protocol: send this ABORT, then close its transport. `SessionGone` follows from the shell.
     Abort { session: SessionId, message: Message },
+    /// The session was killed, and the core has forgotten it already: send this GOODBYE, then close its transport.
+    Kill { session: SessionId, goodbye: Message },
     /// Hand the op to the committed log; order is kept.
     Propose { op: Op },
+    /// Tell the store to keep something, or to forget it.
+    Keep(Box<Keep>),
+    /// Look up a history; answered by one [`super::Input::HistoryAnswer`].
+    AskHistory(Box<AskHistory>),
+    /// Look up a history for another node; answered by one [`super::Input::HistoryPage`], or none if the store does not answer.
+    TellHistory(Box<TellHistory>),
     /// Start a read barrier; one answer, [`super::Input::Barrier`], per effect.
     Barrier,
     /// This node begins (`true`) or ceases (`false`) to want events of `topic`, a topic, pattern or shard of it. A beginning is answered by

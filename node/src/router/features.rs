@@ -4,8 +4,34 @@
 
 use crate::wamp::Dict;
 
-/// What the dealer can do.
-const DEALER: [&str; 7] = [
+/// `WELCOME.details.roles`: broker and dealer, each with its features.
+pub fn announced_roles() -> Dict {
+    let broker = features(BROKER);
+    let dealer = features(DEALER);
+    Dict::new()
+        .with("broker", Dict::new().with("features", broker))
+        .with("dealer", Dict::new().with("features", dealer))
+}
+
+/// What works of publish and subscribe.
+const BROKER: &[&str] = &[
+    "publisher_exclusion",
+    "subscriber_blackwhite_listing",
+    "publisher_identification",
+    "publication_trustlevels",
+    "session_meta_api",
+    "event_retention",
+    "event_history",
+    "pattern_based_subscription",
+    "subscription_revocation",
+    "sharded_subscription",
+    "payload_passthru_mode",
+    // Of Autobahn, not of the text.
+    "x_acknowledged_event_delivery",
+];
+
+/// What works of remote procedure calls.
+const DEALER: &[&str] = &[
     "progressive_call_results",
     "progressive_call_invocations",
     "call_canceling",
@@ -13,29 +39,8 @@ const DEALER: [&str; 7] = [
     "caller_identification",
     "call_trustlevels",
     "payload_passthru_mode",
-];
-
-/// `WELCOME.details.roles`: broker and dealer, each with its features.
-pub fn announced_roles() -> Dict {
-    let broker = features(&BROKER);
-    let dealer = features(&DEALER);
-    Dict::new()
-        .with("broker", Dict::new().with("features", broker))
-        .with("dealer", Dict::new().with("features", dealer))
-}
-
-/// What works of publish and subscribe.
-const BROKER: [&str; 9] = [
-    "publisher_exclusion",
-    "subscriber_blackwhite_listing",
-    "publisher_identification",
-    "publication_trustlevels",
-    "pattern_based_subscription",
-    "subscription_revocation",
-    "sharded_subscription",
-    "payload_passthru_mode",
-    // Of Autobahn, not of the text.
-    "x_acknowledged_event_delivery",
+    "session_meta_api",
+    "registration_meta_api",
 ];
 
 fn features(names: &[&str]) -> Dict {
@@ -50,7 +55,7 @@ mod tests {
     fn both_roles_are_announced_and_nothing_that_does_not_work() {
         let roles = announced_roles();
         let features = |role: &str| roles.dict(role).and_then(|r| r.dict("features")).cloned();
-        assert_eq!(features("broker"), Some(super::features(&BROKER)));
-        assert_eq!(features("dealer"), Some(super::features(&DEALER)));
+        assert_eq!(features("broker"), Some(super::features(BROKER)));
+        assert_eq!(features("dealer"), Some(super::features(DEALER)));
     }
 }

@@ -4,7 +4,7 @@
 //! orders hold. A frame names its link's two node lives implicitly: a link belongs to exactly one pair of [`super::NodeRef`]s and
 //! ends with either, so a frame never crosses an epoch.
 
-use super::{Audience, LogIndex};
+use super::{Audience, LogIndex, kept::KeepMark};
 use crate::wamp::{Dict, Payload, PublicationId, RegistrationId, SessionId, SubscriptionId, Uri};
 
 /// A call's number at the node of its caller; unique in that node's life and realm.
@@ -96,6 +96,8 @@ pub enum PeerFrame {
         acknowledged: bool,
         /// Who gets it; `None`: every subscriber.
         audience: Option<Box<Audience>>,
+        /// That the node is to keep it, and as of when.
+        keep: Option<Box<KeepMark>>,
         details: Dict,
         payload: Payload,
     },
@@ -107,4 +109,10 @@ pub enum PeerFrame {
         subscription: SubscriptionId,
         reason: Uri,
     },
+    /// What a node retains, told part by part; see `kept/share.rs`.
+    Kept { what: Dict },
+    /// A node asks another for a part of the answer to a meta procedure. `ask` is unique in the asking node's life and realm.
+    MetaAsk { ask: u64, question: Dict },
+    /// The answer, true once the asking node has applied the log up to `index`.
+    MetaAnswer { ask: u64, index: LogIndex, answer: Dict },
 }

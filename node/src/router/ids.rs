@@ -41,6 +41,18 @@ impl IdSource {
         PublicationId::new(fold(z ^ (z >> 31))).expect("fold stays in the id range")
     }
 
+    /// The publication id of an event that every node derives from the same facts.
+    pub(super) fn derived(&self, topic: &str, facts: &[u64]) -> PublicationId {
+        let mut hasher = SipHasher24::new_with_key(&self.key);
+        hasher.write(&(self.realm.len() as u64).to_le_bytes());
+        hasher.write(self.realm.as_bytes());
+        hasher.write(topic.as_bytes());
+        // No text holds this byte, so topic and facts cannot be taken for each other.
+        hasher.write(&[0xff]);
+        facts.iter().for_each(|fact| hasher.write(&fact.to_le_bytes()));
+        PublicationId::new(fold(hasher.finish())).expect("fold stays in the id range")
+    }
+
     /// The id of the subscription of `topic` under `policy`.
     pub(super) fn subscription(&self, policy: MatchPolicy, topic: &str) -> SubscriptionId {
         let mut hasher = SipHasher24::new_with_key(&self.key);

@@ -2,7 +2,10 @@
 
 use std::time::Instant;
 
-use super::{LogIndex, NodeRef, Op, PeerFrame, TopicKey};
+use super::{
+    LogIndex, NodeRef, Op, PeerFrame, TopicKey,
+    kept::{HistoryAnswer, HistoryPage, Retained},
+};
 use crate::wamp::{Message, RequestId, SessionId, SubscriptionId, Uri};
 
 /// Who a session is, fixed at WELCOME.
@@ -61,6 +64,8 @@ pub enum Input {
     SessionGone { session: SessionId },
     /// The committed log reached `index`, and `op`, proposed by the node life `by`, is to be applied.
     Applied { index: LogIndex, by: NodeRef, op: Op },
+    /// The ops that follow were proposed at that time, milliseconds since 1970 (UTC) by the clock of the node that proposed them.
+    LogTime { unix_ms: u64 },
     /// The committed log says that this node life is over (fenced or left): its rows and registrations go.
     NodeFenced { index: LogIndex, node: NodeRef },
     /// The log is applied up to `index`; frames that waited for it can go on.
@@ -69,6 +74,12 @@ pub enum Input {
     Barrier { outcome: BarrierOutcome },
     /// Every linked node knows this node's interest in the topic that was announced under `ticket`.
     InterestAcked { ticket: u64 },
+    /// The store's answer to [`super::Effect::AskHistory`].
+    HistoryAnswer(Box<HistoryAnswer>),
+    /// The store's answer to [`super::Effect::TellHistory`].
+    HistoryPage(Box<HistoryPage>),
+    /// What the store has retained; before any session joins.
+    Retained(Vec<Retained>),
     /// A subscription of a session, on whatever node, is to end without its asking; `reason` is what the session is told.
     RevokeSubscription {
         session: SessionId,
@@ -82,6 +93,8 @@ pub enum Input {
     },
     /// A link to a node life is up: its interest follows.
     PeerUp { node: NodeRef },
+    /// Frames reach that node life from now on; those since [`Self::PeerUp`] may be lost.
+    PeerReady { node: NodeRef },
     /// The link to that node life ended: open calls over it finish now, its interest is forgotten.
     PeerDown { node: NodeRef },
     /// A linked node began (`true`) or ceased (`false`) to want events of these topics, patterns and shards.

@@ -26,6 +26,13 @@ impl Realm {
     /// Says what disagrees; the realm is broken.
     pub fn check_invariants(&self) -> Result<(), String> {
         self.registry.check()?;
+        self.keeper.retained.check()?;
+        for (session, _) in self.keeper.wanted.iter().chain(&self.keeper.asking) {
+            demand!(
+                self.sessions.get(*session).is_some(),
+                "{session} waits for kept events and is gone"
+            );
+        }
         let mut timers = 0;
         let mut calls_out = 0;
         let mut calls_in = 0;
@@ -59,6 +66,21 @@ impl Realm {
             waiting == expected,
             "{waiting} receipts are waited for and {expected} are expected"
         );
+        for (ask, pending) in &self.meta.pending {
+            demand!(
+                self.timers.contains(pending.deadline, Timer::Meta(*ask)),
+                "meta call {ask} has no timer"
+            );
+            demand!(
+                self.sessions.get(pending.session).is_some(),
+                "meta call {ask} is of a session that is gone"
+            );
+            demand!(
+                pending.waiting.is_subset(&self.peers),
+                "meta call {ask} waits for a node without a link"
+            );
+            timers += 1;
+        }
         if let Some(at) = self.dealer.barriers.running {
             demand!(self.timers.contains(at, Timer::Barrier), "the running barrier has no timer");
             timers += 1;

@@ -23,6 +23,10 @@ pub struct RealmLimits {
     pub subscriptions_max: usize,
     /// SUBSCRIBEs of one session for one topic that may wait for their answer at once.
     pub subscribes_waiting_max: usize,
+    /// Questions of one session about histories that may wait for their answer; beyond, `wamp.error.unavailable`.
+    pub history_calls_max: usize,
+    /// Events in the answer to one.
+    pub history_answer_max: usize,
     /// How long a REGISTER waits for the log before its outcome is called unknown.
     pub register_wait: Duration,
     /// How long UNREGISTERED waits for the log; the removal on this node does not wait.
@@ -39,6 +43,13 @@ pub struct RealmLimits {
     pub invoke_wait: Duration,
     /// How much longer than its callee the dealer waits, where the callee keeps the time of a call itself.
     pub forwarded_timeout_grace: Duration,
+    /// Meta calls of this node's sessions that may be under way at once; beyond, `wamp.error.unavailable`. As many questions of other
+    /// nodes may wait for this node's log.
+    pub meta_calls_max: usize,
+    /// Argument bytes of a meta call; beyond, `wamp.error.invalid_argument`.
+    pub meta_call_bytes_max: usize,
+    /// How long a meta call waits for the other nodes. Those that have not answered then are named in the answer.
+    pub meta_wait: Duration,
 }
 
 impl Default for RealmLimits {
@@ -52,6 +63,8 @@ impl Default for RealmLimits {
             registrations_max: 65_536,
             subscriptions_max: 65_536,
             subscribes_waiting_max: 1_024,
+            history_calls_max: 16,
+            history_answer_max: 1_000,
             register_wait: Duration::from_secs(10),
             unregister_wait: Duration::from_secs(1),
             subscribe_wait: Duration::from_secs(5),
@@ -60,6 +73,9 @@ impl Default for RealmLimits {
             barrier_wait: Duration::from_secs(1),
             invoke_wait: Duration::from_secs(5),
             forwarded_timeout_grace: Duration::from_secs(1),
+            meta_calls_max: 1_024,
+            meta_call_bytes_max: 64 << 10,
+            meta_wait: Duration::from_millis(250),
         }
     }
 }

@@ -24,6 +24,22 @@ impl MatchPolicy {
         }
     }
 
+    /// Its name in options and details.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Exact => "exact",
+            Self::Prefix => "prefix",
+            Self::Wildcard => "wildcard",
+        }
+    }
+
+    /// The policy of that name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        [Self::Exact, Self::Prefix, Self::Wildcard]
+            .into_iter()
+            .find(|policy| policy.name() == name)
+    }
+
     /// The policy with that number.
     pub const fn from_code(code: u8) -> Option<Self> {
         match code {
@@ -85,6 +101,8 @@ pub enum Op {
         session: SessionId,
         authid: String,
         authrole: String,
+        authmethod: String,
+        authprovider: String,
     },
     /// A session is gone: its row and all its registrations go.
     SessionGone { session: SessionId },
@@ -102,6 +120,10 @@ pub enum Op {
         request: Option<RequestId>,
         registration: RegistrationId,
     },
+    /// The end of the session will be told to nobody: no meta event, no testament.
+    ///
+    /// Spec: WAMP advanced profile, "Session Meta API": closing all sessions generates neither.
+    Hush { session: SessionId },
 }
 
 /// What applying an [`Op`] did.

@@ -16,11 +16,21 @@ impl Realm {
         self.peers.insert(node);
     }
 
+    pub(super) fn on_peer_ready(&mut self, turn: &mut Turn<'_>, node: NodeRef) {
+        if self.peers.contains(&node) {
+            self.share_retained(turn, node);
+            self.ask_for_missed(turn, node);
+        }
+    }
+
     pub(super) fn on_peer_down(&mut self, turn: &mut Turn<'_>, node: NodeRef) {
-        self.peers.remove(&node);
+        if self.peers.remove(&node) {
+            self.note_unlinked(turn, node);
+        }
         self.detach_node_from_dealer(turn, node);
         self.broker.forget_node(node);
         self.end_deliveries_with(turn, node);
+        self.detach_node_from_meta(turn, node);
     }
 
     /// The log says that a node life is over: its rows go, and with them whatever was open with it.
@@ -94,6 +104,9 @@ impl Realm {
             } => {
                 self.on_remote_answer(turn, from, call, Answer::Error { details, error, payload });
             }
+            PeerFrame::Kept { what } => self.on_kept(turn, from, &what),
+            PeerFrame::MetaAsk { ask, question } => self.on_meta_ask(turn, from, ask, &question),
+            PeerFrame::MetaAnswer { ask, index, answer } => self.on_meta_answer(turn, from, ask, index, answer),
             PeerFrame::Nack { call } => self.on_nack(turn, from, call),
             PeerFrame::Forget { call } => self.on_forget(turn, from, call),
             PeerFrame::Flood { source, hold } => {
@@ -114,10 +127,11 @@ impl Realm {
                 exclude_me,
                 acknowledged,
                 audience,
+                keep,
                 details,
                 payload,
             } => {
-                // Delivered here only: its publisher's node sends one copy to every node that wants it.
+                let mark = keep.as_deref().copied();
                 let event = Event {
                     publication,
                     topic,
@@ -125,14 +139,19 @@ impl Realm {
                     exclude_me,
                     acknowledged,
                     audience,
+                    keep,
                     details,
                     payload,
                 };
+                if let Some(mark) = mark {
+                    self.keep(turn, &event, mark, false);
+                }
+                // Delivered here only: its publisher's node sends one copy to every node that wants it, or has to keep it.
                 let wanted = match acknowledged {
                     true => self.deliver_acknowledged(turn, from, event),
                     false => self.deliver(turn, event),
                 };
-                if !wanted {
+                if !wanted && mark.is_none() {
                     self.stats.dropped_unwanted_events += 1;
                 }
             }

@@ -9,9 +9,21 @@ use std::{
 };
 
 use super::{
-    Effect, Input, LogIndex, NodeRef, RealmLimits, Registry, Stats, TopicRule, broker::Broker, dealer::CallKind, dealer::Dealer,
-    ids::IdSource, session_table::RequestIdVerdict, session_table::SessionTable, streams::Repeat, streams::Streams,
-    timers::Timer, timers::Timers, turn::Turn, turn::because,
+    Effect, Input, LogIndex, NodeRef, RealmLimits, Registry, Stats, TopicRule,
+    broker::Broker,
+    dealer::CallKind,
+    dealer::Dealer,
+    ids::IdSource,
+    kept::{Keeper, KeptRule, RetainedLimits},
+    meta::Meta,
+    session_table::RequestIdVerdict,
+    session_table::SessionTable,
+    streams::Repeat,
+    streams::Streams,
+    timers::Timer,
+    timers::Timers,
+    turn::Turn,
+    turn::because,
 };
 use crate::wamp::{Dict, Message, Payload, RequestId, SessionId, Uri, UriCheck, error_uri, message::code};
 
@@ -85,6 +97,10 @@ pub struct RealmConfig {
     pub trustlevels: BTreeMap<String, u64>,
     /// Topics whose events are not to be treated as others.
     pub topics: Vec<TopicRule>,
+    /// What is kept of which topics, the same on every node.
+    pub kept: Vec<KeptRule>,
+    /// How much is retained.
+    pub retained: RetainedLimits,
     /// Its bounds.
     pub limits: RealmLimits,
 }
@@ -103,6 +119,8 @@ impl RealmConfig {
             call_timeouts: CallTimeouts::default(),
             trustlevels: BTreeMap::new(),
             topics: Vec::new(),
+            kept: Vec::new(),
+            retained: RetainedLimits::default(),
             limits: RealmLimits::default(),
         }
     }
@@ -122,6 +140,8 @@ pub struct Realm {
     pub(super) peers: BTreeSet<NodeRef>,
     pub(super) dealer: Dealer,
     pub(super) broker: Broker,
+    pub(super) meta: Meta,
+    pub(super) keeper: Keeper,
     pub(super) ids: IdSource,
     pub(super) timers: Timers,
     /// A CALL without options gets nothing but its answer: neither a time limit nor a word about its caller.
@@ -139,7 +159,8 @@ impl Realm {
             && timeouts.max.is_none()
             && config.disclosure != Disclosure::Always
             && config.trustlevels.is_empty();
-        Self {
+        let keeper = Keeper::new(&config.kept, config.retained);
+        let mut realm = Self {
             calls_are_plain,
             config,
             me,
@@ -150,10 +171,14 @@ impl Realm {
             peers: BTreeSet::new(),
             dealer: Dealer::default(),
             broker,
+            meta: Meta::default(),
+            keeper,
             ids,
             timers: Timers::default(),
             stats: Stats::default(),
-        }
+        };
+        realm.name_histories();
+        realm
     }
 
     /// Applies one input; appends its consequences to `effects` in delivery order.
@@ -169,9 +194,13 @@ impl Realm {
                 self.give_up_call(turn, session, request, Some(&error), &error);
             }
             Input::SessionGone { session } => self.detach(turn, session),
-            Input::Applied { index, by, op } => self.on_applied(turn, index, by, op),
-            Input::NodeFenced { index, node } => self.on_node_fenced(turn, index, node),
-            Input::AppliedTo { index } => self.on_applied_to(turn, index),
+            Input::Applied { index, by, op } => self.on_log_op(turn, index, by, op),
+            Input::LogTime { unix_ms } => self.on_log_time(turn, unix_ms),
+            Input::NodeFenced { index, node } => self.on_log_fence(turn, index, node),
+            Input::AppliedTo { index } => {
+                self.on_applied_to(turn, index);
+                self.on_meta_progress(turn);
+            }
             Input::Barrier { outcome } => self.on_barrier(turn, outcome),
             Input::InterestAcked { ticket } => self.on_interest_acked(turn, ticket),
             Input::RevokeSubscription {
@@ -181,9 +210,13 @@ impl Realm {
             } => self.on_revoke_subscription(turn, session, subscription, reason),
             Input::SlowConsumer { session, subscription } => self.on_slow_consumer(turn, session, subscription),
             Input::PeerUp { node } => self.on_peer_up(node),
+            Input::PeerReady { node } => self.on_peer_ready(turn, node),
             Input::PeerDown { node } => self.on_peer_down(turn, node),
             Input::PeerInterest { node, changes } => self.on_peer_interest(node, changes),
             Input::Peer { from, frame } => self.on_frame(turn, from, frame),
+            Input::HistoryAnswer(answer) => self.on_history_answer(turn, *answer),
+            Input::HistoryPage(page) => self.on_history_page(turn, *page),
+            Input::Retained(retained) => self.on_retained(turn, retained),
             Input::Lease { until } => self.lease_until = Some(until),
             Input::Tick => self.on_tick(turn),
         }
@@ -197,7 +230,9 @@ impl Realm {
     pub fn set_identity(&mut self, me: NodeRef, id_key: [u8; 16]) {
         self.me = me;
         self.ids.set_key(id_key);
+        self.name_histories();
         self.lease_until = None;
+        self.meta.forget_own();
     }
 
     /// When the realm next wants [`Input::Tick`]; `None` if nothing is pending.
@@ -217,9 +252,12 @@ impl Realm {
     /// # Errors
     /// The bytes are not a snapshot of a version this build knows; nothing was changed.
     pub fn restore_registry(&mut self, index: LogIndex, bytes: &[u8], effects: &mut Vec<Effect>) -> Result<(), String> {
-        self.registry = Registry::read_snapshot(bytes)?;
+        let registry = Registry::read_snapshot(bytes)?;
+        let before = self.look_before_restore();
+        self.registry = registry;
         self.applied = self.applied.max(index);
         self.settle_registrations(effects);
+        self.note_restored(before);
         Ok(())
     }
 
@@ -301,19 +339,24 @@ impl Realm {
     /// Checks the id of a client's request. False: the session is gone, or the request was refused.
     fn accept_request(&mut self, turn: &mut Turn<'_>, session: SessionId, request_type: u64, request: RequestId) -> bool {
         let check = self.config.request_id_check;
-        match self.sessions.get_mut(session).map(|s| s.judge_request_id(request, check)) {
-            None => false,
-            Some(RequestIdVerdict::Fine) => true,
-            Some(verdict) => {
-                self.object_to_request(turn, session, request_type, request, verdict);
-                false
-            }
+        let Some(mut verdict) = self.sessions.get_mut(session).map(|s| s.judge_request_id(request, check)) else {
+            return false;
+        };
+        // Meta calls are rare, and looked for only where ids may repeat.
+        if check != RequestIdCheck::Strict && verdict == RequestIdVerdict::Fine && self.awaits_answer(session, request) {
+            verdict = RequestIdVerdict::InFlight;
         }
+        if verdict != RequestIdVerdict::Fine {
+            self.object_to_request(turn, session, request_type, request, verdict);
+        }
+        verdict == RequestIdVerdict::Fine
     }
 
     /// As [`Self::accept_request`] for a CALL, which may be a further part of an earlier one.
     fn accept_call(&mut self, turn: &mut Turn<'_>, session: SessionId, request: RequestId) -> CallKind {
         let check = self.config.request_id_check;
+        // Meta calls are rare, and looked for only where ids may repeat.
+        let awaited = check != RequestIdCheck::Strict && self.awaits_answer(session, request);
         let Some(caller) = self.sessions.get_mut(session) else {
             return CallKind::Settled;
         };
@@ -322,7 +365,10 @@ impl Realm {
         // Where ids need not rise, that of a further part could as well be a new one.
         let mut repeat = if rising { Repeat::Wrong } else { judge(&caller.streams) };
         if repeat == Repeat::Wrong {
-            let verdict = caller.judge_request_id(request, check);
+            let mut verdict = caller.judge_request_id(request, check);
+            if awaited && verdict == RequestIdVerdict::Fine {
+                verdict = RequestIdVerdict::InFlight;
+            }
             if verdict == RequestIdVerdict::Fine {
                 return CallKind::New;
             }
@@ -379,6 +425,11 @@ impl Realm {
         self.config.trustlevels.get(&info.authrole).copied().or(info.trustlevel)
     }
 
+    /// True if the session waits for the router itself to answer its CALL of that id.
+    fn awaits_answer(&self, session: SessionId, request: RequestId) -> bool {
+        self.has_meta_call(session, request) || self.keeper.asking.contains(&(session, request))
+    }
+
     /// Refuses a request with an ERROR.
     pub(super) fn refuse(
         &mut self,
@@ -422,6 +473,7 @@ impl Realm {
                 Timer::Unregister(session, registration) => self.on_unregister_overdue(turn, session, registration),
                 Timer::Interest(ticket) => self.on_interest_overdue(turn, ticket),
                 Timer::Delivery(publication) => self.on_delivery_overdue(turn, publication),
+                Timer::Meta(ask) => self.on_meta_overdue(turn, ask),
                 Timer::Invoke(callee) => self.on_invoke_overdue(turn, callee),
                 Timer::Call(session, request) => self.on_call_overdue(turn, session, request),
             }

@@ -34,6 +34,8 @@ pub struct Registration {
     pub wishes: RegisterWishes,
     /// Who answers, in order of registration.
     pub callees: Vec<Callee>,
+    /// When it was asked for, milliseconds since 1970 (UTC); 0 if the log did not say.
+    pub created_ms: u64,
 }
 
 /// A row of the session index.
@@ -45,6 +47,12 @@ pub struct SessionRow {
     pub authid: String,
     /// The role it acts in.
     pub authrole: String,
+    /// How it was authenticated.
+    pub authmethod: String,
+    /// Who authenticated it.
+    pub authprovider: String,
+    /// Its end is told to nobody ([`Op::Hush`]).
+    pub hushed: bool,
 }
 
 /// Registrations and sessions of one realm, on all nodes.
@@ -56,10 +64,14 @@ pub struct Registry {
     patterns: BTreeMap<(MatchPolicy, Uri), RegistrationId>,
     by_callee: BTreeMap<Callee, BTreeSet<RegistrationId>>,
     sessions: BTreeMap<SessionId, SessionRow>,
+    /// How many sessions each node life has; no life stands here without one.
+    by_node: BTreeMap<NodeRef, usize>,
     /// The highest epoch of each slot that is over: an op of it that is still in the log changes nothing.
     fenced: BTreeMap<Slot, u32>,
     /// How many registration ids were given.
     ids_given: u64,
+    /// When the ops now being applied were proposed. No state: the log says it anew before ops.
+    time_ms: u64,
 }
 
 /// Registration ids are `shard 10 ‖ counter 43`; all shards map to 0 for now.
@@ -76,15 +88,27 @@ impl Registry {
                 session,
                 authid,
                 authrole,
+                authmethod,
+                authprovider,
             } => {
                 let row = SessionRow {
                     node: by,
                     authid: authid.clone(),
                     authrole: authrole.clone(),
+                    authmethod: authmethod.clone(),
+                    authprovider: authprovider.clone(),
+                    hushed: false,
                 };
-                self.sessions.insert(*session, row);
+                self.insert_session(*session, row);
                 OpOutcome::Done
             }
+            Op::Hush { session } => match self.sessions.get_mut(session) {
+                Some(row) if row.node == by => {
+                    row.hushed = true;
+                    OpOutcome::Done
+                }
+                _ => OpOutcome::NotFound,
+            },
             Op::SessionGone { session } => self.remove_session(Callee {
                 node: by,
                 session: *session,
@@ -136,6 +160,12 @@ impl Registry {
             self.remove_registrations(callee);
         }
         self.sessions.retain(|_, row| !is_over(row.node));
+        self.by_node.retain(|node, _| !is_over(*node));
+    }
+
+    /// What follows was proposed at `unix_ms`.
+    pub(super) fn set_time(&mut self, unix_ms: u64) {
+        self.time_ms = unix_ms;
     }
 
     /// The registration an exact lookup of `procedure` finds.
@@ -171,6 +201,32 @@ impl Registry {
         self.sessions.iter().map(|(id, row)| (*id, row))
     }
 
+    /// The node lives that have a session, by slot.
+    pub fn nodes(&self) -> impl Iterator<Item = NodeRef> {
+        self.by_node.keys().copied()
+    }
+
+    /// The registration of `procedure` under `policy`.
+    pub fn registration_under(&self, policy: MatchPolicy, procedure: &Uri) -> Option<&Registration> {
+        self.registrations.get(&self.id_of(policy, procedure)?)
+    }
+
+    fn insert_session(&mut self, id: SessionId, row: SessionRow) {
+        *self.by_node.entry(row.node).or_default() += 1;
+        if let Some(before) = self.sessions.insert(id, row) {
+            self.uncount(before.node);
+        }
+    }
+
+    fn uncount(&mut self, node: NodeRef) {
+        if let Some(count) = self.by_node.get_mut(&node) {
+            *count -= 1;
+            if *count == 0 {
+                self.by_node.remove(&node);
+            }
+        }
+    }
+
     fn register(
         &mut self,
         index: LogIndex,
@@ -193,6 +249,7 @@ impl Registry {
             index,
             wishes,
             callees: vec![callee],
+            created_ms: self.time_ms,
         });
         OpOutcome::Registered(id)
     }
@@ -229,6 +286,7 @@ impl Registry {
         match self.sessions.get(&session.session) {
             Some(row) if row.node == session.node => {
                 self.sessions.remove(&session.session);
+                self.uncount(session.node);
                 OpOutcome::Done
             }
             _ => OpOutcome::NotFound,
@@ -294,6 +352,13 @@ impl Registry {
         }
         if held != self.by_callee.values().map(BTreeSet::len).sum::<usize>() || self.by_callee.values().any(BTreeSet::is_empty) {
             return Err("the callee index has entries without a registration".into());
+        }
+        let mut by_node = BTreeMap::new();
+        for row in self.sessions.values() {
+            *by_node.entry(row.node).or_insert(0_usize) += 1;
+        }
+        if by_node != self.by_node {
+            return Err("the sessions of a node are miscounted".into());
         }
         if self.registrations.len() != self.exact.len() + self.patterns.len() {
             return Err("the procedure index has entries without a registration".into());

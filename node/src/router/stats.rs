@@ -29,6 +29,16 @@ pub struct Stats {
     pub events: u64,
     /// Events sent to other nodes, one per node.
     pub events_forwarded: u64,
+    /// Events given to the store for a history.
+    pub events_kept: u64,
+    /// Events for a history that another node had and this one lacked, or had as well.
+    pub events_caught_up: u64,
+    /// Events that became the retained one of their topic, or cleared it.
+    pub events_retained: u64,
+    /// Topics whose retained events had to go for want of room.
+    pub retained_evicted: u64,
+    /// Questions about histories that were given to the store.
+    pub history_calls: u64,
     /// ERRORs that refused a request other than a CALL.
     pub refusals: u64,
     /// Sessions ended for breaking the protocol.
@@ -49,6 +59,14 @@ pub struct Stats {
     pub invokes_parked: u64,
     /// Invocations from other nodes that were refused as stale.
     pub invokes_refused: u64,
+    /// Meta calls that were accepted.
+    pub meta_calls: u64,
+    /// Meta calls that were answered without some node's part.
+    pub meta_overdue: u64,
+    /// Sessions of this node ended by a meta call.
+    pub sessions_killed: u64,
+    /// Dropped: a question of another node that this version does not know, or one too many.
+    pub dropped_meta_asks: u64,
     /// Dropped: input for a session that is not, or no longer, here.
     pub dropped_no_session: u64,
     /// Dropped: an answer of a callee to an invocation that has ended.

@@ -16,7 +16,8 @@ use super::{
     Stats, frame::CallId,
 };
 use crate::wamp::{
-    Dict, Message, Payload, PublicationId, RegistrationId, RequestId, Serializer, SessionId, SubscriptionId, Uri, message::code,
+    Dict, Message, Payload, PublicationId, RegistrationId, RequestId, Serializer, SessionId, SubscriptionId, Uri, Value,
+    message::code,
 };
 
 /// This node in all tests.
@@ -152,6 +153,8 @@ impl TestRealm {
             session: id,
             authid: info.authid.clone(),
             authrole: info.authrole.clone(),
+            authmethod: info.authmethod.clone(),
+            authprovider: info.authprovider.clone(),
         };
         assert_eq!(
             self.input(Input::SessionJoined { session: id, info }),
@@ -590,4 +593,45 @@ pub(super) fn result(call: u64) -> PeerFrame {
 
 pub(super) fn secs(n: u64) -> Duration {
     Duration::from_secs(n)
+}
+
+/// Calls a meta procedure.
+pub(super) fn meta_call(who: &TestSession, procedure: &str, args: &[Value], kwargs: Dict) -> Vec<Effect> {
+    let (_, effects) = who.calls_with(procedure, Payload::from_values(Serializer::Cbor, args, &kwargs));
+    effects
+}
+
+/// The positional results of the one RESULT that `who` gets, which is the last effect.
+pub(super) fn result_of(effects: &[Effect], who: &TestSession) -> Vec<Value> {
+    match effects.last() {
+        Some(Effect::Send {
+            session,
+            message: Message::Result { payload, .. },
+        }) if *session == who.id => payload.to_values().unwrap().0,
+        other => panic!("not a RESULT but {other:?}"),
+    }
+}
+
+/// The positional arguments of the events among effects.
+pub(super) fn values(effects: &[Effect]) -> Vec<Vec<Value>> {
+    let events = effects.iter().filter_map(|effect| match effect {
+        Effect::Fanout {
+            message: Message::Event { payload, .. },
+            ..
+        } => Some(payload.to_values().unwrap().0),
+        _ => None,
+    });
+    events.collect()
+}
+
+/// The topics of the events among effects.
+pub(super) fn topics(realm: &TestRealm, effects: &[Effect]) -> Vec<String> {
+    let events = effects.iter().filter_map(|effect| match effect {
+        Effect::Fanout {
+            message: Message::Event { subscription, .. },
+            ..
+        } => Some(realm.inside(|realm| realm.broker.by_id[subscription].uri.to_string())),
+        _ => None,
+    });
+    events.collect()
 }

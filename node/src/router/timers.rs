@@ -23,6 +23,8 @@ pub(super) enum Timer {
     Invoke(SessionId),
     /// A call got no answer in the time that was given for it.
     Call(SessionId, RequestId),
+    /// A meta call has waited long enough.
+    Meta(u64),
 }
 
 /// All deadlines of a realm.

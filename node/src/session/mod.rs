@@ -10,6 +10,7 @@ pub mod auth;
 pub mod cluster;
 pub mod handshake;
 pub mod hold;
+pub mod keeping;
 pub mod limits;
 pub mod outbox;
 pub mod sessions;

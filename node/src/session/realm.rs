@@ -11,24 +11,32 @@ mod plain;
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
     sync::{
-        Arc, Weak,
+        Arc, OnceLock, Weak,
         atomic::{AtomicBool, Ordering},
     },
     time::{Duration, Instant},
 };
 
 use parking_lot::{Mutex, MutexGuard};
-use tokio::sync::{Notify, oneshot};
+use tokio::{
+    runtime::Handle,
+    sync::{Notify, oneshot},
+};
 
 use super::{
     auth::RealmAuth,
-    cluster::Cluster,
+    cluster::{Cluster, Drain},
+    keeping::Keeping,
     outbox::{End, Outbox, Pushed, Shared, Touched, Undelivered},
 };
 pub use plain::Gathered;
 
 use crate::{
-    router::{Effect, Input, Op, PeerFrame, Realm, SessionInfo, SlowConsumer, frame::FloodSource},
+    router::{
+        Effect, Input, Op, PeerFrame, Realm, SessionInfo, SlowConsumer,
+        frame::FloodSource,
+        kept::{AskHistory, HistoryAnswer, HistoryFailure, TellHistory},
+    },
     wamp::{Message, SessionId, SubscriptionId, Uri, id::IdMap},
 };
 
@@ -53,6 +61,16 @@ struct Shell {
     /// The core panicked: its state cannot be trusted, nothing enters any more.
     failed: AtomicBool,
     failure: Notify,
+    /// Where events are kept; nowhere until it is said.
+    keeping: OnceLock<Keeper>,
+}
+
+/// Where the events of a realm are kept, and who asks there.
+struct Keeper {
+    keeping: Arc<Keeping>,
+    /// Where questions are asked: effects may be carried out on a thread that must not be held up by them.
+    runtime: Handle,
+    shell: Weak<Shell>,
 }
 
 struct State {
@@ -125,9 +143,33 @@ impl RealmHandle {
             rearm: rearm.clone(),
             failed: AtomicBool::new(false),
             failure: Notify::new(),
+            keeping: OnceLock::new(),
         });
         tokio::spawn(keep_deadlines(Arc::downgrade(&shared), rearm));
         Self { shared }
+    }
+
+    /// Says where the events of this realm are kept. Called once; until then nothing is, and no history can be asked for.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
+    pub fn keep_in(&self, keeping: Keeping) {
+        let keeper = Keeper {
+            keeping: Arc::new(keeping),
+            runtime: Handle::current(),
+            shell: Arc::downgrade(&self.shared),
+        };
+        // The second call is a mistake that changes nothing.
+        let _ = self.shared.keeping.set(keeper);
+    }
+
+    /// The lanes and stores that this node's sessions have filled faster than they drain.
+    pub fn congested(&self) -> Vec<Arc<dyn Drain>> {
+        let mut congested = self.shared.cluster.congested();
+        if let Some(keeper) = self.shared.keeping.get() {
+            congested.extend(keeper.keeping.congested());
+        }
+        congested
     }
 
     /// The realm's name.
@@ -383,6 +425,35 @@ impl Shell {
                         state.followups.push_back(Input::SessionGone { session });
                     }
                 }
+                Effect::Kill { session, goodbye } => {
+                    if let (Some(outbox), Message::Goodbye { details, reason }) = (state.outboxes.remove(&session), goodbye) {
+                        let text = details.text("message").map(str::to_owned);
+                        outbox.request_end(End::Killed { reason, text });
+                    }
+                }
+                Effect::Keep(keep) => {
+                    if let Some(keeper) = self.keeping.get() {
+                        keeper.keeping.keep(*keep);
+                        touched.note_forwarded();
+                    }
+                }
+                Effect::AskHistory(ask) => match self.keeping.get() {
+                    Some(keeper) => keeper.ask(*ask),
+                    None => {
+                        let (session, request, result) = (ask.session, ask.request, Err(HistoryFailure::Unavailable));
+                        let answer = HistoryAnswer {
+                            session,
+                            request,
+                            result,
+                        };
+                        state.followups.push_back(Input::HistoryAnswer(Box::new(answer)));
+                    }
+                },
+                Effect::TellHistory(tell) => {
+                    if let Some(keeper) = self.keeping.get() {
+                        keeper.tell(*tell);
+                    }
+                }
                 Effect::Flood { session, hold } => {
                     if let Some(outbox) = state.outboxes.get(&session) {
                         outbox.hold(hold);
@@ -452,6 +523,32 @@ impl Shell {
                 });
             }
         }
+    }
+}
+
+impl Keeper {
+    /// Has a task ask the store and hand over the answer.
+    fn ask(&self, ask: AskHistory) {
+        let (keeping, shell) = (Arc::clone(&self.keeping), Weak::clone(&self.shell));
+        self.runtime.spawn(async move {
+            let answer = keeping.answer(ask).await;
+            if let Some(shared) = shell.upgrade() {
+                RealmHandle { shared }.input(Input::HistoryAnswer(Box::new(answer)));
+            }
+        });
+    }
+}
+
+impl Keeper {
+    /// Has a task look up what another node lacks.
+    fn tell(&self, tell: TellHistory) {
+        let (keeping, shell) = (Arc::clone(&self.keeping), Weak::clone(&self.shell));
+        self.runtime.spawn(async move {
+            let page = keeping.page(tell).await;
+            if let (Some(page), Some(shared)) = (page, shell.upgrade()) {
+                RealmHandle { shared }.input(Input::HistoryPage(Box::new(page)));
+            }
+        });
     }
 }
 

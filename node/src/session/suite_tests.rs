@@ -350,7 +350,7 @@ async fn a_rawsocket_client_hears_no_message_above_its_limit() {
     other.register("com.big").await;
 
     // A long event is dropped, the next arrives.
-    other.publish("com.topic", &[Value::Text("x".repeat(600))], false).await;
+    other.publish("com.topic", &[Value::Text("x".repeat(5_000))], false).await;
     other.publish("com.topic", &[Value::Integer(2)], false).await;
     let Some(Message::Event { payload, .. }) = small.recv().await else {
         panic!("no EVENT")
@@ -358,7 +358,7 @@ async fn a_rawsocket_client_hears_no_message_above_its_limit() {
     assert_eq!(payload.to_values().unwrap().0, [Value::Integer(2)]);
 
     // A long invocation goes back to its caller as an error, and the callee lives on.
-    let request = other.call("com.small", &[Value::Text("x".repeat(600))]).await;
+    let request = other.call("com.small", &[Value::Text("x".repeat(5_000))]).await;
     match other.recv().await {
         Some(Message::Error { request: r, error, .. }) => {
             assert_eq!((r, &*error), (request, error_uri::PAYLOAD_SIZE_EXCEEDED));
@@ -374,7 +374,7 @@ async fn a_rawsocket_client_hears_no_message_above_its_limit() {
     let Some(Message::Invocation { request: invocation, .. }) = other.recv().await else {
         panic!("no INVOCATION")
     };
-    let payload = other.payload(&[Value::Text("x".repeat(600))]);
+    let payload = other.payload(&[Value::Text("x".repeat(5_000))]);
     other
         .send(&Message::Yield {
             request: invocation,
@@ -417,4 +417,35 @@ async fn what_json_cannot_carry_never_reaches_a_json_client() {
         other => panic!("no ERROR but {other:?}"),
     }
     assert!(json.is_alive().await, "and nothing came before");
+}
+
+#[tokio::test]
+async fn a_session_can_be_killed_by_another_and_is_gone_when_the_killer_hears_of_it() {
+    let node = TestNode::start().await;
+    for way in ways() {
+        let mut victim = node.connect(way).await;
+        let session = victim.hello().await;
+        let mut killer = node.connect(way).await;
+        let own = killer.hello().await;
+        killer.call("wamp.session.kill", &[session.get().into()]).await;
+        assert!(matches!(killer.recv().await, Some(Message::Result { .. })));
+        assert!(!node.realm.has(session));
+        let Some(Message::Goodbye { reason, .. }) = victim.recv().await else {
+            panic!("no GOODBYE")
+        };
+        assert_eq!(&*reason, error_uri::KILLED);
+        killer.call("wamp.session.list", &[]).await;
+        let Some(Message::Result { payload, .. }) = killer.recv().await else {
+            panic!("no RESULT")
+        };
+        let ids: Vec<Value> = vec![own.get().into()];
+        assert_eq!(payload.to_values().unwrap().0, [ids.into()]);
+        victim.send(&goodbye()).await;
+        assert_eq!(victim.recv().await, None);
+        node.realm.kill(own, error_uri::KILLED.into());
+        assert!(matches!(killer.recv().await, Some(Message::Goodbye { .. })));
+        killer.send(&goodbye()).await;
+        assert_eq!(killer.recv().await, None);
+        super::testing::eventually("the killer is gone", || !node.realm.has(own)).await;
+    }
 }

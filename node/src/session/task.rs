@@ -247,7 +247,7 @@ impl Task {
         }
         let congested = touched.take_congested();
         let lanes = match &self.state {
-            State::Established(membership) if touched.take_forwarded() => membership.realm.cluster().congested(),
+            State::Established(membership) if touched.take_forwarded() => membership.realm.congested(),
             _ => Vec::new(),
         };
         if !congested.is_empty() || !lanes.is_empty() {
@@ -484,7 +484,8 @@ impl Task {
                 .await;
         }
         let mut touched = Touched::new();
-        self.outbox.push(&goodbye(error_uri::GOODBYE_AND_OUT.into()), &mut touched);
+        self.outbox
+            .push(&goodbye(error_uri::GOODBYE_AND_OUT.into(), None), &mut touched);
         drop(touched);
         self.decoder.set_message_bytes_max(self.service.limits.handshake_bytes_max);
         let handshake = Box::new(Handshake::new(self.service.realms.clone(), self.peer));
@@ -497,20 +498,26 @@ impl Task {
 
     /// Acts on an end that somebody else decided on.
     fn ended_by_others(&mut self) -> Option<Ending> {
-        match self.outbox.end()? {
+        let end = self.outbox.end()?;
+        let text = match &end {
+            End::Killed { text, .. } => text.clone(),
+            _ => None,
+        };
+        match end {
             End::Aborted => Some(Ending::LastWords(PROTOCOL_ERROR)),
             End::SlowConsumer | End::Broken => Some(Ending::Lost),
-            End::Goodbye(reason) => match &self.state {
+            End::Goodbye(reason) | End::Killed { reason, .. } => match &self.state {
                 State::Established(_) => {
                     self.state = State::ShuttingDown {
                         until: now() + self.service.limits.close_timeout,
                     };
                     let mut touched = Touched::new();
-                    self.outbox.push(&goodbye(reason), &mut touched);
+                    self.outbox.push(&goodbye(reason, text), &mut touched);
                     None
                 }
                 State::Handshake { .. } => {
-                    self.outbox.abort(&abort_message(&reason, "this node goes down"));
+                    self.outbox
+                        .abort(&abort_message(&reason, text.as_deref().unwrap_or("this node goes down")));
                     Some(Ending::LastWords(GOING_AWAY))
                 }
                 State::ShuttingDown { .. } | State::Over => None,
@@ -642,11 +649,12 @@ fn judge(message: &Message) -> Verdict {
     }
 }
 
-fn goodbye(reason: Uri) -> Message {
-    Message::Goodbye {
-        details: Dict::new(),
-        reason,
+fn goodbye(reason: Uri, text: Option<String>) -> Message {
+    let mut details = Dict::new();
+    if let Some(text) = text {
+        details.set("message", text);
     }
+    Message::Goodbye { details, reason }
 }
 
 /// The clock of sessions; tokio's, so that tests can pause it.

@@ -22,6 +22,7 @@ pub const NO_MATCHING_AUTH_METHOD: &str = "wamp.error.no_matching_auth_method";
 pub const AUTHENTICATION_DENIED: &str = "wamp.error.authentication_denied";
 pub const AUTHENTICATION_FAILED: &str = "wamp.error.authentication_failed";
 pub const AUTHENTICATION_REQUIRED: &str = "wamp.error.authentication_required";
+pub const HISTORY_UNAVAILABLE: &str = "wamp.error.history_unavailable";
 pub const OPTION_NOT_ALLOWED: &str = "wamp.error.option_not_allowed";
 pub const DISCLOSE_ME_DISALLOWED: &str = "wamp.error.option_disallowed.disclose_me";
 pub const NETWORK_FAILURE: &str = "wamp.error.network_failure";

@@ -6,9 +6,11 @@
 
 pub mod codec;
 pub mod error_uri;
+pub mod history;
 pub mod id;
 pub mod message;
 pub mod payload;
+pub mod timestamp;
 pub mod uri;
 pub mod value;
 

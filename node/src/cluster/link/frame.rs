@@ -16,6 +16,7 @@ use crate::{
     router::{
         Audience, PeerFrame,
         frame::{CallId, FloodSource, InterruptMode},
+        kept::KeepMark,
     },
     wamp::{Dict, Payload, PublicationId, RegistrationId, Serializer, SessionId, SubscriptionId, Uri},
 };
@@ -39,6 +40,9 @@ pub(super) fn write<'a>(realm: Option<&Uri>, frame: &'a PeerFrame, out: &mut Vec
         PeerFrame::Flood { .. } => (FLOOD, None, None),
         PeerFrame::Interrupt { .. } => (INTERRUPT, None, None),
         PeerFrame::Event { details, payload, .. } => (EVENT, Some(details), Some(payload)),
+        PeerFrame::Kept { what } => (KEPT, Some(what), None),
+        PeerFrame::MetaAsk { question, .. } => (META_ASK, Some(question), None),
+        PeerFrame::MetaAnswer { answer, .. } => (META_ANSWER, Some(answer), None),
     };
     let details = details.filter(|details| !details.is_empty());
     let payload = payload.filter(|payload| !payload.is_empty());
@@ -119,6 +123,7 @@ pub(super) fn write<'a>(realm: Option<&Uri>, frame: &'a PeerFrame, out: &mut Vec
             exclude_me,
             acknowledged,
             audience,
+            keep,
             ..
         } => {
             put_fixed(publication.get(), out);
@@ -129,10 +134,20 @@ pub(super) fn write<'a>(realm: Option<&Uri>, frame: &'a PeerFrame, out: &mut Vec
                 (audience.is_some(), HAS_AUDIENCE),
                 (*acknowledged, ACKNOWLEDGED),
             ];
-            out.push(flags.iter().map(|(set, flag)| u8::from(*set) * flag).sum());
+            let flags: u8 = flags.iter().map(|(set, flag)| u8::from(*set) * flag).sum();
+            out.push(flags | keep_flags(keep.as_deref()));
             if let Some(audience) = audience {
                 put_dict(&audience.to_dict(), out);
             }
+            if let Some(mark) = keep {
+                put_varint(mark.time, out);
+            }
+        }
+        PeerFrame::Kept { .. } => {}
+        PeerFrame::MetaAsk { ask, .. } => put_varint(*ask, out),
+        PeerFrame::MetaAnswer { ask, index, .. } => {
+            put_varint(*ask, out);
+            put_varint(*index, out);
         }
         PeerFrame::Delivered { publication } => put_fixed(publication.get(), out),
         PeerFrame::RevokeSubscription {
@@ -264,7 +279,7 @@ impl Packed {
 
     pub(super) fn shape(&self) -> Shape {
         match self.tag & KIND {
-            INVOKE..=EVENT | FLOOD..=DELIVERED => Shape::Peer,
+            INVOKE..=EVENT | FLOOD..=DELIVERED | KEPT | META_ASK | META_ANSWER => Shape::Peer,
             FRAGMENT => Shape::Fragment,
             _ => Shape::Unknown,
         }
@@ -369,6 +384,13 @@ impl Packed {
                     0 => None,
                     _ => Some(Box::new(fields.audience()?)),
                 };
+                let keep = match flags & IS_KEPT {
+                    0 => None,
+                    _ => Some(Box::new(KeepMark {
+                        time: fields.varint()?,
+                        retain: flags & IS_RETAINED != 0,
+                    })),
+                };
                 let (details, payload) = self.tail(fields, batch)?;
                 PeerFrame::Event {
                     publication,
@@ -377,6 +399,7 @@ impl Packed {
                     exclude_me: flags & EXCLUDE_ME != 0,
                     acknowledged: flags & ACKNOWLEDGED != 0,
                     audience,
+                    keep,
                     details,
                     payload,
                 }
@@ -384,6 +407,19 @@ impl Packed {
             DELIVERED => PeerFrame::Delivered {
                 publication: PublicationId::new(fields.fixed()?).ok_or(Malformed::Id("publication"))?,
             },
+            KEPT => PeerFrame::Kept {
+                what: self.tail(fields, batch)?.0,
+            },
+            META_ASK => {
+                let ask = fields.varint()?;
+                let question = self.tail(fields, batch)?.0;
+                PeerFrame::MetaAsk { ask, question }
+            }
+            META_ANSWER => {
+                let (ask, index) = (fields.varint()?, fields.varint()?);
+                let answer = self.tail(fields, batch)?.0;
+                PeerFrame::MetaAnswer { ask, index, answer }
+            }
             REVOKE_SUBSCRIPTION => PeerFrame::RevokeSubscription {
                 session: session(fields.fixed()?, "session")?,
                 subscription: SubscriptionId::new(fields.fixed()?).ok_or(Malformed::Id("subscription"))?,
@@ -552,6 +588,9 @@ const NACK: u8 = 4;
 const FORGET: u8 = 5;
 const EVENT: u8 = 6;
 const FRAGMENT: u8 = 7;
+const KEPT: u8 = 24;
+const META_ASK: u8 = 20;
+const META_ANSWER: u8 = 21;
 const FLOOD: u8 = 8;
 const REVOKE_SUBSCRIPTION: u8 = 9;
 const CHUNK: u8 = 10;
@@ -563,6 +602,12 @@ const DELIVERED: u8 = 13;
 const EXCLUDE_ME: u8 = 1;
 const HAS_AUDIENCE: u8 = 2;
 const ACKNOWLEDGED: u8 = 4;
+const IS_KEPT: u8 = 64;
+const IS_RETAINED: u8 = 128;
+
+fn keep_flags(mark: Option<&KeepMark>) -> u8 {
+    mark.map_or(0, |mark| IS_KEPT | (u8::from(mark.retain) * IS_RETAINED))
+}
 
 const PUBLISHER: u8 = 0;
 const CALL: u8 = 1;

@@ -63,6 +63,8 @@ pub(super) enum Apply {
     Message(interest::Message),
     /// The owner's table from wherever it was pulled.
     Table { version: u64, entries: Vec<Change> },
+    /// The link takes frames.
+    Ready,
 }
 
 impl Link {
@@ -159,7 +161,7 @@ pub(super) async fn live(
     (early, control_in): (Option<pb::LinkBatch>, Streaming<pb::LinkBatch>),
     lanes_in: Vec<LaneIn>,
 ) -> Arc<str> {
-    let (apply, to_apply) = mpsc::channel(interest::WINDOW as usize + PULLED_MAX);
+    let (apply, to_apply) = mpsc::channel(interest::WINDOW as usize + PULLED_MAX + 1);
     let (told_up, up) = oneshot::channel();
     let applying = shared
         .data
@@ -170,6 +172,7 @@ pub(super) async fn live(
         link.set_phase(Phase::Syncing);
         shared.own.lock().follow(link.node, std::time::Instant::now());
         shared.table.write().insert(link.node, link.clone());
+        link.apply(Apply::Ready);
         shared.changed();
         tracing::info!(peer = %link.name, slot = link.node.slot.0, epoch = link.node.epoch, "router link up");
         link.control.wake();
@@ -328,6 +331,10 @@ async fn apply_interest(shared: Arc<Shared>, link: Arc<Link>, mut messages: mpsc
                         break;
                     }
                 }
+            }
+            Apply::Ready => {
+                shared.events.ready(link.node);
+                continue;
             }
             Apply::Table { version, entries } => (shared.replicas.lock().replace(link.node, version, &entries), None),
         };

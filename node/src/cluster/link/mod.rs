@@ -73,6 +73,8 @@ pub use stats::Counters;
 pub trait LinkEvents: Send + Sync + 'static {
     /// A link to a node life is up. Its interest and its frames follow.
     fn up(&self, node: NodeRef);
+    /// From now on frames reach the node; those that were forwarded since [`Self::up`] did not. Once per `up`, unless the link ends.
+    fn ready(&self, _node: NodeRef) {}
     /// The link ended; nothing of it follows. Once per [`Self::up`].
     fn down(&self, node: NodeRef);
     /// Frames of one lane in order; those that are not taken out are lost.

@@ -13,7 +13,8 @@ const SOURCES: &[(&str, &str, &str)] = &[
     ("listener", "Listener", include_str!("../listener.rs")),
     ("listener.tls", "ListenerTls", include_str!("../listener.rs")),
     ("realm", "Realm", include_str!("../realm.rs")),
-    ("realm.topics", "Topic", include_str!("../realm.rs")),
+    ("realm.topics", "Topic", include_str!("../topic.rs")),
+    ("realm.topics.history", "History", include_str!("../topic.rs")),
     ("principal", "Principal", include_str!("../principal.rs")),
     ("cluster", "Cluster", include_str!("../cluster.rs")),
     ("cluster.peers", "Peer", include_str!("../cluster.rs")),
@@ -22,6 +23,8 @@ const SOURCES: &[(&str, &str, &str)] = &[
     ("admin", "Admin", include_str!("../admin.rs")),
     ("observability", "Observability", include_str!("../observability.rs")),
     ("limits", "Limits", include_str!("../limits.rs")),
+    ("store", "Store", include_str!("../store.rs")),
+    ("store.redis", "StoreRedis", include_str!("../store.rs")),
     ("log", "Log", include_str!("../log.rs")),
 ];
 
@@ -111,8 +114,9 @@ fn describe(section: &Section, parent: &str, out: &mut String) {
         .and_then(|rest| rest.split("\n}").next())
         .unwrap();
     for key in (section.keys)() {
-        let raw = if *key == "match" { "r#" } else { "" };
-        let doc = doc_before(body, &format!("pub {raw}{key}:"));
+        // A key that is a word of the language is written with r# before it.
+        let body = body.replace("pub r#", "pub ");
+        let doc = doc_before(&body, &format!("pub {key}:"));
         assert!(!doc.is_empty(), "{path}.{key} has no doc comment");
         writeln!(out, "- **`{key}`** — {doc}").unwrap();
     }

@@ -1,7 +1,7 @@
 //! PUBLISH, and events from other nodes.
 //!
 //! Spec: WAMP basic profile, "Publishing and Events"; advanced profile, "Publisher Exclusion", "Subscriber Black- and Whitelisting",
-//! "Publisher Identification", "Publication Trust Levels".
+//! "Publisher Identification", "Publication Trust Levels", "Event Retention".
 
 use std::collections::BTreeSet;
 
@@ -10,6 +10,7 @@ use crate::{
     router::{
         Disclosure, Effect, MatchPolicy, NodeRef, PeerFrame, Realm, SlowConsumer,
         abilities::Ability,
+        kept::KeepMark,
         passthru,
         turn::{Turn, because},
     },
@@ -26,6 +27,8 @@ pub(in crate::router) struct Event {
     pub(in crate::router) acknowledged: bool,
     /// Who gets it; `None`: every subscriber.
     pub(in crate::router) audience: Option<Box<Audience>>,
+    /// That it is to be kept, and as of when.
+    pub(in crate::router) keep: Option<Box<KeepMark>>,
     /// EVENT.Details as far as they are the same for all subscribers.
     pub(in crate::router) details: Dict,
     pub(in crate::router) payload: Payload,
@@ -38,6 +41,7 @@ struct Options {
     exclude_me: bool,
     disclose_me: bool,
     audience: Option<Box<Audience>>,
+    retain: bool,
     /// The key that sharded subscriptions are divided by.
     resource: Option<String>,
     /// Of events with one such key a subscriber that does not keep up gets the newest, where the topic's policy says so.
@@ -102,16 +106,18 @@ impl Realm {
         if let Some(resource) = options.resource {
             self.choose_shards(&topic, &resource, audience.get_or_insert_default());
         }
-        let event = Event {
+        let mut event = Event {
             publication: self.ids.publication(),
             topic,
             publisher: session,
             exclude_me: options.exclude_me,
             acknowledged,
             audience,
+            keep: None,
             details,
             payload,
         };
+        event.keep = self.keep_mark(turn.now, &event, options.retain);
         if acknowledged {
             return self.publish_acknowledged(turn, request, event);
         }
@@ -146,6 +152,9 @@ impl Realm {
     /// Gives an event of this node to every node that wants it, and to the subscribers here.
     pub(in crate::router) fn publish(&mut self, turn: &mut Turn<'_>, event: Event) {
         self.stats.publications += 1;
+        if let Some(mark) = event.keep.as_deref().copied() {
+            return self.publish_kept(turn, event, mark);
+        }
         let interested = &self.broker.interested;
         let exact = interested.exact(&event.topic);
         if interested.pattern_count() == 0 && exact.is_none_or(|exact| exact.shards.is_empty()) {
@@ -160,6 +169,21 @@ impl Realm {
             }
         }
         // After the lanes: a long fan-out may let others into the realm, and they must not overtake this on a lane.
+        self.deliver(turn, event);
+    }
+
+    /// The same for one that is kept: other nodes may have to keep it too, whether or not somebody there wants it.
+    fn publish_kept(&mut self, turn: &mut Turn<'_>, event: Event, mark: KeepMark) {
+        let nodes = if self.is_kept_everywhere(&event.topic, &mark) {
+            self.peers.clone()
+        } else {
+            event.nodes(self.broker.interested.matches(&event.topic))
+        };
+        for node in nodes {
+            self.stats.events_forwarded += 1;
+            turn.forward(node, event.publisher, event.frame());
+        }
+        self.keep(turn, &event, mark, true);
         self.deliver(turn, event);
     }
 
@@ -303,6 +327,7 @@ impl Event {
             exclude_me: self.exclude_me,
             acknowledged: self.acknowledged,
             audience: self.audience.clone(),
+            keep: self.keep.clone(),
             details: self.details.clone(),
             payload: self.payload.clone(),
         }
@@ -318,6 +343,7 @@ impl Options {
             exclude_me: true,
             disclose_me: false,
             audience: None,
+            retain: false,
             resource: None,
             key: None,
             mistyped: None,
@@ -339,6 +365,10 @@ impl Options {
                 }
                 "disclose_me" => {
                     read.disclose_me = value.as_bool() == Some(true);
+                    read.demand(key, value.as_bool().is_some());
+                }
+                "retain" => {
+                    read.retain = value.as_bool() == Some(true);
                     read.demand(key, value.as_bool().is_some());
                 }
                 "rkey" => {

@@ -43,6 +43,7 @@ impl Realm {
             exclude_me: true,
             acknowledged: false,
             audience: None,
+            keep: None,
             details: Dict::new(),
             payload: Payload::from_values(Serializer::Json, &[Value::from(session.get())], &about),
         };

@@ -59,6 +59,9 @@ impl Realm {
             let details = because("this session is subscribed already, under another nkey");
             return self.refuse(turn, session, code::SUBSCRIBE, request, error_uri::INVALID_ARGUMENT, details);
         }
+        if options.bool("get_retained") == Some(true) {
+            self.keeper.wanted.insert((session, request));
+        }
         self.subscribe(turn, session, request, &key, id);
     }
 
@@ -85,14 +88,7 @@ impl Realm {
         });
         if active {
             group.active.insert(order, session);
-            turn.send(
-                session,
-                Message::Subscribed {
-                    request,
-                    subscription: id,
-                },
-            );
-            return;
+            return self.subscribed(turn, session, request, id);
         }
         group.pending.insert(order, session);
         subscribed.waiting.push(request);
@@ -179,15 +175,16 @@ impl Realm {
         let Some((subscription, group)) = self.broker.group_mut(key) else {
             return;
         };
-        for (order, session) in std::mem::take(&mut group.pending) {
-            group.active.insert(order, session);
+        let pending = std::mem::take(&mut group.pending);
+        group.active.extend(&pending);
+        for session in pending.into_values() {
             let subscribed = self
                 .sessions
                 .get_mut(session)
                 .and_then(|s| s.subscriptions.get_mut(&subscription));
             let waiting = subscribed.map(|s| std::mem::take(&mut s.waiting)).unwrap_or_default();
             for request in waiting {
-                turn.send(session, Message::Subscribed { request, subscription });
+                self.subscribed(turn, session, request, subscription);
             }
         }
     }
@@ -226,6 +223,7 @@ impl Realm {
         let mut subscribed = self.sessions.get_mut(session)?.subscriptions.remove(&subscription)?;
         // Subscription ids outlive sessions, so a client may know the id before it is told. Its SUBSCRIBEs are answered first.
         for request in subscribed.waiting.drain(..) {
+            self.keeper.wanted.remove(&(session, request));
             turn.send(session, Message::Subscribed { request, subscription });
         }
         Some(subscribed)

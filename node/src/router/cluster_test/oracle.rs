@@ -591,6 +591,10 @@ impl Oracle {
                 details,
                 ..
             } => {
+                if details.text("topic").is_some_and(|topic| topic.starts_with("wamp.")) {
+                    // Whoever wants all topics gets the router's too.
+                    return;
+                }
                 let (publisher, number) = unpack(&payload);
                 self.hears(session, subscription, publisher, number, &details);
             }

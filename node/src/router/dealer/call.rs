@@ -80,8 +80,11 @@ impl Realm {
             }
         };
         let found = self.find(&procedure);
-        // What is registered was checked when it was. Clients may call `wamp.*`; nothing is registered there yet, so such a call
-        // misses like any other.
+        // Nobody registers in `wamp.*`: what is called there is the router's own, or misses like any other.
+        if found.is_none() && procedure.is_reserved() && self.on_own_call(turn, session, request, &procedure, &payload) {
+            return;
+        }
+        // What is registered was checked when it was.
         if found.is_none() && !procedure.is_uri(self.config.uri_check) {
             return self.refuse_call(turn, session, request, flow, error_uri::INVALID_URI, Dict::new());
         }

@@ -1,5 +1,4 @@
-//! The short way of a call between two sessions of this node, without options or details: no message value, no effect. A call with
-//! options may be answered this way.
+//! The short way of a call between two sessions of this node, without options or details: no message value, no effect.
 //!
 //! The shell asks what would become of it ([`Realm::plain_route`], [`Realm::plain_answer`]), sees whether it can write that as it is,
 //! and then has it done. `None` changes nothing: the message takes the ordinary way, which also judges whatever is wrong with it.
@@ -94,7 +93,9 @@ impl Realm {
         if let Some(callee) = self.sessions.get_mut(callee) {
             callee.invocations.remove(&invocation);
         }
-        self.take_call(answer.caller, answer.request);
+        if let Some(caller) = self.sessions.get_mut(answer.caller) {
+            caller.calls.remove(&answer.request);
+        }
         self.stats.results += 1;
     }
 }

@@ -130,7 +130,7 @@ impl Realm {
                 request: _,
                 registration,
             } => self.on_unregister_applied(turn, session, registration),
-            Op::SessionJoined { .. } | Op::SessionGone { .. } => {}
+            Op::SessionJoined { .. } | Op::SessionGone { .. } | Op::Hush { .. } => {}
         }
     }
 

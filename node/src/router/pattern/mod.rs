@@ -33,6 +33,17 @@ pub fn is_valid(policy: MatchPolicy, uri: &Uri, check: UriCheck) -> bool {
     }
 }
 
+/// True if `uri` has as many components as `pattern`, and each equals the pattern's or meets an empty one there.
+pub fn wildcard_matches(pattern: &str, uri: &str) -> bool {
+    let mut components = uri.split('.');
+    let all = pattern.split('.').all(|wanted| {
+        components
+            .next()
+            .is_some_and(|component| wanted.is_empty() || wanted == component)
+    });
+    all && components.next().is_none()
+}
+
 /// Values under patterns, each under one pattern and one match policy.
 #[derive(Clone, Debug)]
 pub struct Index<V> {

@@ -1,8 +1,9 @@
 //! The registry as bytes: deterministic, versioned, checked when read.
 //!
 //! Layout, integers little-endian, text as `u32` length and UTF-8: version byte; `u64` ids given; `u32` count of (slot `u16`, epoch
-//! `u32`) fenced; `u32` count of registrations (id `u64`, policy `u8`, wishes `u8`, index `u64`, procedure, `u32` count of (slot, epoch, session
-//! `u64`)); `u32` count of sessions (id `u64`, slot, epoch, authid, authrole). Maps stand in key order.
+//! `u32`) fenced; `u32` count of registrations (id `u64`, policy `u8`, wishes `u8`, index `u64`, created `u64`, procedure, `u32` count of (slot,
+//! epoch, session `u64`)); `u32` count of sessions (id `u64`, slot, epoch, authid, authrole, authmethod,
+//! authprovider, hushed `u8`). Maps stand in key order.
 
 use super::{COUNTER_MAX, Callee, Registration, Registry, SessionRow};
 use crate::{
@@ -34,6 +35,7 @@ impl Registry {
             out.push(r.policy.code());
             out.push(r.wishes.code());
             out.extend_from_slice(&r.index.to_le_bytes());
+            out.extend_from_slice(&r.created_ms.to_le_bytes());
             write_text(out, &r.procedure);
             write_len(out, r.callees.len());
             for callee in &r.callees {
@@ -47,6 +49,9 @@ impl Registry {
             write_node(out, row.node);
             write_text(out, &row.authid);
             write_text(out, &row.authrole);
+            write_text(out, &row.authmethod);
+            write_text(out, &row.authprovider);
+            out.push(u8::from(row.hushed));
         }
     }
 
@@ -86,8 +91,11 @@ impl Registry {
                 node: input.node()?,
                 authid: input.text()?.to_owned(),
                 authrole: input.text()?.to_owned(),
+                authmethod: input.text()?.to_owned(),
+                authprovider: input.text()?.to_owned(),
+                hushed: input.flag()?,
             };
-            registry.sessions.insert(id, row);
+            registry.insert_session(id, row);
         }
         if !input.rest.is_empty() {
             return Err("bytes after the end of the registry snapshot".into());
@@ -134,6 +142,14 @@ impl<'a> Reader<'a> {
         Ok(u8::from_le_bytes(self.array()?))
     }
 
+    fn flag(&mut self) -> Result<bool, String> {
+        match self.u8()? {
+            0 => Ok(false),
+            1 => Ok(true),
+            _ => Err("registry snapshot holds a flag that is neither 0 nor 1".into()),
+        }
+    }
+
     fn u32(&mut self) -> Result<u32, String> {
         Ok(u32::from_le_bytes(self.array()?))
     }
@@ -163,6 +179,7 @@ impl<'a> Reader<'a> {
         let policy = MatchPolicy::from_code(self.u8()?).ok_or("unknown match policy")?;
         let wishes = RegisterWishes::from_code(self.u8()?).ok_or("unknown wishes of a registration")?;
         let index = self.u64()?;
+        let created_ms = self.u64()?;
         let procedure = Uri::from(self.text()?);
         let mut callees = Vec::new();
         for _ in 0..self.u32()? {
@@ -178,6 +195,7 @@ impl<'a> Reader<'a> {
             wishes,
             index,
             callees,
+            created_ms,
         })
     }
 }

@@ -79,6 +79,8 @@ fn a_fence_ends_one_life_and_the_next_one_starts_clean() {
         session: session(n),
         authid: "a".into(),
         authrole: "b".into(),
+        authmethod: "c".into(),
+        authprovider: "d".into(),
     };
     assert_eq!(registry.apply(1, NODE, &joined(1)), OpOutcome::Done);
     assert_eq!(registry.apply(1, OTHER, &joined(2)), OpOutcome::Done);

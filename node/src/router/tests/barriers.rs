@@ -21,10 +21,10 @@ fn a_miss_is_final_only_after_a_barrier() {
 }
 
 #[test]
-fn meta_procedures_miss_like_any_other() {
+fn unknown_meta_procedures_miss_like_any_other() {
     let realm = TestRealm::new();
     let alice = realm.join();
-    let (call, effects) = alice.calls("wamp.session.count");
+    let (call, effects) = alice.calls("wamp.session.dance");
     assert_eq!(effects, [Effect::Barrier]);
     assert_eq!(realm.barrier(Passed), [alice.gets_call_error(call, NO_SUCH, Dict::new())]);
 }

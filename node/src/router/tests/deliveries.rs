@@ -170,6 +170,7 @@ fn an_event_from_elsewhere_is_answered_when_the_subscribers_here_have_it() {
         exclude_me: true,
         acknowledged: true,
         audience: None,
+        keep: None,
         details: Dict::new(),
         payload: payload("news"),
     };

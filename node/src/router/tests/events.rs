@@ -32,6 +32,7 @@ fn event(publication: PublicationId, publisher: &TestSession) -> PeerFrame {
         exclude_me: true,
         acknowledged: false,
         audience: None,
+        keep: None,
         details,
         payload: payload("news"),
     }
@@ -210,6 +211,7 @@ fn an_event_from_elsewhere_is_delivered_here_and_never_sent_on() {
         exclude_me: true,
         acknowledged: false,
         audience: None,
+        keep: None,
         details: Dict::new(),
         payload: payload("news"),
     };

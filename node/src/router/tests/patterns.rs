@@ -172,6 +172,7 @@ fn an_event_from_elsewhere_finds_the_patterns_of_this_node() {
         exclude_me: true,
         acknowledged: false,
         audience: None,
+        keep: None,
         details: Dict::new(),
         payload: payload("news"),
     };

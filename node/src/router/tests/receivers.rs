@@ -140,6 +140,7 @@ fn lists_travel_with_the_event_and_are_judged_where_the_subscriber_is() {
         exclude_me: true,
         acknowledged: false,
         audience,
+        keep: None,
         details: Dict::new(),
         payload: payload("news"),
     };

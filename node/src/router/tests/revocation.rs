@@ -89,6 +89,8 @@ fn it_reaches_a_session_of_another_node_and_comes_from_one() {
         session: elsewhere,
         authid: "x".into(),
         authrole: "y".into(),
+        authmethod: "anonymous".into(),
+        authprovider: "static".into(),
     };
     realm.commit_by(NODE_2, joined);
     let effects = realm.input(Input::RevokeSubscription {

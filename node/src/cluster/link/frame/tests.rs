@@ -81,6 +81,10 @@ fn every_frame() -> Vec<PeerFrame> {
             exclude_me: false,
             acknowledged: true,
             audience: Some(Box::new(audience())),
+            keep: Some(Box::new(crate::router::kept::KeepMark {
+                time: 1_700_000_000_123_456,
+                retain: true,
+            })),
             details: Dict::new().with("publisher", 7u64),
             payload: Payload::EMPTY,
         },
@@ -91,8 +95,21 @@ fn every_frame() -> Vec<PeerFrame> {
             exclude_me: true,
             acknowledged: true,
             audience: None,
+            keep: None,
             details: Dict::new(),
             payload,
+        },
+        PeerFrame::Kept {
+            what: Dict::new().with("go_on_after", "com.lamp"),
+        },
+        PeerFrame::MetaAsk {
+            ask: 300,
+            question: Dict::new().with("what", "flush"),
+        },
+        PeerFrame::MetaAnswer {
+            ask: 300,
+            index: 1 << 40,
+            answer: Dict::new(),
         },
     ]
 }

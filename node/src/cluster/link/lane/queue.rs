@@ -232,7 +232,10 @@ fn payload_bytes(frame: &PeerFrame) -> usize {
         | PeerFrame::Flood { .. }
         | PeerFrame::Delivered { .. }
         | PeerFrame::Interrupt { .. }
-        | PeerFrame::RevokeSubscription { .. } => 0,
+        | PeerFrame::RevokeSubscription { .. }
+        | PeerFrame::Kept { .. }
+        | PeerFrame::MetaAsk { .. }
+        | PeerFrame::MetaAnswer { .. } => 0,
     }
 }
 

@@ -28,6 +28,7 @@ fn event(number: u64, length: usize) -> PeerFrame {
         exclude_me: true,
         acknowledged: false,
         audience: None,
+        keep: None,
         details,
         payload,
     }

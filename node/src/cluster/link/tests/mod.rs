@@ -289,6 +289,7 @@ fn event(source: u64, number: u64, length: usize) -> PeerFrame {
         exclude_me: true,
         acknowledged: false,
         audience: None,
+        keep: None,
         details: Dict::new(),
         payload,
     }

@@ -1,0 +1,280 @@
+//! The meta API: procedures and events of the router itself, about all nodes alike.
+//!
+//! Owns: CALLs of `wamp.*`, the questions that nodes ask each other to answer one, and the meta events. Does not own what it tells
+//! of: that stands in the registry, the session table and the broker.
+//!
+//! A meta call is parsed ([`args`], one file per family of procedures), asked of every linked node ([`ask`]), and answered when all
+//! have answered and this node's log has come to where they were. A node that does not answer in time, or has no link, is named in
+//! RESULT.Details `_missing` as `slot.epoch`. Meta events of sessions and registrations are derived from the log on every node and
+//! given to its own subscribers ([`events`]).
+//!
+//! Invariants: a meta call gets one answer, or none if its caller left; it waits no longer than `meta_wait`; a caller sees every
+//! session whose WELCOME, and every registration whose REGISTERED, was sent by a linked node before the call was made.
+//!
+//! Spec: WAMP advanced profile, "Session Meta API", "Registration Meta API", "Subscription Meta API".
+
+mod args;
+mod ask;
+mod events;
+mod kill;
+mod registration;
+mod session;
+mod time;
+
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    time::Instant,
+};
+
+use super::{
+    LogIndex, NodeRef, PeerFrame, Realm,
+    timers::Timer,
+    turn::{Turn, because},
+};
+use crate::wamp::{Dict, Message, Payload, RequestId, Serializer, SessionId, Uri, UriCheck, Value, error_uri, message::code};
+use args::Args;
+use ask::{FlushWaiter, Question};
+
+/// The meta API's state in a realm.
+#[derive(Debug, Default)]
+pub(super) struct Meta {
+    /// Meta calls of this node that wait for other nodes or the log.
+    pub(super) pending: BTreeMap<u64, Pending>,
+    last_ask: u64,
+    /// Other nodes that wait for this node's log, in the order in which they asked.
+    flushes: VecDeque<FlushWaiter>,
+    /// Joins (`true`) and ends of this node's sessions that the log has not applied, in order.
+    own: VecDeque<(SessionId, bool)>,
+    /// How many have left the front of [`Self::own`].
+    settled: u64,
+    /// The time of the newest ops, milliseconds since 1970 (UTC), and when it was heard.
+    clock: Option<(Instant, u64)>,
+    /// What a snapshot has changed and nobody was told yet.
+    untold: Vec<events::Change>,
+}
+
+/// A meta call under way.
+#[derive(Debug)]
+pub(super) struct Pending {
+    pub(super) session: SessionId,
+    request: RequestId,
+    serializer: Serializer,
+    what: Request,
+    /// Nodes whose answer is awaited.
+    pub(super) waiting: BTreeSet<NodeRef>,
+    /// Nodes that cannot be asked, or did not answer.
+    missing: BTreeSet<NodeRef>,
+    /// How far this node's own joins and ends have to be settled.
+    own: u64,
+    /// How far the log has to be applied.
+    index: LogIndex,
+    answers: Vec<Dict>,
+    pub(super) deadline: Instant,
+}
+
+/// A meta call, parsed.
+#[derive(Clone, Debug, PartialEq)]
+enum Request {
+    Session(session::Request),
+    Kill(kill::Request),
+    Registration(registration::Request),
+}
+
+/// Why a meta call fails: the error URI and its details.
+type Refusal = (&'static str, Dict);
+
+/// What a meta call yields: positional results.
+type Outcome = Result<Vec<Value>, Refusal>;
+
+/// Reads the arguments of one procedure.
+type Parser = fn(&mut Args) -> Result<Request, Refusal>;
+
+impl Request {
+    /// Reads a CALL; `None` if the router has no such procedure.
+    fn parse(procedure: &str, payload: &Payload, bytes_max: usize, check: UriCheck) -> Option<Result<Self, Refusal>> {
+        let parse = Self::parser(procedure)?;
+        if payload.bytes().len() > bytes_max {
+            let text = format!("the arguments take more than {bytes_max} bytes (setting meta_call_bytes_max)");
+            return Some(Err((error_uri::INVALID_ARGUMENT, because(&text))));
+        }
+        Some(Args::read(payload, check).and_then(|mut args| {
+            let request = parse(&mut args)?;
+            args.end()?;
+            Ok(request)
+        }))
+    }
+
+    fn parser(procedure: &str) -> Option<Parser> {
+        session::parser(procedure)
+            .or_else(|| kill::parser(procedure))
+            .or_else(|| registration::parser(procedure))
+    }
+
+    /// What the nodes are asked so that it can be answered.
+    fn question(&self, caller: SessionId) -> Question {
+        match self {
+            Self::Session(_) | Self::Registration(_) => Question::Flush,
+            Self::Kill(request) => Question::Kill(request.order(caller)),
+        }
+    }
+}
+
+impl Realm {
+    /// A CALL of a `wamp.*` procedure. False: the router has no such procedure.
+    pub(super) fn on_meta_call(
+        &mut self,
+        turn: &mut Turn<'_>,
+        session: SessionId,
+        request: RequestId,
+        procedure: &Uri,
+        payload: &Payload,
+    ) -> bool {
+        let bytes_max = self.config.limits.meta_call_bytes_max;
+        let what = match Request::parse(procedure, payload, bytes_max, self.config.uri_check) {
+            None => return false,
+            Some(Ok(what)) => what,
+            Some(Err((error, details))) => {
+                self.refuse(turn, session, code::CALL, request, error, details);
+                return true;
+            }
+        };
+        if self.meta.pending.len() >= self.config.limits.meta_calls_max {
+            let details = because("too many meta calls are under way on this node (setting meta_calls_max)");
+            self.refuse(turn, session, code::CALL, request, error_uri::UNAVAILABLE, details);
+            return true;
+        }
+        self.stats.meta_calls += 1;
+        let question = what.question(session);
+        let missing: BTreeSet<NodeRef> = self
+            .registry
+            .nodes()
+            .filter(|n| *n != self.me && !self.peers.contains(n))
+            .collect();
+        let ask = self.meta.next_ask();
+        let deadline = turn.now + self.config.limits.meta_wait;
+        let pending = Pending {
+            session,
+            request,
+            serializer: payload.serializer(),
+            what,
+            waiting: self.peers.clone(),
+            missing,
+            own: if question == Question::Flush {
+                self.meta.proposed()
+            } else {
+                0
+            },
+            index: 0,
+            answers: Vec::new(),
+            deadline,
+        };
+        for node in &pending.waiting {
+            let question = question.to_dict();
+            turn.forward(*node, session, PeerFrame::MetaAsk { ask, question });
+        }
+        self.meta.pending.insert(ask, pending);
+        self.timers.set(deadline, Timer::Meta(ask));
+        let own = self.answer_here(turn, question);
+        if let Some(pending) = self.meta.pending.get_mut(&ask) {
+            pending.answers.push(own);
+        }
+        self.advance_meta_call(turn, ask);
+        true
+    }
+
+    /// Answers a meta call if nothing is left to wait for.
+    fn advance_meta_call(&mut self, turn: &mut Turn<'_>, ask: u64) {
+        let done = self.meta.pending.get(&ask).is_some_and(|pending| {
+            pending.waiting.is_empty() && pending.own <= self.meta.settled && pending.index <= self.applied
+        });
+        if !done {
+            return;
+        }
+        if let Some(pending) = self.meta.pending.remove(&ask) {
+            self.timers.unset(pending.deadline, Timer::Meta(ask));
+            self.finish_meta_call(turn, pending);
+        }
+    }
+
+    /// A meta call waited long enough: whoever has not answered is named. The timer is out already.
+    pub(super) fn on_meta_overdue(&mut self, turn: &mut Turn<'_>, ask: u64) {
+        let Some(mut pending) = self.meta.pending.remove(&ask) else {
+            return;
+        };
+        self.stats.meta_overdue += 1;
+        pending.missing.append(&mut pending.waiting);
+        if pending.own > self.meta.settled || pending.index > self.applied {
+            // It is this node's log that did not get there.
+            pending.missing.insert(self.me);
+        }
+        self.finish_meta_call(turn, pending);
+    }
+
+    fn finish_meta_call(&mut self, turn: &mut Turn<'_>, pending: Pending) {
+        let outcome = match &pending.what {
+            Request::Session(request) => self.answer_session(request),
+            Request::Kill(request) => kill::answer(request, &pending.answers, !pending.missing.is_empty()),
+            Request::Registration(request) => self.answer_registration(request),
+        };
+        let mut details = Dict::new();
+        if !pending.missing.is_empty() {
+            let name = |node: &NodeRef| Value::Text(format!("{}.{}", node.slot.0, node.epoch));
+            details.set("_missing", pending.missing.iter().map(name).collect::<Vec<_>>());
+        }
+        match outcome {
+            Ok(results) => {
+                self.stats.results += 1;
+                let message = Message::Result {
+                    request: pending.request,
+                    details,
+                    payload: Payload::from_values(pending.serializer, &results, &Dict::new()),
+                };
+                turn.send(pending.session, message);
+            }
+            Err((error, because)) => {
+                details.0.extend(because.0);
+                self.refuse(turn, pending.session, code::CALL, pending.request, error, details);
+            }
+        }
+    }
+
+    /// The log went on: whatever waited for it goes on too.
+    pub(super) fn on_meta_progress(&mut self, turn: &mut Turn<'_>) {
+        self.tell_untold(turn);
+        self.answer_flushes(turn);
+        if self.meta.pending.is_empty() {
+            return;
+        }
+        let all: Vec<u64> = self.meta.pending.keys().copied().collect();
+        all.into_iter().for_each(|ask| self.advance_meta_call(turn, ask));
+    }
+
+    /// A session is gone: nobody waits for its meta calls.
+    pub(super) fn detach_meta(&mut self, session: SessionId) {
+        if self.meta.pending.is_empty() {
+            return;
+        }
+        let of_session = |(_, pending): &(&u64, &Pending)| pending.session == session;
+        let gone: Vec<u64> = self.meta.pending.iter().filter(of_session).map(|(ask, _)| *ask).collect();
+        for ask in gone {
+            if let Some(pending) = self.meta.pending.remove(&ask) {
+                self.timers.unset(pending.deadline, Timer::Meta(ask));
+            }
+        }
+    }
+
+    /// True if the session waits for the answer of a meta call of that id.
+    pub(super) fn has_meta_call(&self, session: SessionId, request: RequestId) -> bool {
+        self.meta
+            .pending
+            .values()
+            .any(|p| p.session == session && p.request == request)
+    }
+}
+
+impl Meta {
+    fn next_ask(&mut self) -> u64 {
+        self.last_ask += 1;
+        self.last_ask
+    }
+}

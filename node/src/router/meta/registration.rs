@@ -1,0 +1,100 @@
+//! `wamp.registration.list`, `.lookup`, `.match`, `.get`, `.list_callees` and `.count_callees`.
+//!
+//! Spec: WAMP advanced profile, "Registration Meta API".
+
+use super::{Outcome, Realm, time::iso_8601};
+use crate::{
+    router::{MatchPolicy, registry::Registration},
+    wamp::{Dict, RegistrationId, Uri, Value, error_uri},
+};
+
+/// A question about registrations.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Request {
+    /// All ids, by match policy.
+    List,
+    /// The registration of a URI under a policy.
+    Lookup { procedure: Uri, policy: MatchPolicy },
+    /// The registration that a CALL would go to.
+    Match { procedure: Uri },
+    /// What one is.
+    Get { registration: RegistrationId },
+    /// Who answers it.
+    ListCallees { registration: RegistrationId },
+    /// How many answer it.
+    CountCallees { registration: RegistrationId },
+}
+
+pub(super) fn parser(procedure: &str) -> Option<super::Parser> {
+    use super::Request::Registration as Of;
+    match procedure {
+        "wamp.registration.list" => Some(|_| Ok(Of(Request::List))),
+        "wamp.registration.lookup" => Some(|args| {
+            let (procedure, policy) = args.uri_and_match("procedure")?;
+            Ok(Of(Request::Lookup { procedure, policy }))
+        }),
+        "wamp.registration.match" => Some(|args| {
+            let procedure = args.uri("procedure")?;
+            Ok(Of(Request::Match { procedure }))
+        }),
+        "wamp.registration.get" => Some(|args| {
+            let registration = args.registration()?;
+            Ok(Of(Request::Get { registration }))
+        }),
+        "wamp.registration.list_callees" => Some(|args| {
+            let registration = args.registration()?;
+            Ok(Of(Request::ListCallees { registration }))
+        }),
+        "wamp.registration.count_callees" => Some(|args| {
+            let registration = args.registration()?;
+            Ok(Of(Request::CountCallees { registration }))
+        }),
+        _ => None,
+    }
+}
+
+impl Realm {
+    pub(super) fn answer_registration(&self, request: &Request) -> Outcome {
+        let id_or_null = |found: Option<&Registration>| vec![found.map_or(Value::Null, |r| Value::from(r.id.get()))];
+        let existing = |id: RegistrationId| {
+            let found = self.registry.registration(id);
+            found.ok_or_else(|| (error_uri::NO_SUCH_REGISTRATION, Dict::new()))
+        };
+        Ok(match request {
+            Request::List => {
+                let mut lists: [(MatchPolicy, Vec<Value>); 3] =
+                    [MatchPolicy::Exact, MatchPolicy::Prefix, MatchPolicy::Wildcard].map(|policy| (policy, Vec::new()));
+                for registration in self.registry.registrations() {
+                    for (policy, list) in &mut lists {
+                        if registration.policy == *policy {
+                            list.push(Value::from(registration.id.get()));
+                        }
+                    }
+                }
+                let entries = lists
+                    .into_iter()
+                    .map(|(policy, list)| (policy.name().to_owned(), list.into()));
+                vec![Dict(entries.collect()).into()]
+            }
+            Request::Lookup { procedure, policy } => id_or_null(self.registry.registration_under(*policy, procedure)),
+            Request::Match { procedure } => id_or_null(self.registry.lookup(procedure)),
+            Request::Get { registration } => vec![details(existing(*registration)?).into()],
+            Request::ListCallees { registration } => {
+                let callees = &existing(*registration)?.callees;
+                let ids: Vec<Value> = callees.iter().map(|callee| Value::from(callee.session.get())).collect();
+                vec![ids.into()]
+            }
+            Request::CountCallees { registration } => vec![Value::from(existing(*registration)?.callees.len() as u64)],
+        })
+    }
+}
+
+/// What `wamp.registration.get` and `wamp.registration.on_create` tell of a registration.
+pub(super) fn details(registration: &Registration) -> Dict {
+    Dict::new()
+        .with("id", registration.id.get())
+        .with("created", iso_8601(registration.created_ms))
+        .with("uri", registration.procedure.as_str())
+        .with("match", registration.policy.name())
+        .with("invoke", "single")
+}

@@ -1,0 +1,124 @@
+//! The registration meta API: its procedures and events.
+
+use crate::{
+    router::{
+        Effect, Input, Op,
+        testing::{NODE_2, TestRealm, TestSession, error_of, meta_call, register_op, result_of, session, topics, values},
+    },
+    wamp::{Dict, RegistrationId, Value},
+};
+
+fn id(registration: RegistrationId) -> Value {
+    Value::from(registration.get())
+}
+
+fn ask(alice: &TestSession, procedure: &str, args: &[Value]) -> Vec<Value> {
+    result_of(&meta_call(alice, procedure, args, Dict::new()), alice)
+}
+
+#[test]
+fn registrations_are_listed_looked_up_matched_and_described() {
+    let realm = TestRealm::new();
+    let (alice, bob) = (realm.join(), realm.join());
+    assert_eq!(
+        realm.input(Input::LogTime {
+            unix_ms: 1_709_164_800_001
+        }),
+        []
+    );
+    let add = bob.registers("com.add");
+    let sub = bob.registers("com.sub");
+    let lists = Dict::new()
+        .with("exact", vec![id(add), id(sub)])
+        .with("prefix", vec![])
+        .with("wildcard", vec![]);
+    assert_eq!(ask(&alice, "wamp.registration.list", &[]), [Value::Dict(lists)]);
+    let exact = Value::Dict(Dict::new().with("match", "exact"));
+    let prefix = Value::Dict(Dict::new().with("match", "prefix"));
+    assert_eq!(ask(&alice, "wamp.registration.lookup", &["com.add".into()]), [id(add)]);
+    assert_eq!(ask(&alice, "wamp.registration.lookup", &["com.add".into(), exact]), [id(add)]);
+    assert_eq!(
+        ask(&alice, "wamp.registration.lookup", &["com.add".into(), prefix]),
+        [Value::Null]
+    );
+    assert_eq!(ask(&alice, "wamp.registration.match", &["com.sub".into()]), [id(sub)]);
+    assert_eq!(ask(&alice, "wamp.registration.match", &["com.mul".into()]), [Value::Null]);
+    let details = Dict::new()
+        .with("id", add.get())
+        .with("created", "2024-02-29T00:00:00.001Z")
+        .with("uri", "com.add")
+        .with("match", "exact")
+        .with("invoke", "single");
+    assert_eq!(ask(&alice, "wamp.registration.get", &[id(add)]), [Value::Dict(details)]);
+    assert_eq!(
+        ask(&alice, "wamp.registration.list_callees", &[id(add)]),
+        [Value::from(vec![Value::from(bob.id.get())])]
+    );
+    assert_eq!(
+        ask(&alice, "wamp.registration.count_callees", &[id(add)]),
+        [Value::from(1_u64)]
+    );
+}
+
+#[test]
+fn what_is_wrong_with_a_question_about_registrations_is_said() {
+    let realm = TestRealm::new();
+    let alice = realm.join();
+    let error = |procedure: &str, args: &[Value]| error_of(&meta_call(&alice, procedure, args, Dict::new())).to_owned();
+    for procedure in ["get", "list_callees", "count_callees"] {
+        let procedure = format!("wamp.registration.{procedure}");
+        assert_eq!(error(&procedure, &[Value::from(9_u64)]), "wamp.error.no_such_registration");
+        assert_eq!(error(&procedure, &["9".into()]), "wamp.error.invalid_argument");
+    }
+    let options = |policy: &str| Value::Dict(Dict::new().with("match", policy));
+    assert_eq!(
+        error("wamp.registration.lookup", &["com.a".into(), options("fuzzy")]),
+        "wamp.error.invalid_argument"
+    );
+    assert_eq!(
+        error("wamp.registration.lookup", &["com..a".into()]),
+        "wamp.error.invalid_uri"
+    );
+    assert_eq!(error("wamp.registration.match", &["com.".into()]), "wamp.error.invalid_uri");
+    assert_eq!(
+        error("wamp.registration.list", &[1_u64.into()]),
+        "wamp.error.invalid_argument"
+    );
+}
+
+#[test]
+fn registrations_are_told_in_the_order_of_their_life() {
+    let realm = TestRealm::new();
+    let alice = realm.join();
+    for topic in ["on_delete", "on_unregister", "on_register", "on_create"] {
+        alice.subscribes(&format!("wamp.registration.{topic}"));
+    }
+    let told = |effects: &[Effect]| topics(&realm, effects);
+    let effects = realm.commit_by(NODE_2, register_op(201, "com.add"));
+    assert_eq!(
+        told(&effects),
+        ["wamp.registration.on_create", "wamp.registration.on_register"]
+    );
+    let [created, registered] = &values(&effects)[..] else {
+        panic!()
+    };
+    assert_eq!(created[0], Value::from(201_u64));
+    assert_eq!(created[1].as_dict().unwrap().text("uri"), Some("com.add"));
+    assert_eq!(registered[..], [Value::from(201_u64), Value::from(1_u64)]);
+    // Refused: nothing came to be.
+    assert_eq!(realm.commit_by(NODE_2, register_op(202, "com.add")), []);
+    let effects = realm.commit_by(NODE_2, Op::SessionGone { session: session(201) });
+    assert_eq!(
+        told(&effects),
+        ["wamp.registration.on_unregister", "wamp.registration.on_delete"]
+    );
+    assert_eq!(
+        values(&effects),
+        [[Value::from(201_u64), Value::from(1_u64)], [201_u64.into(), 1_u64.into()]]
+    );
+    assert_eq!(realm.commit_by(NODE_2, register_op(203, "com.add")).len(), 2);
+    assert_eq!(
+        told(&realm.fence(NODE_2)),
+        ["wamp.registration.on_unregister", "wamp.registration.on_delete"]
+    );
+}
