@@ -23,7 +23,7 @@ use crate::{
     },
     config::{self, Config},
     pages,
-    router::{CallTimeouts, Disclosure, NodeRef, Realm, RealmConfig, Slot, TimeoutUnit},
+    router::{CallTimeouts, Disclosure, MatchPolicy, NodeRef, Realm, RealmConfig, Slot, SlowConsumer, TimeoutUnit, TopicRule},
     session::{
         auth::{Anonymous, Principal, RealmAuth, Secret},
         cluster::Cluster,
@@ -279,12 +279,30 @@ fn realm_handle(shared: &Arc<Shared>, name: &Uri, realm: Option<&config::Realm>,
             .map(|(role, level)| (role.clone(), u64::from(*level)))
             .collect();
         core.call_timeouts = call_timeouts(realm);
+        core.topics = realm.topics.iter().map(topic_rule).collect();
     }
     core.limits.open_calls_max = limits.calls_per_session_max;
     core.limits.registrations_max = limits.registrations_per_session_max;
     core.limits.subscriptions_max = limits.subscriptions_per_session_max;
     let nobody = NodeRef { slot: Slot(0), epoch: 0 };
     RealmHandle::new(name.clone(), Realm::new(core, nobody), Arc::clone(shared) as Arc<dyn Cluster>)
+}
+
+fn topic_rule(topic: &config::Topic) -> TopicRule {
+    TopicRule {
+        policy: match topic.r#match {
+            config::Match::Exact => MatchPolicy::Exact,
+            config::Match::Prefix => MatchPolicy::Prefix,
+            config::Match::Wildcard => MatchPolicy::Wildcard,
+        },
+        uri: Uri::from(topic.uri.as_str()),
+        slow: match topic.slow_consumer {
+            config::SlowConsumer::DropNewest => SlowConsumer::DropNewest,
+            config::SlowConsumer::DropOldest => SlowConsumer::DropOldest,
+            config::SlowConsumer::KeepLast => SlowConsumer::KeepLast,
+            config::SlowConsumer::EndSession => SlowConsumer::EndSession,
+        },
+    }
 }
 
 fn call_timeouts(realm: &config::Realm) -> CallTimeouts {

@@ -21,7 +21,8 @@ pub struct Limits {
     /// Nested lists and maps in one message. Default 128. No serializer needs memory for more.
     pub depth_max: usize,
     /// Bytes that may wait for one slow client. Default 33554432; at least `message_bytes_max`. Then events are dropped and
-    /// counted, and a client that must have an answer loses its session.
+    /// counted, and a client that must have an answer loses its session. Where a topic's `slow_consumer` keeps the newest events,
+    /// those that wait for that take up to a quarter more.
     pub outbox_bytes_max: usize,
     /// Messages that may wait for one slow client. Default 65536. The same happens.
     pub outbox_messages_max: usize,

@@ -35,6 +35,52 @@ pub struct Realm {
     /// In what clients of this realm count the timeouts of their calls: `ms`, as WAMP says, or `s`, for clients that were written for
     /// routers that read seconds, such as Crossbar. Autobahn documents seconds: with `ms`, its `timeout=10` ends after 10 ms. Default `ms`.
     pub timeout_unit: TimeoutUnit,
+    /// Topics whose events are not to be treated as others, each a `[[realm.topics]]`. Default: none.
+    pub topics: Vec<Topic>,
+}
+
+/// A topic, or a pattern of topics, with its own rules. Of several that match a topic the best one counts: the exact one, else the
+/// longest prefix, else the wildcard pattern whose components are named furthest.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Topic {
+    /// How topics are compared with `uri`: `exact`, `prefix` or `wildcard`. Default `exact`.
+    pub r#match: Match,
+    /// The topic or pattern. Required; empty is the prefix of all topics.
+    pub uri: String,
+    /// What gives way when a subscriber does not take events as fast as they come: `drop_newest` the new event, `drop_oldest` the
+    /// oldest that waits, `keep_last` the same, and of events with the same topic and the same `_key` (an option of PUBLISH) only
+    /// the newest waits, `end_session` the session. The subscriber sees how many events it lost as `_gap` in the details of its
+    /// next event. Default `drop_newest`.
+    pub slow_consumer: SlowConsumer,
+}
+
+/// How topics are compared.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Match {
+    /// Equality.
+    #[default]
+    Exact,
+    /// Leading characters.
+    Prefix,
+    /// Component by component, an empty one matches any one.
+    Wildcard,
+}
+
+/// What gives way when a subscriber does not keep up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SlowConsumer {
+    /// The new event.
+    #[default]
+    DropNewest,
+    /// The oldest event.
+    DropOldest,
+    /// Older events of the same key.
+    KeepLast,
+    /// The session.
+    EndSession,
 }
 
 /// Whether callees learn who calls them, and subscribers who publishes.
@@ -97,6 +143,7 @@ impl Default for Realm {
             uri_check: UriCheck::Loose,
             disclose: Disclose::Allow,
             trustlevels: BTreeMap::new(),
+            topics: Vec::new(),
             call_timeout_min: 0,
             call_timeout_default: 0,
             call_timeout_max: 0,

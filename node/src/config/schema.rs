@@ -14,7 +14,7 @@ use toml::Value;
 
 use super::{
     Admin, Cluster, ClusterTls, Limits, Listener, ListenerTls, Log, Node as NodeSection, Observability, Peer, Principal, Problem,
-    Realm, Timing,
+    Realm, Timing, Topic,
     tree::{Entry, Node},
 };
 
@@ -36,7 +36,7 @@ pub(super) struct Section {
 pub(super) const SECTIONS: &[Section] = &[
     one::<NodeSection>("node", &[]),
     many::<Listener>("listener", &[one::<ListenerTls>("tls", &[])]),
-    many::<Realm>("realm", &[]),
+    many::<Realm>("realm", &[many::<Topic>("topics", &[])]),
     many::<Principal>("principal", &[]),
     one::<Cluster>(
         "cluster",

@@ -398,3 +398,46 @@ fn a_file_is_named_when_it_cannot_be_read() {
     );
     assert_eq!(report.exit_code(), 3);
 }
+
+#[test]
+fn rules_of_topics_and_of_disclosure_read_as_written_and_bad_ones_are_refused() {
+    let text = format!(
+        r#"{REALM}
+        disclose = "always"
+        trustlevels = {{ admin = 10, device = 1 }}
+        [[realm.topics]]
+        match = "prefix"
+        uri = "com.state."
+        slow_consumer = "keep_last"
+        "#
+    );
+    let realm = load(&text, &[]).unwrap().realms.remove(0);
+    assert_eq!(realm.disclose, Disclose::Always);
+    assert_eq!(realm.trustlevels, [("admin".to_owned(), 10), ("device".to_owned(), 1)].into());
+    let expected = Topic {
+        r#match: Match::Prefix,
+        uri: "com.state.".to_owned(),
+        slow_consumer: SlowConsumer::KeepLast,
+    };
+    assert_eq!(realm.topics, [expected]);
+    let topic = |rest: &str| format!("{REALM}[[realm.topics]]\n{rest}\n");
+    refused(
+        &topic("uri = \"com..a\""),
+        &[],
+        &["realm[0].topics[0].uri", "not a topic or pattern"],
+    );
+    refused(
+        &topic("match = \"prefix\"\nuri = \"com. a\""),
+        &[],
+        &["not a topic or pattern"],
+    );
+    refused(
+        &topic("uri = \"a\"\nslow_consumer = \"wait\""),
+        &[],
+        &["realm[0].topics[0].slow_consumer", "drop_newest"],
+    );
+    refused(&topic("urn = \"a\""), &[], &["did you mean uri?"]);
+    let twice = topic("uri = \"a\"\n[[realm.topics]]\nuri = \"a\"");
+    refused(&twice, &[], &["realm[0].topics[1].uri", "twice"]);
+    assert!(load(&topic("match = \"wildcard\"\nuri = \"com..a\""), &[]).is_ok());
+}

@@ -3,7 +3,7 @@
 use std::{collections::HashSet, time::Duration};
 
 use super::{
-    Config, Fault, Listener, Node, Pages, Problem, Realm, Timing,
+    Config, Fault, Listener, Match, Node, Pages, Problem, Realm, Timing,
     certificate::{self, Identity},
 };
 
@@ -79,6 +79,27 @@ fn pages(path: &str, listener: &Listener, problems: &mut Vec<Problem>) {
     }
 }
 
+fn topics(index: usize, realm: &Realm, problems: &mut Vec<Problem>) {
+    let mut known = HashSet::new();
+    for (at, topic) in realm.topics.iter().enumerate() {
+        let path = format!("realm[{index}].topics[{at}].uri");
+        let spaced = topic.uri.contains(|c: char| c == '#' || c.is_whitespace());
+        let empty_parts = topic
+            .uri
+            .split('.')
+            .rev()
+            .skip(usize::from(topic.r#match == Match::Prefix))
+            .any(str::is_empty);
+        if spaced || empty_parts && topic.r#match != Match::Wildcard {
+            let remedy = "join words by dots, without spaces and #; only a wildcard pattern has empty ones, a prefix the last";
+            problems.push(Problem::new(path, "not a topic or pattern", remedy).value(quoted(&topic.uri)));
+        } else if !known.insert((topic.r#match as u8, topic.uri.as_str())) {
+            let problem = Problem::new(path, "this topic or pattern stands here twice", "put its rules together");
+            problems.push(problem.value(quoted(&topic.uri)));
+        }
+    }
+}
+
 fn realms_and_principals(config: &Config, problems: &mut Vec<Problem>) {
     if config.realms.is_empty() {
         let remedy = "add [[realm]] with name = \"realm1\"";
@@ -95,6 +116,7 @@ fn realms_and_principals(config: &Config, problems: &mut Vec<Problem>) {
         } else if !names.insert(realm.name.as_str()) {
             problems.push(Problem::new(path, "another realm has this name", "give each its own").value(quoted(&realm.name)));
         }
+        topics(index, realm, problems);
         if realm.anonymous_role.is_empty() {
             problems.push(missing(
                 &format!("realm[{index}].anonymous_role"),

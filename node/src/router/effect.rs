@@ -1,7 +1,7 @@
 //! Everything a realm can ask for.
 
-use super::{NodeRef, Op, PeerFrame};
-use crate::wamp::{Message, SessionId, Uri};
+use super::{NodeRef, Op, PeerFrame, SlowConsumer, TopicKey};
+use crate::wamp::{Message, SessionId};
 
 /// A request of the core to its shell. Effects are carried out in order, while the shell still holds the realm.
 #[derive(Clone, Debug, PartialEq)]
@@ -10,15 +10,21 @@ pub enum Effect {
     Send { session: SessionId, message: Message },
     /// Put the same message into several outboxes, in this order; encoded once per serializer.
     Fanout { sessions: Vec<SessionId>, message: Message },
+    /// As [`Self::Fanout`], for an event whose topic has a policy of its own for subscribers that do not keep up.
+    FanoutAs {
+        slow: SlowConsumer,
+        sessions: Vec<SessionId>,
+        message: Message,
+    },
     /// The session broke the protocol: send this ABORT, then close its transport. `SessionGone` follows from the shell.
     Abort { session: SessionId, message: Message },
     /// Hand the op to the committed log; order is kept.
     Propose { op: Op },
     /// Start a read barrier; one answer, [`super::Input::Barrier`], per effect.
     Barrier,
-    /// This node begins (`true`) or ceases (`false`) to want events of `topic`. A beginning is answered by
+    /// This node begins (`true`) or ceases (`false`) to want events of `topic`, a topic, pattern or shard of it. A beginning is answered by
     /// [`super::Input::InterestAcked`] with `ticket` once every linked node knows.
-    Interest { topic: Uri, wanted: bool, ticket: u64 },
+    Interest { topic: TopicKey, wanted: bool, ticket: u64 },
     /// Do not read from a session of this node for a moment (`hold`), or read from it again: it floods an outbox elsewhere.
     Flood { session: SessionId, hold: bool },
     /// Send the frame to a linked node on the lane of `source`.

@@ -4,12 +4,23 @@
 //! orders hold. A frame names its link's two node lives implicitly: a link belongs to exactly one pair of [`super::NodeRef`]s and
 //! ends with either, so a frame never crosses an epoch.
 
-use super::LogIndex;
-use crate::wamp::{Dict, Payload, PublicationId, RegistrationId, SessionId, Uri};
+use super::{Audience, LogIndex};
+use crate::wamp::{Dict, Payload, PublicationId, RegistrationId, SessionId, SubscriptionId, Uri};
 
 /// A call's number at the node of its caller; unique in that node's life and realm.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CallId(pub u64);
+
+/// Whose messages fill an outbox on another node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FloodSource {
+    /// The publisher of an event.
+    Publisher(SessionId),
+    /// The caller of a call that is open.
+    Call(CallId),
+    /// The callee of such a call, which answers in parts; the number is that of its caller's node.
+    Answer(CallId),
+}
 
 /// What becomes of an invocation whose callee is told to give up.
 ///
@@ -30,17 +41,6 @@ impl InterruptMode {
             Self::KillNoWait => "killnowait",
         }
     }
-}
-
-/// Whose messages fill an outbox on another node.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FloodSource {
-    /// The publisher of an event.
-    Publisher(SessionId),
-    /// The caller of a call that is open.
-    Call(CallId),
-    /// The callee of such a call, which answers in parts; the number is that of its caller's node.
-    Answer(CallId),
 }
 
 /// A message between the cores of one realm on two nodes.
@@ -81,18 +81,26 @@ pub enum PeerFrame {
     Nack { call: CallId },
     /// Caller's node to callee's node: whatever the callee answers is dropped, and it is not told.
     Forget { call: CallId },
-    /// Caller's node to callee's node: the callee is to give up. `reason` is an error URI for it.
-    Interrupt { call: CallId, mode: InterruptMode, reason: Uri },
     /// Receiver's node to source's node: what this session sends fills an outbox here faster than its peer reads. It is not to be
     /// read for a moment (`hold`), or may be read again.
     Flood { source: FloodSource, hold: bool },
+    /// Caller's node to callee's node: the callee is to give up. `reason` is an error URI for it.
+    Interrupt { call: CallId, mode: InterruptMode, reason: Uri },
     /// Publisher's node to a node with interest: one copy, whatever the number of subscribers there.
     Event {
         publication: PublicationId,
         topic: Uri,
         publisher: SessionId,
         exclude_me: bool,
+        /// Who gets it; `None`: every subscriber.
+        audience: Option<Box<Audience>>,
         details: Dict,
         payload: Payload,
+    },
+    /// Any node to a subscriber's node: end this subscription of the session; `reason` is what it is told.
+    RevokeSubscription {
+        session: SessionId,
+        subscription: SubscriptionId,
+        reason: Uri,
     },
 }

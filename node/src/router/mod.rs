@@ -12,9 +12,12 @@ pub mod frame;
 pub mod input;
 pub mod limits;
 pub mod op;
+pub mod pattern;
 pub mod realm;
 pub mod registry;
+pub mod slow;
 pub mod stats;
+pub mod topic;
 
 mod abilities;
 mod broker;
@@ -38,6 +41,7 @@ mod testing;
 #[cfg(test)]
 mod tests;
 
+pub use broker::Audience;
 pub use effect::Effect;
 pub use features::announced_roles;
 pub use frame::PeerFrame;
@@ -46,7 +50,9 @@ pub use limits::RealmLimits;
 pub use op::{MatchPolicy, Op, OpOutcome, Origin, RegisterWishes};
 pub use realm::{CallTimeouts, Disclosure, Realm, RealmConfig, RequestIdCheck, TimeoutUnit};
 pub use registry::Registry;
+pub use slow::{SlowConsumer, TopicRule};
 pub use stats::Stats;
+pub use topic::{Shard, TopicKey};
 
 // The type of a setting of `RealmConfig`.
 pub use crate::wamp::UriCheck;

@@ -5,6 +5,7 @@
 
 use super::{
     Effect, LogIndex, NodeRef, PeerFrame, Realm,
+    broker::Event,
     dealer::{Answer, Invoke},
     frame::FloodSource,
     turn::Turn,
@@ -94,7 +95,6 @@ impl Realm {
             }
             PeerFrame::Nack { call } => self.on_nack(turn, from, call),
             PeerFrame::Forget { call } => self.on_forget(turn, from, call),
-            PeerFrame::Interrupt { call, mode, reason } => self.on_interrupt(turn, from, call, mode, &reason),
             PeerFrame::Flood { source, hold } => {
                 let session = match source {
                     FloodSource::Publisher(session) => Some(session),
@@ -105,22 +105,35 @@ impl Realm {
                     turn.effects.push(Effect::Flood { session, hold });
                 }
             }
+            PeerFrame::Interrupt { call, mode, reason } => self.on_interrupt(turn, from, call, mode, &reason),
             PeerFrame::Event {
                 publication,
                 topic,
                 publisher,
                 exclude_me,
+                audience,
                 details,
                 payload,
             } => {
                 // Delivered here only: its publisher's node sends one copy to every node that wants it.
-                if !self.broker.topics.contains_key(&topic) {
+                let event = Event {
+                    publication,
+                    topic,
+                    publisher,
+                    exclude_me,
+                    audience,
+                    details,
+                    payload,
+                };
+                if !self.deliver(turn, event) {
                     self.stats.dropped_unwanted_events += 1;
-                    return;
                 }
-                let exclude = exclude_me.then_some(publisher);
-                self.deliver(turn, &topic, publication, exclude, details, payload);
             }
+            PeerFrame::RevokeSubscription {
+                session,
+                subscription,
+                reason,
+            } => self.revoke_here(turn, session, subscription, reason),
         }
     }
 }

@@ -9,7 +9,7 @@ use std::{
 };
 
 use super::{
-    Effect, Input, LogIndex, NodeRef, RealmLimits, Registry, Stats, broker::Broker, dealer::CallKind, dealer::Dealer,
+    Effect, Input, LogIndex, NodeRef, RealmLimits, Registry, Stats, TopicRule, broker::Broker, dealer::CallKind, dealer::Dealer,
     ids::IdSource, session_table::RequestIdVerdict, session_table::SessionTable, streams::Repeat, streams::Streams,
     timers::Timer, timers::Timers, turn::Turn, turn::because,
 };
@@ -77,12 +77,14 @@ pub struct RealmConfig {
     pub uri_check: UriCheck,
     /// Puts `_fence`, registration id and epoch, into INVOCATION.Details, so that a callee can guard side effects.
     pub fence_details: bool,
-    /// Who learns who calls.
+    /// Who learns who calls and publishes.
     pub disclosure: Disclosure,
     /// How long calls may take.
     pub call_timeouts: CallTimeouts,
-    /// INVOCATION.Details.trustlevel by the caller's role, 0 lowest; a role that is not here has none.
+    /// The trust level of callers and publishers by their role, 0 lowest; a role that is not here has none.
     pub trustlevels: BTreeMap<String, u64>,
+    /// Topics whose events are not to be treated as others.
+    pub topics: Vec<TopicRule>,
     /// Its bounds.
     pub limits: RealmLimits,
 }
@@ -100,6 +102,7 @@ impl RealmConfig {
             disclosure: Disclosure::default(),
             call_timeouts: CallTimeouts::default(),
             trustlevels: BTreeMap::new(),
+            topics: Vec::new(),
             limits: RealmLimits::default(),
         }
     }
@@ -129,6 +132,7 @@ pub struct Realm {
 impl Realm {
     /// An empty realm on the node life `me`.
     pub fn new(config: RealmConfig, me: NodeRef) -> Self {
+        let broker = Broker::new(&config.topics);
         let ids = IdSource::new(config.seed, config.id_key, config.name.clone());
         let timeouts = &config.call_timeouts;
         let calls_are_plain = timeouts.default.is_none()
@@ -145,7 +149,7 @@ impl Realm {
             sessions: SessionTable::default(),
             peers: BTreeSet::new(),
             dealer: Dealer::default(),
-            broker: Broker::default(),
+            broker,
             ids,
             timers: Timers::default(),
             stats: Stats::default(),
@@ -170,6 +174,12 @@ impl Realm {
             Input::AppliedTo { index } => self.on_applied_to(turn, index),
             Input::Barrier { outcome } => self.on_barrier(turn, outcome),
             Input::InterestAcked { ticket } => self.on_interest_acked(turn, ticket),
+            Input::RevokeSubscription {
+                session,
+                subscription,
+                reason,
+            } => self.on_revoke_subscription(turn, session, subscription, reason),
+            Input::SlowConsumer { session, subscription } => self.on_slow_consumer(turn, session, subscription),
             Input::PeerUp { node } => self.on_peer_up(node),
             Input::PeerDown { node } => self.on_peer_down(turn, node),
             Input::PeerInterest { node, changes } => self.on_peer_interest(node, changes),
@@ -410,7 +420,7 @@ impl Realm {
                 Timer::Barrier => self.on_barrier_overdue(turn),
                 Timer::Register(session, request) => self.on_register_overdue(turn, session, request),
                 Timer::Unregister(session, registration) => self.on_unregister_overdue(turn, session, registration),
-                Timer::Interest(subscription) => self.on_interest_overdue(turn, subscription),
+                Timer::Interest(ticket) => self.on_interest_overdue(turn, ticket),
                 Timer::Invoke(callee) => self.on_invoke_overdue(turn, callee),
                 Timer::Call(session, request) => self.on_call_overdue(turn, session, request),
             }

@@ -9,7 +9,7 @@ use std::{
 };
 
 use super::{
-    NodeRef, RequestIdCheck, SessionInfo,
+    NodeRef, RequestIdCheck, SessionInfo, Shard,
     abilities::{Abilities, Ability},
     dealer::Flow,
     frame::CallId,
@@ -190,6 +190,8 @@ pub(super) enum Held {
 pub(super) struct Subscribed {
     /// Its place in the order of subscribing; the key in the topic's list.
     pub(super) order: u64,
+    /// The node key it was asked for with, if any.
+    pub(super) shard: Option<Shard>,
     /// SUBSCRIBEs to answer once the interest is confirmed; no event before. Empty: active.
     pub(super) waiting: Vec<RequestId>,
 }

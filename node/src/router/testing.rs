@@ -114,27 +114,32 @@ impl TestRealm {
     }
 
     pub(super) fn join_uncommitted(&self) -> TestSession {
-        self.join_announcing(&[])
+        self.join_changed(|_| {})
+    }
+
+    /// A session whose facts `change` has altered; its row is not committed.
+    pub(super) fn join_changed(&self, change: impl FnOnce(&mut SessionInfo)) -> TestSession {
+        self.join_as(&[], None, change)
     }
 
     /// A new session that came by a listener with this trust level; its row is committed.
     pub(super) fn join_from(&self, trustlevel: Option<u64>) -> TestSession {
-        let session = self.join_as(&[], trustlevel);
+        let session = self.join_as(&[], trustlevel, |_| {});
         assert_eq!(self.commit(), []);
         session
     }
 
     fn join_announcing(&self, features: &[&str]) -> TestSession {
-        self.join_as(features, None)
+        self.join_as(features, None, |_| {})
     }
 
-    fn join_as(&self, features: &[&str], trustlevel: Option<u64>) -> TestSession {
+    fn join_as(&self, features: &[&str], trustlevel: Option<u64>, change: impl FnOnce(&mut SessionInfo)) -> TestSession {
         let id = {
             let mut world = self.0.borrow_mut();
             world.last_session += 1;
             SessionId::new(world.last_session).unwrap()
         };
-        let info = SessionInfo {
+        let mut info = SessionInfo {
             authid: format!("user{id}"),
             authrole: "tester".into(),
             authmethod: "anonymous".into(),
@@ -142,6 +147,7 @@ impl TestRealm {
             trustlevel,
             features: features.iter().map(|feature| (*feature).to_owned()).collect(),
         };
+        change(&mut info);
         let joined = Op::SessionJoined {
             session: id,
             authid: info.authid.clone(),
@@ -381,7 +387,13 @@ impl TestSession {
 
     /// Subscribes, and every node confirms at once.
     pub(super) fn subscribes(&self, topic: &str) -> SubscriptionId {
-        let (_, mut effects) = self.asks_to_subscribe(topic);
+        self.subscribes_with(topic, Dict::new())
+    }
+
+    /// As [`Self::subscribes`], with options.
+    pub(super) fn subscribes_with(&self, topic: &str, options: Dict) -> SubscriptionId {
+        let (request, topic) = (self.next(), Uri::from(topic));
+        let mut effects = self.says(Message::Subscribe { request, options, topic });
         if let [
             Effect::Interest {
                 wanted: true, ticket, ..

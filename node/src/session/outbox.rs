@@ -5,8 +5,8 @@
 //! whoever has just filled the outbox ([`Outbox::flush`]), one writer at a time and with no lock held over the system call; when
 //! the socket is full, and always under TLS, the session's own task writes.
 //!
-//! What happens when it is full is decided here and nowhere else: an event is dropped and counted (a slow subscriber loses
-//! events, not its session), anything else ends the session (a slow consumer must not lose answers silently). Events never use
+//! What happens when it is full is decided here and nowhere else: an event is dropped and counted, or gives way as its topic's
+//! policy says (`outbox/slow.rs`; a slow subscriber loses events, not its session), anything else ends the session (a slow consumer must not lose answers silently). Events never use
 //! more than half of the budget, so that replies fit beside them.
 //!
 //! Before it comes to that, whoever fills an outbox above an eighth is told ([`Touched::take_congested`]), and its session's task
@@ -18,6 +18,7 @@
 
 mod encoding;
 mod plain;
+mod slow;
 mod touched;
 mod writing;
 
@@ -33,7 +34,10 @@ use parking_lot::{Mutex, MutexGuard};
 use tokio::{net::TcpStream, sync::Notify};
 
 use super::{cluster::Drain, limits::SessionLimits};
-use crate::wamp::{Message, Uri};
+use crate::{
+    router::SlowConsumer,
+    wamp::{Message, Uri},
+};
 use encoding::{Encoding, Instead, Refused, deferred_bytes, instead_of};
 pub use encoding::{Shared, Undelivered, WireFormat, ping, pong};
 pub use touched::{Congested, Touched};
@@ -59,6 +63,8 @@ pub enum Pushed {
     Queued,
     /// It was an event the session cannot take now, or ever; counted.
     Dropped,
+    /// An event of the session was lost, this or an older one: the first since it had caught up. Counted.
+    Losing,
     /// It was an INVOCATION that cannot be written to this session; the callee never sees it and its caller is owed this error.
     Undeliverable(&'static str),
     /// The session did not read its answers and is over.
@@ -72,6 +78,10 @@ pub enum Pushed {
 pub struct OutboxStats {
     /// Events not put into a full outbox.
     pub events_dropped_full: AtomicU64,
+    /// Events that waited apart from a full outbox, by the policy of their topic.
+    pub events_held: AtomicU64,
+    /// Those of them that gave way to newer ones.
+    pub events_given_way: AtomicU64,
     /// Events longer than the subscriber's transport allows.
     pub events_dropped_size: AtomicU64,
     /// Events whose payload the subscriber's serializer cannot carry.
@@ -133,6 +143,8 @@ struct Inner {
     generation: u32,
     /// Invocations that turned out not to be writable; the session's task answers them.
     refused: Vec<(Undelivered, &'static str)>,
+    /// Events that wait apart and the count of lost ones; `None` while the session keeps up.
+    slow: Option<Box<slow::Slow>>,
     end: Option<End>,
 }
 
@@ -180,6 +192,7 @@ impl Inner {
         self.front = Chunk::default();
         self.back = Vec::new();
         self.later = VecDeque::new();
+        self.slow = None;
         self.back_bytes = 0;
         self.front_messages = 0;
         self.back_messages = 0;
@@ -240,9 +253,20 @@ impl Outbox {
 
     /// Puts one message in. The caller flushes later, through [`Touched`].
     pub fn push(self: &Arc<Self>, message: &Message, touched: &mut Touched) -> Pushed {
-        let inner = self.inner.lock();
+        let mut inner = self.inner.lock();
         if !self.is_open() {
             return Pushed::Closed;
+        }
+        if inner.slow.is_some() {
+            match message {
+                Message::Event { .. } => {
+                    drop(inner);
+                    return self.push_event(&mut Shared::new(message), SlowConsumer::default(), touched);
+                }
+                // No event may follow the session's end.
+                Message::Goodbye { .. } => inner.slow = None,
+                _ => {}
+            }
         }
         match deferred_bytes(message, self.wire.serializer) {
             Some(estimate) => self.put_off(inner, Encoding::new(message.clone(), self.wire.serializer), estimate, touched),
@@ -252,11 +276,10 @@ impl Outbox {
 
     /// Puts a message in that is encoded once for many sessions.
     pub fn push_shared(self: &Arc<Self>, message: &mut Shared<'_>, touched: &mut Touched) -> Pushed {
-        let encoding = message.encoding(self.wire.serializer);
-        let inner = self.inner.lock();
-        if !self.is_open() {
-            return Pushed::Closed;
-        }
+        self.push_event(message, SlowConsumer::default(), touched)
+    }
+
+    fn put_encoding(self: &Arc<Self>, inner: MutexGuard<'_, Inner>, encoding: &Arc<Encoding>, touched: &mut Touched) -> Pushed {
         match deferred_bytes(encoding.message(), self.wire.serializer) {
             Some(estimate) => self.put_off(inner, encoding.clone(), estimate, touched),
             None => self.put(
@@ -352,10 +375,9 @@ impl Outbox {
     }
 
     /// The policy of a full outbox.
-    fn full(&self, inner: MutexGuard<'_, Inner>, message: &Message) -> Pushed {
-        if matches!(message, Message::Event { .. }) {
-            self.stats.events_dropped_full.fetch_add(1, Ordering::Relaxed);
-            return Pushed::Dropped;
+    fn full(&self, mut inner: MutexGuard<'_, Inner>, message: &Message) -> Pushed {
+        if let Message::Event { subscription, .. } = message {
+            return self.lose(&mut inner, *subscription);
         }
         self.overrun(inner)
     }
@@ -405,6 +427,7 @@ impl Outbox {
         }
         self.open.store(false, Ordering::Release);
         inner.end = Some(End::Aborted);
+        inner.slow = None;
         let tail = inner.tail();
         let start = tail.len();
         // An ABORT has little to say, so it fits; one that does not is left out, and the connection just closes.
@@ -426,6 +449,7 @@ impl Outbox {
         let mut inner = self.inner.lock();
         inner.generation = inner.generation.wrapping_add(1);
         inner.refused.clear();
+        inner.slow = None;
     }
 
     /// Another node asks the session's task not to read for a moment, or to read again.

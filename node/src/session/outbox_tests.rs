@@ -144,6 +144,7 @@ fn messages_are_counted_too() {
 fn a_message_longer_than_the_budget_goes_into_an_empty_outbox() {
     let outbox = outbox(1000);
     assert_eq!(push(&outbox, &event(text(5000))), Pushed::Queued);
+    assert_eq!(push(&outbox, &event(text(5000))), Pushed::Losing);
     assert_eq!(push(&outbox, &event(text(5000))), Pushed::Dropped);
     assert_eq!(drain(&outbox).len(), 1);
 }

@@ -28,7 +28,7 @@ use super::{
 pub use plain::Gathered;
 
 use crate::{
-    router::{Effect, Input, Op, PeerFrame, Realm, SessionInfo, frame::FloodSource},
+    router::{Effect, Input, Op, PeerFrame, Realm, SessionInfo, SlowConsumer, frame::FloodSource},
     wamp::{Message, SessionId, SubscriptionId, Uri, id::IdMap},
 };
 
@@ -87,6 +87,15 @@ pub struct ShellStats {
     /// Calls that ended in an ERROR because the transport or serializer of their callee cannot carry the invocation, or that of their
     /// caller a part of the result.
     pub undeliverable: u64,
+}
+
+/// A message for many sessions.
+struct Many {
+    message: Message,
+    /// What gives way where it does not fit.
+    slow: SlowConsumer,
+    /// Nobody may enter the realm before all have it.
+    ordered: bool,
 }
 
 /// How many outboxes a fan-out fills before others may enter the realm.
@@ -301,6 +310,14 @@ impl Shell {
             } => Some(*session),
             _ => None,
         };
+        if let Some((session, subscription)) = revoked_by(&input) {
+            if let Some(outbox) = state.outboxes.get(&session) {
+                outbox.forget_subscription(subscription);
+            }
+            if state.open_fanouts > 0 {
+                state.given_up.push((session, subscription));
+            }
+        }
         self.handle(state, input, touched);
         if let Some(waiting) = committed_end.and_then(|session| state.leaving.remove(&session)) {
             // Nobody may be waiting any more; that is fine.
@@ -343,6 +360,8 @@ impl Shell {
 
     fn carry_out(&self, state: &mut MutexGuard<'_, State>, effects: &mut Vec<Effect>, touched: &mut Touched) {
         let mut rest = effects.drain(..);
+        // What was given up before this is nothing to the fan-outs of these effects.
+        let mut released = None;
         while let Some(effect) = rest.next() {
             match effect {
                 Effect::Send { session, message } => {
@@ -351,7 +370,12 @@ impl Shell {
                 Effect::Fanout { sessions, message } => {
                     // Requests to the cluster keep the core's order only while nobody else gets in between.
                     let ordered = rest.as_slice().iter().any(is_for_the_cluster);
-                    self.fan_out(state, &sessions, &message, ordered, touched);
+                    let slow = SlowConsumer::default();
+                    self.fan_out(state, &sessions, Many { message, slow, ordered }, &mut released, touched);
+                }
+                Effect::FanoutAs { slow, sessions, message } => {
+                    let ordered = rest.as_slice().iter().any(is_for_the_cluster);
+                    self.fan_out(state, &sessions, Many { message, slow, ordered }, &mut released, touched);
                 }
                 Effect::Abort { session, message } => {
                     if let Some(outbox) = state.outboxes.remove(&session) {
@@ -373,22 +397,32 @@ impl Shell {
                 }
             }
         }
+        if released.is_some() {
+            state.open_fanouts -= 1;
+            if state.open_fanouts == 0 {
+                state.given_up.clear();
+            }
+        }
     }
 
     /// Puts one message into many outboxes. A long list is done in chunks between which others may enter, unless `ordered`.
+    ///
+    /// `released` is set once others may have entered since these effects came to be: it says how many subscriptions had been given
+    /// up then. Those given up since are skipped, also by the fan-outs that follow, for an event has one for each subscription.
     fn fan_out(
         &self,
         state: &mut MutexGuard<'_, State>,
         sessions: &[SessionId],
-        message: &Message,
-        ordered: bool,
+        Many { message, slow, ordered }: Many,
+        released: &mut Option<usize>,
         touched: &mut Touched,
     ) {
+        let message = &message;
         let mut shared = Shared::new(message);
-        if ordered || sessions.len() <= FANOUT_CHUNK {
+        if released.is_none() && (ordered || sessions.len() <= FANOUT_CHUNK) {
             for session in sessions {
                 state.send(*session, touched, message, |outbox, touched| {
-                    outbox.push_shared(&mut shared, touched)
+                    outbox.push_event(&mut shared, slow, touched)
                 });
             }
             return;
@@ -397,10 +431,15 @@ impl Shell {
             Message::Event { subscription, .. } => Some(*subscription),
             _ => None,
         };
-        state.open_fanouts += 1;
-        let given_up_before = state.given_up.len();
+        let given_up_before = match *released {
+            Some(before) => before,
+            None => {
+                state.open_fanouts += 1;
+                *released.insert(state.given_up.len())
+            }
+        };
         for (n, chunk) in sessions.chunks(FANOUT_CHUNK).enumerate() {
-            if n > 0 {
+            if n > 0 && !ordered {
                 MutexGuard::unlocked_fair(state, || touched.flush());
             }
             for session in chunk {
@@ -409,13 +448,9 @@ impl Shell {
                     continue;
                 }
                 state.send(*session, touched, message, |outbox, touched| {
-                    outbox.push_shared(&mut shared, touched)
+                    outbox.push_event(&mut shared, slow, touched)
                 });
             }
-        }
-        state.open_fanouts -= 1;
-        if state.open_fanouts == 0 {
-            state.given_up.clear();
         }
     }
 }
@@ -441,22 +476,28 @@ impl State {
             return;
         };
         let pushed = push(outbox, touched);
-        let what = match message {
-            Message::Invocation { request, .. } => Some(Undelivered::Invocation(*request)),
-            Message::Result { request, .. } => Some(Undelivered::Progress(*request)),
-            _ => None,
+        let about = match message {
+            Message::Invocation { request, .. } => About::Undelivered(Undelivered::Invocation(*request)),
+            Message::Result { request, .. } => About::Undelivered(Undelivered::Progress(*request)),
+            Message::Event { subscription, .. } => About::Event(*subscription),
+            _ => About::Other,
         };
-        self.pushed(session, what, pushed);
+        self.pushed(session, about, pushed);
     }
 
-    /// Notes what became of a message to `session`; `what` it was, where the core has to know if it cannot be written.
-    fn pushed(&mut self, session: SessionId, what: Option<Undelivered>, pushed: Pushed) {
+    /// Notes what became of a message to `session`.
+    fn pushed(&mut self, session: SessionId, about: About, pushed: Pushed) {
         match pushed {
             Pushed::Queued => self.stats.sent += 1,
             // Counted by the outbox. A closed one belongs to a session whose end is on its way.
             Pushed::Dropped | Pushed::Closed => {}
+            Pushed::Losing => {
+                if let About::Event(subscription) = about {
+                    self.followups.push_back(Input::SlowConsumer { session, subscription });
+                }
+            }
             Pushed::Undeliverable(error) => {
-                if let Some(what) = what {
+                if let About::Undelivered(what) = about {
                     self.stats.undeliverable += 1;
                     self.followups.push_back(not_delivered(session, what, error));
                 }
@@ -469,12 +510,37 @@ impl State {
     }
 }
 
+/// What a message is, as far as it matters when it was not put in.
+#[derive(Clone, Copy)]
+enum About {
+    /// It is missed where it cannot be written.
+    Undelivered(Undelivered),
+    Event(SubscriptionId),
+    Other,
+}
+
 /// What the core is told of a message that could not be written to its session.
 pub(super) fn not_delivered(session: SessionId, what: Undelivered, error: &str) -> Input {
     let error = error.into();
     match what {
         Undelivered::Invocation(request) => Input::InvocationUndelivered { session, request, error },
         Undelivered::Progress(request) => Input::ProgressUndelivered { session, request, error },
+    }
+}
+
+/// The subscription of a session that an input ends, other than by the session's own UNSUBSCRIBE.
+fn revoked_by(input: &Input) -> Option<(SessionId, SubscriptionId)> {
+    match input {
+        Input::RevokeSubscription {
+            session, subscription, ..
+        }
+        | Input::Peer {
+            frame: PeerFrame::RevokeSubscription {
+                session, subscription, ..
+            },
+            ..
+        } => Some((*session, *subscription)),
+        _ => None,
     }
 }
 

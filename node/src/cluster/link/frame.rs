@@ -14,10 +14,10 @@ use bytes::Bytes;
 use super::{convert::Malformed, details};
 use crate::{
     router::{
-        PeerFrame,
+        Audience, PeerFrame,
         frame::{CallId, FloodSource, InterruptMode},
     },
-    wamp::{Dict, Payload, PublicationId, RegistrationId, Serializer, SessionId, Uri},
+    wamp::{Dict, Payload, PublicationId, RegistrationId, Serializer, SessionId, SubscriptionId, Uri},
 };
 
 /// Appends all of a frame but the bytes of its payload, which [`Written::payload`] returns, and leaves its length open.
@@ -34,8 +34,9 @@ pub(super) fn write<'a>(realm: Option<&Uri>, frame: &'a PeerFrame, out: &mut Vec
         PeerFrame::Error { details, payload, .. } => (ERROR, Some(details), Some(payload)),
         PeerFrame::Nack { .. } => (NACK, None, None),
         PeerFrame::Forget { .. } => (FORGET, None, None),
-        PeerFrame::Interrupt { .. } => (INTERRUPT, None, None),
+        PeerFrame::RevokeSubscription { .. } => (REVOKE_SUBSCRIPTION, None, None),
         PeerFrame::Flood { .. } => (FLOOD, None, None),
+        PeerFrame::Interrupt { .. } => (INTERRUPT, None, None),
         PeerFrame::Event { details, payload, .. } => (EVENT, Some(details), Some(payload)),
     };
     let details = details.filter(|details| !details.is_empty());
@@ -115,18 +116,29 @@ pub(super) fn write<'a>(realm: Option<&Uri>, frame: &'a PeerFrame, out: &mut Vec
             topic,
             publisher,
             exclude_me,
+            audience,
             ..
         } => {
             put_fixed(publication.get(), out);
             put_bytes(topic.as_bytes(), out);
             put_fixed(publisher.get(), out);
-            out.push(u8::from(*exclude_me));
+            out.push((u8::from(*exclude_me) * EXCLUDE_ME) | (u8::from(audience.is_some()) * HAS_AUDIENCE));
+            if let Some(audience) = audience {
+                put_dict(&audience.to_dict(), out);
+            }
+        }
+        PeerFrame::RevokeSubscription {
+            session,
+            subscription,
+            reason,
+        } => {
+            put_fixed(session.get(), out);
+            put_fixed(subscription.get(), out);
+            put_bytes(reason.as_bytes(), out);
         }
     }
     if let Some(details) = details {
-        let mut bytes = Vec::new();
-        details::encode(details, &mut bytes);
-        put_bytes(&bytes, out);
+        put_dict(details, out);
     }
     if let Some(payload) = payload {
         out.push(serializer_out(payload.serializer()) | payload.elements() << 4);
@@ -344,17 +356,27 @@ impl Packed {
                 let publication = PublicationId::new(fields.fixed()?).ok_or(Malformed::Id("publication"))?;
                 let topic = text(fields.bytes()?, "topic")?;
                 let publisher = session(fields.fixed()?, "publisher")?;
-                let exclude_me = fields.byte()? != 0;
+                let flags = fields.byte()?;
+                let audience = match flags & HAS_AUDIENCE {
+                    0 => None,
+                    _ => Some(Box::new(fields.audience()?)),
+                };
                 let (details, payload) = self.tail(fields, batch)?;
                 PeerFrame::Event {
                     publication,
                     topic,
                     publisher,
-                    exclude_me,
+                    exclude_me: flags & EXCLUDE_ME != 0,
+                    audience,
                     details,
                     payload,
                 }
             }
+            REVOKE_SUBSCRIPTION => PeerFrame::RevokeSubscription {
+                session: session(fields.fixed()?, "session")?,
+                subscription: SubscriptionId::new(fields.fixed()?).ok_or(Malformed::Id("subscription"))?,
+                reason: text(fields.bytes()?, "reason")?,
+            },
             _ => return Err(Malformed::Frame),
         })
     }
@@ -455,6 +477,17 @@ impl<'a> Fields<'a> {
         self.0 = rest;
         Ok(bytes)
     }
+
+    fn audience(&mut self) -> Result<Audience, Malformed> {
+        let dict = details::decode(self.bytes()?).ok_or(Malformed::Details)?;
+        Audience::from_dict(&dict).map_err(|_| Malformed::Details)
+    }
+}
+
+fn put_dict(dict: &Dict, out: &mut Vec<u8>) {
+    let mut bytes = Vec::new();
+    details::encode(dict, &mut bytes);
+    put_bytes(&bytes, out);
 }
 
 fn put_varint(mut number: u64, out: &mut Vec<u8>) {
@@ -508,9 +541,14 @@ const FORGET: u8 = 5;
 const EVENT: u8 = 6;
 const FRAGMENT: u8 = 7;
 const FLOOD: u8 = 8;
-const CHUNK: u8 = 9;
-const PROGRESS: u8 = 10;
-const INTERRUPT: u8 = 11;
+const REVOKE_SUBSCRIPTION: u8 = 9;
+const CHUNK: u8 = 10;
+const PROGRESS: u8 = 11;
+const INTERRUPT: u8 = 12;
+
+/// The flags of an event.
+const EXCLUDE_ME: u8 = 1;
+const HAS_AUDIENCE: u8 = 2;
 
 const PUBLISHER: u8 = 0;
 const CALL: u8 = 1;

@@ -13,6 +13,7 @@ const SOURCES: &[(&str, &str, &str)] = &[
     ("listener", "Listener", include_str!("../listener.rs")),
     ("listener.tls", "ListenerTls", include_str!("../listener.rs")),
     ("realm", "Realm", include_str!("../realm.rs")),
+    ("realm.topics", "Topic", include_str!("../realm.rs")),
     ("principal", "Principal", include_str!("../principal.rs")),
     ("cluster", "Cluster", include_str!("../cluster.rs")),
     ("cluster.peers", "Peer", include_str!("../cluster.rs")),
@@ -110,7 +111,8 @@ fn describe(section: &Section, parent: &str, out: &mut String) {
         .and_then(|rest| rest.split("\n}").next())
         .unwrap();
     for key in (section.keys)() {
-        let doc = doc_before(body, &format!("pub {key}:"));
+        let raw = if *key == "match" { "r#" } else { "" };
+        let doc = doc_before(body, &format!("pub {raw}{key}:"));
         assert!(!doc.is_empty(), "{path}.{key} has no doc comment");
         writeln!(out, "- **`{key}`** — {doc}").unwrap();
     }

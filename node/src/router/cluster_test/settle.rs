@@ -101,9 +101,9 @@ impl World {
                 assert_eq!(invocations(self) - before, u64::from(held));
             }
             for (n, topic) in TOPICS.into_iter().enumerate() {
-                let payload = self.oracle.news(newcomer);
-                let request = self.oracle.next_request(newcomer);
                 let topic = Uri::from(topic);
+                let payload = self.oracle.news(newcomer, &topic, &Dict::new());
+                let request = self.oracle.next_request(newcomer);
                 let message = Message::Publish {
                     request,
                     options: Dict::new(),
@@ -122,7 +122,10 @@ impl World {
 }
 
 /// What a few hundred random walks must have met.
-pub(super) const EXPECTED: [&str; 33] = [
+pub(super) const EXPECTED: [&str; 36] = [
+    "revoked",
+    "sharded",
+    "subscriptions_revoked",
     "results",
     "invocations_forwarded",
     "calls_parked",
@@ -161,6 +164,7 @@ pub(super) const EXPECTED: [&str; 33] = [
 pub(super) fn add(seen: &mut BTreeMap<String, u64>, stats: &Stats) {
     for (name, count) in [
         ("results", stats.results),
+        ("subscriptions_revoked", stats.subscriptions_revoked),
         ("invocations_forwarded", stats.invocations_forwarded),
         ("calls_parked", stats.calls_parked),
         ("calls_retried", stats.calls_retried),

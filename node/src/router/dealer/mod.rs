@@ -24,7 +24,6 @@ pub(super) use call::Answer;
 pub(super) use flow::Flow;
 pub(super) use invoke::Invoke;
 pub(super) use parts::CallKind;
-pub(super) use registration::check_choice;
 
 use barrier::Barriers;
 use index::CallIndex;

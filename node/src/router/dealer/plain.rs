@@ -1,5 +1,4 @@
-//! The short way of a call between two sessions of this node, without options or details: no message value, no effect. A call with
-//! options may be answered this way.
+//! The short way of a call between two sessions of this node, without options or details: no message value, no effect.
 //!
 //! The shell asks what would become of it ([`Realm::plain_route`], [`Realm::plain_answer`]), sees whether it can write that as it is,
 //! and then has it done. `None` changes nothing: the message takes the ordinary way, which also judges whatever is wrong with it.
@@ -57,21 +56,19 @@ impl Realm {
         let callee = self.sessions.get_mut(route.callee)?;
         let invocation = callee.next_invocation();
         let caller = Caller::Local { session, request };
-        let open = Invocation {
+        let record = Invocation {
             caller,
             in_parts: false,
             interrupted: false,
             continued: false,
         };
-        callee.invocations.insert(invocation, open);
+        callee.invocations.insert(invocation, record);
         let caller = self.sessions.get_mut(session)?;
         caller.last_request = request.get();
-        let callee = route.callee;
-        let flow = None;
         let call = Call::Local {
-            callee,
+            callee: route.callee,
             invocation,
-            flow,
+            flow: None,
         };
         caller.calls.insert(request, call);
         self.stats.calls += 1;
@@ -81,14 +78,14 @@ impl Realm {
 
     /// Whom a YIELD without options answers, if that takes the short way.
     pub fn plain_answer(&self, callee: SessionId, invocation: RequestId) -> Option<PlainAnswer> {
-        match self.sessions.get(callee)?.invocations.get(&invocation)?.caller {
-            Caller::Local { session, request } => {
-                self.sessions.get(session)?;
-                let caller = session;
-                Some(PlainAnswer { caller, request })
-            }
-            Caller::Remote { .. } => None,
-        }
+        let open = self.sessions.get(callee)?.invocations.get(&invocation)?;
+        let Caller::Local { session, request } = open.caller else {
+            return None;
+        };
+        let call = self.sessions.get(session)?.calls.get(&request)?;
+        let plain = matches!(call, Call::Local { flow: None, .. }) && !open.interrupted && !open.continued;
+        let caller = session;
+        plain.then_some(PlainAnswer { caller, request })
     }
 
     /// Ends the call that [`Self::plain_answer`] found with its result.
@@ -96,7 +93,9 @@ impl Realm {
         if let Some(callee) = self.sessions.get_mut(callee) {
             callee.invocations.remove(&invocation);
         }
-        self.take_call(answer.caller, answer.request);
+        if let Some(caller) = self.sessions.get_mut(answer.caller) {
+            caller.calls.remove(&answer.request);
+        }
         self.stats.results += 1;
     }
 }

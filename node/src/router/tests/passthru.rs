@@ -150,7 +150,7 @@ fn it_goes_with_events_here_and_elsewhere() {
     bob.subscribes("com.news");
     carol.subscribes("com.news");
     realm.link(NODE_2);
-    let interest = vec![(Uri::from("com.news"), true)];
+    let interest = vec![(crate::router::TopicKey::from("com.news"), true)];
     realm.input(crate::router::Input::PeerInterest {
         node: NODE_2,
         changes: interest,

@@ -101,6 +101,10 @@ impl Encoding {
         })
     }
 
+    pub(super) fn serializer(&self) -> Serializer {
+        self.serializer
+    }
+
     pub(super) fn message(&self) -> &Message {
         &self.message
     }
@@ -205,6 +209,14 @@ pub(super) fn instead_of(message: &Message, refused: Refused) -> Instead {
             error: error.clone(),
             payload: Payload::EMPTY,
         }),
+        // A small board that takes 512 bytes does without the list of features, which it could not use up in such messages.
+        Message::Welcome { session, details } if refused == Refused::Size => {
+            let mut details = details.clone();
+            let roles = ["broker", "dealer"].map(|role| (role.to_owned(), Dict::new().into()));
+            details.set("roles", Dict(roles.into()));
+            let session = *session;
+            Instead::Message(Message::Welcome { session, details })
+        }
         // Nothing else has a payload: its details alone are more than the peer takes.
         _ => Instead::End,
     }

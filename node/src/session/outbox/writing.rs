@@ -78,6 +78,9 @@ impl Outbox {
             let chunk = std::mem::take(&mut inner.front);
             return Some(inner.take_out(chunk));
         }
+        if inner.slow.is_some() && inner.back.is_empty() && inner.later.is_empty() {
+            self.release(&mut inner);
+        }
         if !inner.back.is_empty() {
             // The drained front, if it was kept, becomes the next back: two small buffers take turns.
             let mut spare = std::mem::take(&mut inner.front.bytes);

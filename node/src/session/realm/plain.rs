@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use parking_lot::MutexGuard;
 
-use super::{FailureWatch, RealmHandle, Shell, State, now};
+use super::{About, FailureWatch, RealmHandle, Shell, State, now};
 use crate::{
     router::{Input, Realm},
     session::outbox::{Outbox, Touched, Undelivered},
@@ -86,11 +86,11 @@ impl Shell {
         let (to, outbox, head) = found?;
         stats.inputs += 1;
         let pushed = outbox.push_plain(head, plain.payload(input, serializer), touched);
-        let what = match head {
-            PlainHead::Invocation { request, .. } => Some(Undelivered::Invocation(request)),
-            PlainHead::Result { .. } => None,
+        let about = match head {
+            PlainHead::Invocation { request, .. } => About::Undelivered(Undelivered::Invocation(request)),
+            PlainHead::Result { .. } => About::Other,
         };
-        state.pushed(to, what, pushed);
+        state.pushed(to, about, pushed);
         Some(())
     }
 
@@ -99,6 +99,11 @@ impl Shell {
             && state.open_fanouts > 0
         {
             state.given_up.push((session, *subscription));
+        }
+        if let Message::Unsubscribe { subscription, .. } = &message
+            && let Some(outbox) = state.outboxes.get(&session)
+        {
+            outbox.forget_subscription(*subscription);
         }
         self.take(state, Input::Message { session, message }, touched);
     }

@@ -227,7 +227,11 @@ fn payload_bytes(frame: &PeerFrame) -> usize {
         | PeerFrame::Result { payload, .. }
         | PeerFrame::Error { payload, .. }
         | PeerFrame::Event { payload, .. } => payload.bytes().len(),
-        PeerFrame::Nack { .. } | PeerFrame::Forget { .. } | PeerFrame::Interrupt { .. } | PeerFrame::Flood { .. } => 0,
+        PeerFrame::Nack { .. }
+        | PeerFrame::Forget { .. }
+        | PeerFrame::Flood { .. }
+        | PeerFrame::Interrupt { .. }
+        | PeerFrame::RevokeSubscription { .. } => 0,
     }
 }
 
