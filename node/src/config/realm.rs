@@ -16,6 +16,27 @@ pub struct Realm {
     /// The rule for URIs that clients send: `loose` forbids only empty components, spaces and `#`; `strict` allows lower-case
     /// letters, digits and `_`. Default `loose`, since clients in use send capitals and hyphens.
     pub uri_check: UriCheck,
+    /// Whether a call of a procedure with several callees goes to one on the caller's own node where there is one. Default `false`:
+    /// the callees of all nodes take turns. With `true` calls cross nodes less, and callees beside busy clients get more of them.
+    pub prefer_local_callees: bool,
+    /// Whether a client may take a procedure from whoever registered it, with the option `force_reregister` of REGISTER. Default
+    /// `false`, since any client of the realm could silence a device.
+    pub allow_force_reregister: bool,
+    /// What becomes of a registration with one callee when it is registered again: `refuse` keeps it; `same_principal_replaces`
+    /// gives it to the newcomer if that has the same authid and role, such as a device that came back before its old session was
+    /// known to be dead. Default `refuse`.
+    pub on_conflict: OnConflict,
+}
+
+/// What becomes of a registration that does not share when its procedure is registered again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnConflict {
+    /// It stays.
+    #[default]
+    Refuse,
+    /// It goes if its callee has the authid and role of the newcomer.
+    SamePrincipalReplaces,
 }
 
 /// Who may join a realm without credentials.
@@ -51,6 +72,9 @@ impl Default for Realm {
             anonymous: Anonymous::Off,
             anonymous_role: "anonymous".to_owned(),
             uri_check: UriCheck::Loose,
+            prefer_local_callees: false,
+            allow_force_reregister: false,
+            on_conflict: OnConflict::Refuse,
         }
     }
 }

@@ -3,8 +3,11 @@
 mod barriers;
 mod calls;
 mod events;
+mod patterns;
 mod registrations;
 mod remote_calls;
 mod requests;
+mod rerouting;
 mod restore;
+mod shared;
 mod subscriptions;

@@ -427,7 +427,7 @@ impl Oracle {
 
     /// A node gets a frame.
     pub(super) fn sees_delivery(&mut self, _from: usize, to: usize, frame: &PeerFrame) {
-        if let PeerFrame::Nack { call } = frame
+        if let PeerFrame::Nack { call, .. } = frame
             && let Some((caller, number)) = self.travelling.get(&(to, *call)).copied()
         {
             let made = self.client(caller).last_call;

@@ -1,17 +1,17 @@
 //! The registry as bytes: deterministic, versioned, checked when read.
 //!
 //! Layout, integers little-endian, text as `u32` length and UTF-8: version byte; `u64` ids given; `u32` count of (slot `u16`, epoch
-//! `u32`) fenced; `u32` count of registrations (id `u64`, policy `u8`, index `u64`, procedure, `u32` count of (slot, epoch, session
+//! `u32`) fenced; `u32` count of registrations (id `u64`, policy `u8`, invoke `u8`, index `u64`, procedure, `u32` count of (slot, epoch, session
 //! `u64`)); `u32` count of sessions (id `u64`, slot, epoch, authid, authrole). Maps stand in key order.
 
 use super::{COUNTER_MAX, Callee, Registration, Registry, SessionRow};
 use crate::{
-    router::{MatchPolicy, NodeRef, Slot},
+    router::{InvokePolicy, MatchPolicy, NodeRef, Slot},
     wamp::{RegistrationId, SessionId, Uri},
 };
 
 /// The first byte of every snapshot this build writes.
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 
 impl Registry {
     /// Appends the registry; equal registries give equal bytes.
@@ -32,6 +32,7 @@ impl Registry {
         for r in self.registrations() {
             out.extend_from_slice(&r.id.get().to_le_bytes());
             out.push(r.policy.code());
+            out.push(r.invoke.code());
             out.extend_from_slice(&r.index.to_le_bytes());
             write_text(out, &r.procedure);
             write_len(out, r.callees.len());
@@ -160,6 +161,7 @@ impl<'a> Reader<'a> {
     fn registration(&mut self) -> Result<Registration, String> {
         let id = RegistrationId::new(self.u64()?).ok_or("registration id out of range")?;
         let policy = MatchPolicy::from_code(self.u8()?).ok_or("unknown match policy")?;
+        let invoke = InvokePolicy::from_code(self.u8()?).ok_or("unknown invocation policy")?;
         let index = self.u64()?;
         let procedure = Uri::from(self.text()?);
         let mut callees = Vec::new();
@@ -173,6 +175,7 @@ impl<'a> Reader<'a> {
             id,
             procedure,
             policy,
+            invoke,
             index,
             callees,
         })
