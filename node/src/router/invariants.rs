@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use super::{
     Realm,
     broker::Interest,
+    registry::Callee,
     session_table::{Call, Caller, Held, Session},
     timers::Timer,
 };
@@ -142,6 +143,7 @@ impl Realm {
         for (registration, held) in &session.registrations {
             if let Held::Leaving {
                 waiting: Some((_, deadline)),
+                ..
             } = held
             {
                 *timers += 1;
@@ -154,6 +156,14 @@ impl Realm {
             let row = self.registry.registration(*registration);
             let there = row.is_some_and(|r| r.callees.iter().any(|c| c.node == self.me && c.session == id));
             demand!(there, "{id} holds {registration}, which the registry does not have");
+            let callee = Callee {
+                node: self.me,
+                session: id,
+            };
+            demand!(
+                self.registry.held_since(callee, *registration) == Some(held.since()),
+                "{id} holds {registration} since another time than the registry says"
+            );
         }
         Ok(())
     }

@@ -5,7 +5,7 @@
 
 mod snapshot;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, btree_map::Entry};
 
 use super::{InvokePolicy, LogIndex, MatchPolicy, NodeRef, OnConflict, Op, OpOutcome, Slot, op::Lost, pattern};
 use crate::wamp::{RegistrationId, SessionId, Uri, id::IdMap};
@@ -53,7 +53,8 @@ pub struct Registry {
     // Ordered where the order shows: every call looks one up, whatever their number.
     registrations: IdMap<RegistrationId, Registration>,
     procedures: pattern::Index<RegistrationId>,
-    by_callee: BTreeMap<Callee, BTreeSet<RegistrationId>>,
+    /// What each callee holds, and the log index at which it registered that.
+    by_callee: BTreeMap<Callee, BTreeMap<RegistrationId, LogIndex>>,
     sessions: BTreeMap<SessionId, SessionRow>,
     /// The highest epoch of each slot that is over: an op of it that is still in the log changes nothing.
     fenced: BTreeMap<Slot, u32>,
@@ -184,8 +185,18 @@ impl Registry {
 
     /// The registrations of one callee, by id.
     pub fn registrations_of(&self, callee: Callee) -> impl Iterator<Item = &Registration> {
-        let ids = self.by_callee.get(&callee).into_iter().flatten();
-        ids.filter_map(|id| self.registrations.get(id))
+        self.held_by(callee).map(|(registration, _)| registration)
+    }
+
+    /// The same, each with the log index at which the callee registered it.
+    pub(super) fn held_by(&self, callee: Callee) -> impl Iterator<Item = (&Registration, LogIndex)> {
+        let held = self.by_callee.get(&callee).into_iter().flatten();
+        held.filter_map(|(id, since)| Some((self.registrations.get(id)?, *since)))
+    }
+
+    /// The log index at which the callee registered that, if it did.
+    pub(super) fn held_since(&self, callee: Callee, id: RegistrationId) -> Option<LogIndex> {
+        self.by_callee.get(&callee)?.get(&id).copied()
     }
 
     /// All sessions of the realm, by id.
@@ -213,7 +224,8 @@ impl Registry {
         let shares = by != InvokePolicy::Single && by == invoke;
         if shares && conflict != OnConflict::Replace {
             // Choice: a session that registers once more is told what it has.
-            if self.by_callee.entry(callee).or_default().insert(id) {
+            if let Entry::Vacant(place) = self.by_callee.entry(callee).or_default().entry(id) {
+                place.insert(index);
                 standing.callees.push(callee);
                 standing.index = index;
             }
@@ -296,7 +308,7 @@ impl Registry {
         let id = registration.id;
         self.procedures.insert(registration.policy, &registration.procedure, id);
         for callee in &registration.callees {
-            self.by_callee.entry(*callee).or_default().insert(id);
+            self.by_callee.entry(*callee).or_default().insert(id, registration.index);
         }
         self.registrations.insert(id, registration);
     }
@@ -313,7 +325,7 @@ impl Registry {
     }
 
     fn remove_registrations(&mut self, callee: Callee) {
-        let ids: Vec<RegistrationId> = self.by_callee.get(&callee).into_iter().flatten().copied().collect();
+        let ids: Vec<RegistrationId> = self.by_callee.get(&callee).into_iter().flatten().map(|(id, _)| *id).collect();
         for id in ids {
             self.remove_callee(callee, id);
         }
@@ -324,7 +336,7 @@ impl Registry {
         let Some(held) = self.by_callee.get_mut(&callee) else {
             return false;
         };
-        if !held.remove(&id) {
+        if held.remove(&id).is_none() {
             return false;
         }
         if held.is_empty() {
@@ -364,7 +376,7 @@ impl Registry {
             }
             for callee in &r.callees {
                 held += 1;
-                if !self.by_callee.get(callee).is_some_and(|ids| ids.contains(id)) {
+                if !self.by_callee.get(callee).is_some_and(|held| held.contains_key(id)) {
                     return Err(format!("registration {id} is not indexed by its callee {callee:?}"));
                 }
                 if self.fenced.get(&callee.node.slot).is_some_and(|e| callee.node.epoch <= *e) {
@@ -372,7 +384,7 @@ impl Registry {
                 }
             }
         }
-        if held != self.by_callee.values().map(BTreeSet::len).sum::<usize>() || self.by_callee.values().any(BTreeSet::is_empty) {
+        if held != self.by_callee.values().map(BTreeMap::len).sum::<usize>() || self.by_callee.values().any(BTreeMap::is_empty) {
             return Err("the callee index has entries without a registration".into());
         }
         if self.registrations.len() != self.procedures.len() {

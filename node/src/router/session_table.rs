@@ -10,7 +10,7 @@ use std::{
 };
 
 use super::{
-    MatchPolicy, NodeRef, RequestIdCheck, SessionInfo,
+    LogIndex, MatchPolicy, NodeRef, RequestIdCheck, SessionInfo,
     frame::{CallId, Refusal},
     invocations::Invocations,
     registry::Callee,
@@ -96,7 +96,7 @@ pub(super) struct Again {
     pub(super) payload: Payload,
     /// How it has fared so far; `None` for a plain call that goes its way.
     pub(super) tries: Option<Box<Tries>>,
-    /// The registration it went to; of no meaning before it went anywhere.
+    /// The registration it went to; `None` before it went anywhere.
     pub(super) registration: Option<RegistrationId>,
 }
 
@@ -105,8 +105,8 @@ pub(super) struct Again {
 pub(super) struct Tries {
     /// The hash of its `rkey`: it is for one callee only.
     pub(super) shard: Option<u64>,
-    /// Who did not take it since it was looked up last.
-    pub(super) asked: Vec<Callee>,
+    /// Who did not take it, and under which registration, since it was looked up last.
+    pub(super) asked: Vec<(RegistrationId, Callee)>,
     /// The registration it stays with, since one of its callees has seen it or was too busy.
     pub(super) bound_to: Option<RegistrationId>,
     /// The refusal that says most.
@@ -176,12 +176,26 @@ pub(super) struct Registering {
 #[derive(Debug)]
 pub(super) enum Held {
     /// May be invoked.
-    Active,
+    Active {
+        /// The log index at which it came to be.
+        since: LogIndex,
+    },
     /// UNREGISTER came, or it came to be too late: no invocation any more. The answer goes out with the log or at the deadline.
     Leaving {
+        /// The log index at which it came to be.
+        since: LogIndex,
         /// The UNREGISTER and its deadline; `None` once answered, or if there is none to answer.
         waiting: Option<(RequestId, Instant)>,
     },
+}
+
+impl Held {
+    /// The log index at which it came to be.
+    pub(super) fn since(&self) -> LogIndex {
+        match self {
+            Self::Active { since } | Self::Leaving { since, .. } => *since,
+        }
+    }
 }
 
 /// A subscription of a session of this node.
@@ -239,7 +253,7 @@ impl SessionTable {
     /// Whether a session of this node takes an invocation of the registration.
     pub(super) fn readiness(&self, callee: SessionId, registration: RegistrationId) -> Readiness {
         match self.get(callee) {
-            Some(session) if matches!(session.registrations.get(&registration), Some(Held::Active)) => {
+            Some(session) if matches!(session.registrations.get(&registration), Some(Held::Active { .. })) => {
                 if session.invocations.is_full(registration) {
                     Readiness::Busy
                 } else {
@@ -303,8 +317,8 @@ impl Session {
     }
 
     /// The session has the registration, and is invoked for it unless it is about to leave it.
-    pub(super) fn hold(&mut self, registration: RegistrationId, concurrency: Option<NonZeroU32>) {
-        self.registrations.entry(registration).or_insert(Held::Active);
+    pub(super) fn hold(&mut self, registration: RegistrationId, since: LogIndex, concurrency: Option<NonZeroU32>) {
+        self.registrations.entry(registration).or_insert(Held::Active { since });
         if let Some(max) = concurrency {
             self.invocations.bound(registration, max);
         }
@@ -351,6 +365,6 @@ impl Session {
             || self
                 .registrations
                 .values()
-                .any(|h| matches!(h, Held::Leaving { waiting: Some((r, _)) } if *r == request))
+                .any(|h| matches!(h, Held::Leaving { waiting: Some((r, _)), .. } if *r == request))
     }
 }

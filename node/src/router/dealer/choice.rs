@@ -1,6 +1,6 @@
 //! Which callee a call goes to, and which one next if that one does not take it.
 //!
-//! Invariants: a callee is asked at most once for a call, apart from the one retry of a stale route behind a read barrier; a call
+//! Invariants: a callee of a registration is asked at most once for a call, apart from the one retry of a stale route behind a read barrier; a call
 //! that a callee has seen, or that it was too busy for, stays with that registration; the choice depends on the registry, the
 //! call's number and this node's own count alone.
 //!
@@ -97,7 +97,7 @@ impl Realm {
     /// asked yet: first those that this node can reach and that have room, those of this node before if the realm says so.
     fn choose_among(&self, registration: &Registration, tries: Option<&Tries>) -> Option<(usize, bool)> {
         let asked = tries.map_or(&[][..], |tries| &tries.asked);
-        let is_left = |callee: &Callee| !asked.contains(callee);
+        let is_left = |callee: &Callee| !asked.contains(&(registration.id, *callee));
         if let Some(shard) = tries.and_then(|tries| tries.shard) {
             // The shard is that callee and no other: were it asked in vain, another one would answer for what it does not have.
             return asked.is_empty().then(|| self.choose_shard(registration, shard)).flatten();
@@ -208,7 +208,9 @@ impl Realm {
         why: Refusal,
     ) {
         let tries = what.tries.get_or_insert_default();
-        tries.asked.push(asked);
+        tries
+            .asked
+            .extend(what.registration.map(|registration| (registration, asked)));
         tries.worst = tries.worst.max(Some(why));
         if matches!(why, Refusal::Busy | Refusal::Unavailable) {
             tries.bound_to = what.registration;

@@ -116,7 +116,7 @@ impl Realm {
             .sessions
             .get_mut(session)
             .and_then(|s| s.registrations.get_mut(&registration));
-        let Some(held @ Held::Active) = held else {
+        let Some(held @ &mut Held::Active { since }) = held else {
             return self.refuse(
                 turn,
                 session,
@@ -127,6 +127,7 @@ impl Realm {
             );
         };
         *held = Held::Leaving {
+            since,
             waiting: Some((request, deadline)),
         };
         self.timers.set(deadline, Timer::Unregister(session, registration));
@@ -163,7 +164,7 @@ impl Realm {
                 policy,
                 ..
             } => {
-                self.on_register_applied(turn, session, request, (policy, &procedure), outcome);
+                self.on_register_applied(turn, session, request, (policy, &procedure), index, outcome);
             }
             Op::Unregister {
                 session,
@@ -180,9 +181,16 @@ impl Realm {
         session: SessionId,
         request: RequestId,
         (policy, procedure): (MatchPolicy, &Uri),
+        index: LogIndex,
         outcome: OpOutcome,
     ) {
         let is_it = |r: &Registering| r.policy == policy && r.procedure == *procedure;
+        let node = self.me;
+        let since = |registration| {
+            self.registry
+                .held_since(Callee { node, session }, registration)
+                .unwrap_or(index)
+        };
         // A session that left has its SessionGone op behind this one, which takes the registration away everywhere.
         let Some(callee) = self.sessions.get_mut(session) else {
             return;
@@ -198,7 +206,7 @@ impl Realm {
         }
         match (waiting, outcome) {
             (Some((_, concurrency)), OpOutcome::Registered(registration)) => {
-                callee.hold(registration, concurrency);
+                callee.hold(registration, since(registration), concurrency);
                 turn.send(session, Message::Registered { request, registration });
             }
             (Some(_), OpOutcome::Fenced) => {
@@ -225,13 +233,16 @@ impl Realm {
                 let again = callee.registering.iter().find(|(_, r)| is_it(r));
                 if let Some((again, deadline, concurrency)) = again.map(|(request, r)| (*request, r.deadline, r.concurrency)) {
                     callee.registering.remove(&again);
-                    callee.hold(registration, concurrency);
+                    callee.hold(registration, since(registration), concurrency);
                     self.timers.unset(deadline, Timer::Register(session, again));
                     let request = again;
                     turn.send(session, Message::Registered { request, registration });
                     return;
                 }
-                callee.registrations.insert(registration, Held::Leaving { waiting: None });
+                let since = since(registration);
+                callee
+                    .registrations
+                    .insert(registration, Held::Leaving { since, waiting: None });
                 turn.propose(Op::Unregister {
                     session,
                     request: None,
@@ -249,6 +260,7 @@ impl Realm {
         // Gone either way: if the log did not find it, something else had taken it.
         if let Some(Held::Leaving {
             waiting: Some((request, deadline)),
+            ..
         }) = callee.let_go(registration)
         {
             self.timers.unset(deadline, Timer::Unregister(session, registration));
@@ -285,7 +297,7 @@ impl Realm {
             .sessions
             .get_mut(session)
             .and_then(|s| s.registrations.get_mut(&registration));
-        if let Some(Held::Leaving { waiting }) = held
+        if let Some(Held::Leaving { waiting, .. }) = held
             && let Some((request, _)) = waiting.take()
         {
             self.stats.unregistered_unconfirmed += 1;
@@ -306,20 +318,22 @@ impl Realm {
                 continue;
             };
             let node = self.me;
-            let replicated: BTreeMap<RegistrationId, (MatchPolicy, Uri)> = self
+            let replicated: BTreeMap<RegistrationId, (LogIndex, MatchPolicy, Uri)> = self
                 .registry
-                .registrations_of(Callee { node, session })
-                .map(|r| (r.id, (r.policy, r.procedure.clone())))
+                .held_by(Callee { node, session })
+                .map(|(r, since)| (r.id, (since, r.policy, r.procedure.clone())))
                 .collect();
-            let lost = |id: &RegistrationId| !replicated.contains_key(id);
-            let gone: Vec<RegistrationId> = callee.registrations.keys().copied().filter(lost).collect();
+            // What was given up and registered again under the same id is another registration, too.
+            let lost = |id: &RegistrationId, held: &Held| replicated.get(id).is_none_or(|(since, ..)| *since != held.since());
+            let held = callee.registrations.iter();
+            let gone: Vec<RegistrationId> = held.filter(|(id, held)| lost(id, held)).map(|(id, _)| *id).collect();
             for id in gone {
                 self.lose(effects, session, id, LOST);
             }
             let Some(callee) = self.sessions.get_mut(session) else {
                 continue;
             };
-            for (registration, (policy, procedure)) in replicated {
+            for (registration, (since, policy, procedure)) in replicated {
                 if callee.registrations.contains_key(&registration) {
                     continue;
                 }
@@ -330,7 +344,9 @@ impl Realm {
                     .map(|(request, r)| (*request, r.deadline, r.concurrency));
                 let Some((request, deadline, concurrency)) = waiting else {
                     self.stats.registers_late += 1;
-                    callee.registrations.insert(registration, Held::Leaving { waiting: None });
+                    callee
+                        .registrations
+                        .insert(registration, Held::Leaving { since, waiting: None });
                     effects.push(Effect::Propose {
                         op: Op::Unregister {
                             session,
@@ -342,7 +358,7 @@ impl Realm {
                 };
                 callee.registering.remove(&request);
                 self.timers.unset(deadline, Timer::Register(session, request));
-                callee.hold(registration, concurrency);
+                callee.hold(registration, since, concurrency);
                 effects.push(Effect::Send {
                     session,
                     message: Message::Registered { request, registration },
@@ -361,6 +377,7 @@ impl Realm {
         let leaving = session.registrations.iter().filter_map(|(registration, held)| match held {
             Held::Leaving {
                 waiting: Some((_, deadline)),
+                ..
             } => Some((*deadline, Timer::Unregister(id, *registration))),
             _ => None,
         });

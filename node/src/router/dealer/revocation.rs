@@ -31,6 +31,7 @@ impl Realm {
             // It had given it up itself, and waits for this answer.
             Some(Held::Leaving {
                 waiting: Some((request, deadline)),
+                ..
             }) => {
                 self.timers.unset(deadline, Timer::Unregister(session, registration));
                 Message::Unregistered {
@@ -38,7 +39,7 @@ impl Realm {
                     details: Dict::new(),
                 }
             }
-            Some(Held::Active) => {
+            Some(Held::Active { .. }) => {
                 self.stats.registrations_revoked += 1;
                 if !callee.announced("callee.registration_revocation") {
                     return;

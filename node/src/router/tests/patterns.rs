@@ -125,3 +125,28 @@ fn a_stale_route_gives_way_to_the_next_match_at_once() {
     let effects = realm.hears(NODE_2, refusal(1, session(201), Refusal::Stale));
     assert_eq!(invoked(&effects), carol.id);
 }
+
+#[test]
+fn a_callee_that_left_one_registration_is_asked_under_the_next_one() {
+    let realm = TestRealm::new();
+    let alice = realm.join();
+    realm.link(NODE_2);
+    realm.registered_elsewhere(NODE_2, 201, "com.a");
+    let mut op = register_op(201, "com.");
+    if let Op::Register { policy, .. } = &mut op {
+        *policy = MatchPolicy::Prefix;
+    }
+    realm.commit_by(NODE_2, op);
+    alice.calls("com.a");
+    let effects = realm.hears(NODE_2, refusal(1, session(201), Refusal::Stale));
+    let [
+        Effect::Forward {
+            frame: PeerFrame::Invoke { registration: next, .. },
+            ..
+        },
+    ] = effects.as_slice()
+    else {
+        panic!("{effects:?}")
+    };
+    assert_eq!(*next, registration(2));
+}
