@@ -8,6 +8,7 @@
 
 use std::{collections::BTreeSet, time::Instant};
 
+use super::choice::nobody_left;
 use crate::{
     router::{BarrierOutcome, Effect, Realm, timers::Timer, turn::Turn, turn::because},
     wamp::{Dict, SessionId, error_uri, message::code},
@@ -119,14 +120,9 @@ impl Realm {
             match (found, outcome) {
                 (Some(found), _) => self.route(turn, session, call.request, call.what, found),
                 (None, BarrierOutcome::Passed) => {
-                    self.refuse(
-                        turn,
-                        session,
-                        code::CALL,
-                        call.request,
-                        error_uri::NO_SUCH_PROCEDURE,
-                        Dict::new(),
-                    );
+                    let declined = call.what.tries.and_then(|tries| tries.bound_to.and(tries.worst));
+                    let (error, details) = declined.map_or_else(|| (error_uri::NO_SUCH_PROCEDURE, Dict::new()), nobody_left);
+                    self.refuse(turn, session, code::CALL, call.request, error, details);
                 }
                 (None, BarrierOutcome::Failed) => {
                     let details = because("no quorum: whether the procedure exists is unknown");

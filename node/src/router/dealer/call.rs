@@ -2,7 +2,7 @@
 //!
 //! Spec: WAMP basic profile, "Calling and Invocations", "Call Errors".
 
-use super::choice::Found;
+use super::choice::{Found, nobody_left};
 use crate::{
     router::{
         PeerFrame, Realm,
@@ -122,8 +122,12 @@ impl Realm {
             );
         }
         if found.busy {
-            let details = reason("max_concurrency_reached");
-            return self.refuse(turn, session, code::CALL, request, error_uri::NO_AVAILABLE_CALLEE, details);
+            let retried = what.tries.as_ref().is_some_and(|tries| tries.retried);
+            if found.shares && !retried {
+                return self.park_for_retry(turn, session, request, what, Refusal::Busy);
+            }
+            let (error, details) = nobody_left(Refusal::Busy);
+            return self.refuse(turn, session, code::CALL, request, error, details);
         }
         self.move_round(&found);
         what.registration = Some(found.registration);
@@ -281,7 +285,7 @@ impl Realm {
                     };
                     return self.ask_another(turn, session, request, *what, asked, why);
                 }
-                let (error, details) = (error_uri::NO_AVAILABLE_CALLEE, reason("callees_unavailable"));
+                let (error, details) = nobody_left(why);
                 self.refuse(turn, session, code::CALL, request, error, details);
             }
             Caller::Remote { node, call } => {

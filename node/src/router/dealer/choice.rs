@@ -19,10 +19,8 @@ use crate::{
         session_table::{Again, ParkedCall, Readiness, Tries},
         turn::{Turn, because, reason},
     },
-    wamp::{Dict, RegistrationId, RequestId, SessionId, Uri, id::IdMap, message::code},
+    wamp::{Dict, RegistrationId, RequestId, SessionId, Uri, error_uri, id::IdMap, message::code},
 };
-
-use crate::wamp::error_uri;
 
 /// What a lookup found.
 #[derive(Clone, Copy)]
@@ -36,6 +34,8 @@ pub(in crate::router) struct Found {
     pub(super) has_others: bool,
     /// It is the best there is, and it takes no further invocation for now.
     pub(super) busy: bool,
+    /// Others may have joined that this node does not know of yet.
+    pub(super) shares: bool,
     /// Where the round goes on, if this call moves it.
     pub(super) next: Option<usize>,
 }
@@ -89,6 +89,7 @@ impl Realm {
             by_pattern: registration.policy != crate::router::MatchPolicy::Exact,
             has_others: count > 1,
             busy,
+            shares: registration.invoke != InvokePolicy::Single,
             next: (registration.invoke == InvokePolicy::RoundRobin && count > 1).then_some(at + 1),
         })
     }
@@ -220,26 +221,47 @@ impl Realm {
             self.stats.calls_rerouted += 1;
             return self.route(turn, session, request, what, found);
         }
-        let (error, details) = match worst {
-            Refusal::Stale | Refusal::NoLease if !retried => return self.park_for_retry(session, request, what),
-            // Refused twice, with a read barrier in between: the callee has left and its node knows, though the log does not say so
-            // yet. The caller hears what it would hear on that node, and a moment later everywhere.
-            Refusal::Stale => (error_uri::NO_SUCH_PROCEDURE, reason("stale_route")),
-            Refusal::NoLease => (error_uri::NO_AVAILABLE_CALLEE, reason("callee_node_without_lease")),
-            Refusal::Busy => (error_uri::NO_AVAILABLE_CALLEE, reason("max_concurrency_reached")),
-            Refusal::Unavailable => (error_uri::NO_AVAILABLE_CALLEE, reason("callees_unavailable")),
+        let may_have_missed_one = match worst {
+            Refusal::Stale | Refusal::NoLease => true,
+            Refusal::Busy | Refusal::Unavailable => what
+                .registration
+                .and_then(|id| self.registry.registration(id))
+                .is_some_and(|registration| registration.invoke != InvokePolicy::Single),
         };
+        if may_have_missed_one && !retried {
+            return self.park_for_retry(turn, session, request, what, worst);
+        }
+        let (error, details) = nobody_left(worst);
         self.refuse(turn, session, code::CALL, request, error, details);
     }
 
-    /// Looks up once more, behind a fresh read barrier.
-    fn park_for_retry(&mut self, session: SessionId, request: RequestId, mut what: Again) {
-        let wait = Some(self.dealer.barriers.join());
+    /// Looks up once more, behind a fresh read barrier: a callee that was told REGISTERED counts, whether this node knows of it yet
+    /// or not.
+    pub(super) fn park_for_retry(
+        &mut self,
+        turn: &mut Turn<'_>,
+        session: SessionId,
+        request: RequestId,
+        mut what: Again,
+        why: Refusal,
+    ) {
+        let limits = &self.config.limits;
         let Some(caller) = self.sessions.get_mut(session) else {
             return;
         };
+        let full = caller.parked.len() >= limits.parked_calls_max
+            || caller.parked_bytes.saturating_add(what.payload.bytes().len()) > limits.parked_bytes_max;
+        if full && matches!(why, Refusal::Busy | Refusal::Unavailable) {
+            let (error, details) = nobody_left(why);
+            return self.refuse(turn, session, code::CALL, request, error, details);
+        }
+        let wait = Some(self.dealer.barriers.join());
         let tries = what.tries.get_or_insert_default();
-        tries.asked.clear();
+        // Who declined is not asked again; a route that was stale may be a good one by then.
+        if tries.bound_to.is_none() {
+            tries.asked.clear();
+        }
+        tries.worst = tries.worst.max(Some(why));
         tries.retried = true;
         caller.park(ParkedCall {
             request,
@@ -249,6 +271,18 @@ impl Realm {
         });
         self.dealer.barriers.waiting.insert(session);
         self.stats.calls_retried += 1;
+    }
+}
+
+/// What a caller hears when nobody is left to ask.
+pub(super) fn nobody_left(why: Refusal) -> (&'static str, Dict) {
+    match why {
+        // Refused twice, with a read barrier in between: the callee has left and its node knows, though the log does not say so yet.
+        // The caller hears what it would hear on that node, and a moment later everywhere.
+        Refusal::Stale => (error_uri::NO_SUCH_PROCEDURE, reason("stale_route")),
+        Refusal::NoLease => (error_uri::NO_AVAILABLE_CALLEE, reason("callee_node_without_lease")),
+        Refusal::Busy => (error_uri::NO_AVAILABLE_CALLEE, reason("max_concurrency_reached")),
+        Refusal::Unavailable => (error_uri::NO_AVAILABLE_CALLEE, reason("callees_unavailable")),
     }
 }
 

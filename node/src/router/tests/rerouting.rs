@@ -2,6 +2,7 @@
 
 use crate::{
     router::{
+        BarrierOutcome::Passed,
         Effect, InvokePolicy, OnConflict, Op, RealmLimits,
         frame::Refusal,
         testing::{NODE_2, TestRealm, TestSession, error_of, invoke, invoked, payload, refusal, registration, session},
@@ -34,7 +35,8 @@ fn an_unavailable_callee_passes_its_call_on_until_nobody_is_left() {
                 "{policy}"
             );
         }
-        assert_eq!(callees[order[2]].fails(1, UNAVAILABLE), [nobody(&alice, call)], "{policy}");
+        assert_eq!(callees[order[2]].fails(1, UNAVAILABLE), [Effect::Barrier], "{policy}");
+        assert_eq!(realm.barrier(Passed), [nobody(&alice, call)], "{policy}");
         assert_eq!(realm.stats().calls_rerouted, 2);
     }
 }
@@ -81,7 +83,8 @@ fn a_call_is_passed_on_from_node_to_node() {
     assert_eq!(invoked(&effects), session(201));
     let effects = realm.hears(NODE_2, refusal(1, session(201), Refusal::Unavailable));
     assert_eq!(effects, [bob.gets_invocation(1, id)]);
-    assert_eq!(bob.fails(1, UNAVAILABLE), [nobody(&alice, call)]);
+    assert_eq!(bob.fails(1, UNAVAILABLE), [Effect::Barrier]);
+    assert_eq!(realm.barrier(Passed), [nobody(&alice, call)]);
     // The other way round: who is asked by a call from elsewhere tells its node.
     realm.hears(NODE_2, invoke(7, id, bob.id, 1));
     let back = Effect::Forward {

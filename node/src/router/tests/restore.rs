@@ -183,7 +183,10 @@ fn what_was_given_up_and_shared_again_under_the_same_id_is_told_apart_by_its_age
         request,
         registration: add,
     };
-    assert_eq!(restore(&realm, &snapshot(&other)), [bob.gets(unregistered), bob.gets(registered)]);
+    assert_eq!(
+        restore(&realm, &snapshot(&other)),
+        [bob.gets(unregistered), bob.gets(registered)]
+    );
     assert_eq!(realm.next_deadline_in(), None);
     assert_eq!(realm.join().reaches("com.add"), bob.id);
 }

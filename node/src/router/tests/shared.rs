@@ -185,7 +185,9 @@ fn no_callee_has_more_open_invocations_than_it_asked_for() {
     bob.registers_with("com.add", bounded(1));
     carol.registers_with("com.add", bounded(2));
     assert_eq!(reached(&alice, 3), [bob.id, carol.id, carol.id]);
-    assert_eq!(alice.calls("com.add").1, [full(&alice, 4)]);
+    // Somebody may have joined whom this node does not know yet.
+    assert_eq!(alice.calls("com.add").1, [Effect::Barrier]);
+    assert_eq!(realm.barrier(Passed), [full(&alice, 4)]);
     assert_eq!(carol.yields(1).len(), 1);
     assert_eq!(reached(&alice, 1), [carol.id]);
     assert_eq!(bob.fails(1, "com.error").len(), 1);
@@ -204,7 +206,29 @@ fn a_callee_elsewhere_that_is_full_gives_way_to_the_next() {
     assert_eq!(invoked(&realm.hears(NODE_2, refusal(1, session(201), Refusal::Busy))), bob.id);
     let (second, _) = alice.calls("com.add");
     let effects = realm.hears(NODE_2, refusal(2, session(201), Refusal::Busy));
-    assert_eq!(effects, [full(&alice, second.get())]);
+    assert_eq!(effects, [Effect::Barrier]);
+    assert_eq!(realm.barrier(Passed), [full(&alice, second.get())]);
+}
+
+#[test]
+fn a_callee_that_this_node_learns_of_behind_the_barrier_takes_the_call_the_others_had_no_room_for() {
+    let realm = TestRealm::new();
+    let (alice, bob) = (realm.join(), realm.join());
+    realm.link(NODE_2);
+    bob.registers_with("com.add", bounded(1));
+    assert_eq!(reached(&alice, 1), [bob.id]);
+    assert_eq!(alice.calls("com.add").1, [Effect::Barrier]);
+    realm.shared_elsewhere(NODE_2, 201, "com.add", InvokePolicy::RoundRobin);
+    assert_eq!(invoked(&realm.barrier(Passed)), session(201));
+}
+
+#[test]
+fn one_callee_alone_is_full_at_once() {
+    let realm = TestRealm::new();
+    let (alice, bob) = (realm.join(), realm.join());
+    bob.registers_with("com.add", Dict::new().with("concurrency", 1_u64));
+    assert_eq!(reached(&alice, 1), [bob.id]);
+    assert_eq!(alice.calls("com.add").1, [full(&alice, 2)]);
 }
 
 #[test]
