@@ -5,13 +5,18 @@
 use crate::wamp::Dict;
 
 /// What the dealer can do.
-const DEALER: [&str; 7] = [
+const DEALER: [&str; 12] = [
     "progressive_call_results",
     "progressive_call_invocations",
     "call_canceling",
     "call_timeout",
     "caller_identification",
     "call_trustlevels",
+    "pattern_based_registration",
+    "shared_registration",
+    "sharded_registration",
+    "call_reroute",
+    "registration_revocation",
     "payload_passthru_mode",
 ];
 

@@ -93,7 +93,7 @@ impl Realm {
             } => {
                 self.on_remote_answer(turn, from, call, Answer::Error { details, error, payload });
             }
-            PeerFrame::Nack { call } => self.on_nack(turn, from, call),
+            PeerFrame::Nack { call, callee, why } => self.on_nack(turn, from, call, callee, why),
             PeerFrame::Forget { call } => self.on_forget(turn, from, call),
             PeerFrame::Flood { source, hold } => {
                 let session = match source {
