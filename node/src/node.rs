@@ -25,7 +25,10 @@ use crate::{
     },
     config::{self, Config},
     pages,
-    router::{CallTimeouts, Disclosure, MatchPolicy, NodeRef, Realm, RealmConfig, Slot, SlowConsumer, TimeoutUnit, TopicRule},
+    router::{
+        CallTimeouts, Disclosure, MatchPolicy, NodeRef, OnConflict, Realm, RealmConfig, Slot, SlowConsumer, TimeoutUnit,
+        TopicRule,
+    },
     session::{
         auth::{Anonymous, Principal, RealmAuth, Secret},
         cluster::Cluster,
@@ -305,6 +308,12 @@ fn realm_handle(shared: &Arc<Shared>, name: &Uri, realm: Option<&config::Realm>,
         core.call_timeouts = call_timeouts(realm);
         keeping::configure(&mut core, realm, &config.store);
         core.topics = realm.topics.iter().map(topic_rule).collect();
+        core.prefer_local_callees = realm.prefer_local_callees;
+        core.allow_force_reregister = realm.allow_force_reregister;
+        core.on_conflict = match realm.on_conflict {
+            config::OnConflict::Refuse => OnConflict::Refuse,
+            config::OnConflict::SamePrincipalReplaces => OnConflict::SamePrincipalReplaces,
+        };
     }
     core.limits.open_calls_max = limits.calls_per_session_max;
     core.limits.registrations_max = limits.registrations_per_session_max;

@@ -2,7 +2,7 @@
 
 use divan::Bencher;
 use ringfort::{
-    router::{MatchPolicy, Op, OpOutcome, RegisterWishes, Registry},
+    router::{InvokePolicy, MatchPolicy, OnConflict, Op, OpOutcome, RegisterWishes, Registry},
     wamp::Uri,
 };
 
@@ -25,6 +25,8 @@ fn register(callee: u64, procedure: Uri) -> Op {
         procedure,
         policy: MatchPolicy::Exact,
         wishes: RegisterWishes::NONE,
+        invoke: InvokePolicy::Single,
+        conflict: OnConflict::Refuse,
     }
 }
 
@@ -89,4 +91,27 @@ fn lookup_miss(bencher: Bencher<'_, '_>, count: usize) {
     let registry = filled(count);
     let wanted = Uri::from("com.example.device.none.switch");
     bencher.bench_local(|| registry.lookup(divan::black_box(&wanted)).is_none());
+}
+
+/// A procedure that misses the exact ones and matches one of as many wildcard patterns, beside as many prefixes that it does not.
+#[divan::bench(args = sizes())]
+fn lookup_pattern(bencher: Bencher<'_, '_>, count: usize) {
+    let mut registry = filled(count);
+    for number in 0..count / 10 {
+        for (policy, procedure) in [
+            (MatchPolicy::Wildcard, format!("com.example..{number}.off")),
+            (MatchPolicy::Prefix, format!("com.example.device.{number}.switches")),
+        ] {
+            let mut op = register(1, Uri::from(procedure.as_str()));
+            if let Op::Register { policy: by, .. } = &mut op {
+                *by = policy;
+            }
+            registry.apply(number as u64 + 1, ME, &op);
+        }
+    }
+    let wanted: Vec<Uri> = (0..1000)
+        .map(|step| Uri::from(format!("com.example.device.{}.off", step * 7919 % (count / 10)).as_str()))
+        .collect();
+    let mut wanted = wanted.into_iter().cycle();
+    bencher.bench_local(|| registry.best_match(&wanted.next().unwrap()).unwrap().id);
 }

@@ -9,12 +9,12 @@ use prost::Message as _;
 use ringfort_proto::cluster::v1 as pb;
 
 use crate::{
-    router::{MatchPolicy, NodeRef, Op, RegisterWishes, Slot},
+    router::{InvokePolicy, MatchPolicy, NodeRef, OnConflict, Op, RegisterWishes, Slot},
     wamp::{RegistrationId, RequestId, SessionId, Uri},
 };
 
 /// The command version this build writes and understands.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// One entry of the replicated log.
 #[derive(Clone, Debug, PartialEq)]
@@ -222,6 +222,8 @@ fn op_to_pb(realm: &Uri, op: &Op) -> pb::RealmOp {
             procedure,
             policy,
             wishes,
+            invoke,
+            conflict,
         } => P::Register(pb::Register {
             session: session.get(),
             request: request.get(),
@@ -233,6 +235,8 @@ fn op_to_pb(realm: &Uri, op: &Op) -> pb::RealmOp {
             },
             disclose_caller: wishes.disclose_caller,
             forward_timeout: wishes.forward_timeout,
+            invoke: invoke.code().into(),
+            conflict: conflict.code().into(),
         }),
         Op::Unregister {
             session,
@@ -242,6 +246,15 @@ fn op_to_pb(realm: &Uri, op: &Op) -> pb::RealmOp {
             session: session.get(),
             request: request.map_or(0, RequestId::get),
             registration: registration.get(),
+        }),
+        Op::Revoke {
+            registration,
+            callee,
+            reason,
+        } => P::Revoke(pb::Revoke {
+            registration: registration.get(),
+            callee: callee.map_or(0, SessionId::get),
+            reason: reason.clone(),
         }),
     };
     pb::RealmOp {
@@ -253,6 +266,7 @@ fn op_to_pb(realm: &Uri, op: &Op) -> pb::RealmOp {
 fn op_from_pb(op: pb::RealmOp) -> Result<(Uri, Op), DecodeError> {
     use pb::realm_op::Op as P;
     let session = |raw| SessionId::new(raw).ok_or(DecodeError::Field("session id out of range"));
+    let small = |code| u8::try_from(code).ok();
     let decoded = match op.op.ok_or(DecodeError::Field("realm op this build does not know"))? {
         P::SessionJoined(joined) => Op::SessionJoined {
             session: session(joined.session)?,
@@ -281,12 +295,26 @@ fn op_from_pb(op: pb::RealmOp) -> Result<(Uri, Op), DecodeError> {
                 disclose_caller: register.disclose_caller,
                 forward_timeout: register.forward_timeout,
             },
+            invoke: small(register.invoke)
+                .and_then(InvokePolicy::from_code)
+                .ok_or(DecodeError::Field("invocation policy this build does not know"))?,
+            conflict: small(register.conflict)
+                .and_then(OnConflict::from_code)
+                .ok_or(DecodeError::Field("rule for conflicts this build does not know"))?,
         },
         P::Unregister(unregister) => Op::Unregister {
             session: session(unregister.session)?,
             request: RequestId::new(unregister.request),
             registration: RegistrationId::new(unregister.registration)
                 .ok_or(DecodeError::Field("registration id out of range"))?,
+        },
+        P::Revoke(revoke) => Op::Revoke {
+            registration: RegistrationId::new(revoke.registration).ok_or(DecodeError::Field("registration id out of range"))?,
+            callee: match revoke.callee {
+                0 => None,
+                raw => Some(session(raw)?),
+            },
+            reason: revoke.reason,
         },
     };
     Ok((Uri::new(op.realm), decoded))
@@ -326,6 +354,24 @@ mod tests {
                         disclose_caller: true,
                         forward_timeout: true,
                     },
+                    invoke: InvokePolicy::RoundRobin,
+                    conflict: OnConflict::Replace,
+                },
+            ),
+            (
+                Uri::from("r"),
+                Op::Revoke {
+                    registration: RegistrationId::new(9).unwrap(),
+                    callee: None,
+                    reason: "why".into(),
+                },
+            ),
+            (
+                Uri::from("r"),
+                Op::Revoke {
+                    registration: RegistrationId::new(9).unwrap(),
+                    callee: Some(session),
+                    reason: String::new(),
                 },
             ),
             (
@@ -380,7 +426,7 @@ mod tests {
     #[test]
     fn an_entry_of_a_newer_build_is_an_error_that_says_so() {
         let newer = pb::Command {
-            version: 2,
+            version: VERSION + 1,
             shard: 0,
             body: None,
         }
@@ -392,7 +438,7 @@ mod tests {
                 .contains("run the newer build")
         );
         let unknown_body = pb::Command {
-            version: 1,
+            version: VERSION,
             shard: 0,
             body: None,
         }

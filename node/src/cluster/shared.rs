@@ -28,7 +28,10 @@ use super::{
     session_id::SessionIds,
 };
 use crate::{
-    router::{Input, NodeRef, Op, PeerFrame, TopicKey, frame::CallId},
+    router::{
+        Input, NodeRef, Op, PeerFrame, TopicKey,
+        frame::{CallId, Refusal},
+    },
     session::{
         cluster::{Cluster, Drain},
         outbox::Touched,
@@ -49,7 +52,7 @@ pub struct Shared {
     links: OnceLock<Links>,
     realms: OnceLock<BTreeMap<Uri, RealmHandle>>,
     /// Invokes no link took; they come back as a Nack once the realm is released.
-    bounced: Mutex<Vec<(Uri, NodeRef, CallId)>>,
+    bounced: Mutex<Vec<(Uri, NodeRef, CallId, SessionId)>>,
     /// Outboxes of this node that other nodes fill.
     pub(super) floods: Floods,
     /// Tickets of a node without links: nobody else has to know.
@@ -108,11 +111,15 @@ impl Shared {
             if bounced.is_empty() {
                 return;
             }
-            for (realm, from, call) in bounced {
+            for (realm, from, call, callee) in bounced {
                 if let Some(realm) = self.realm(&realm) {
                     realm.input(Input::Peer {
                         from,
-                        frame: PeerFrame::Nack { call },
+                        frame: PeerFrame::Nack {
+                            call,
+                            callee,
+                            why: Refusal::Stale,
+                        },
                     });
                 }
             }
@@ -128,12 +135,12 @@ impl Cluster for Shared {
 
     fn forward(&self, realm: &Uri, to: NodeRef, source: SessionId, frame: PeerFrame) {
         let call = match &frame {
-            PeerFrame::Invoke { call, .. } | PeerFrame::Chunk { call, .. } => Some(*call),
+            PeerFrame::Invoke { call, callee, .. } | PeerFrame::Chunk { call, callee, .. } => Some((*call, *callee)),
             _ => None,
         };
         let taken = self.links.get().is_some_and(|links| links.forward(realm, to, source, frame));
-        if let (false, Some(call)) = (taken, call) {
-            self.bounced.lock().push((realm.clone(), to, call));
+        if let (false, Some((call, callee))) = (taken, call) {
+            self.bounced.lock().push((realm.clone(), to, call, callee));
             self.returns_filled.store(true, Release);
         }
     }

@@ -40,7 +40,7 @@ pub use log::{Log, LogFormat};
 pub use node::Node;
 pub use observability::Observability;
 pub use principal::Principal;
-pub use realm::{Anonymous, Disclose, Realm, TimeoutUnit, UriCheck};
+pub use realm::{Anonymous, Disclose, OnConflict, Realm, TimeoutUnit, UriCheck};
 pub use report::{Fault, Problem, Report};
 pub use secret::Secret;
 pub use store::{Store, StoreRedis};

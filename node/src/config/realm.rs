@@ -37,8 +37,29 @@ pub struct Realm {
     /// In what clients of this realm count the timeouts of their calls: `ms`, as WAMP says, or `s`, for clients that were written for
     /// routers that read seconds, such as Crossbar. Autobahn documents seconds: with `ms`, its `timeout=10` ends after 10 ms. Default `ms`.
     pub timeout_unit: TimeoutUnit,
+    /// Whether a call of a procedure with several callees goes to one on the caller's own node where there is one. Default `false`:
+    /// the callees of all nodes take turns. With `true` calls cross nodes less, and callees beside busy clients get more of them.
+    pub prefer_local_callees: bool,
+    /// Whether a client may take a procedure from whoever registered it, with the option `force_reregister` of REGISTER. Default
+    /// `false`, since any client of the realm could silence a device.
+    pub allow_force_reregister: bool,
+    /// What becomes of a registration with one callee when it is registered again: `refuse` keeps it; `same_principal_replaces`
+    /// gives it to the newcomer if that has the same authid and role, such as a device that came back before its old session was
+    /// known to be dead. Default `refuse`.
+    pub on_conflict: OnConflict,
     /// Topics with rules of their own, each a `[[realm.topics]]`. Default: none.
     pub topics: Vec<Topic>,
+}
+
+/// What becomes of a registration that does not share when its procedure is registered again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnConflict {
+    /// It stays.
+    #[default]
+    Refuse,
+    /// It goes if its callee has the authid and role of the newcomer.
+    SamePrincipalReplaces,
 }
 
 /// Whether callees learn who calls them, and subscribers who publishes.
@@ -106,6 +127,9 @@ impl Default for Realm {
             call_timeout_default: 0,
             call_timeout_max: 0,
             timeout_unit: TimeoutUnit::Milliseconds,
+            prefer_local_callees: false,
+            allow_force_reregister: false,
+            on_conflict: OnConflict::Refuse,
         }
     }
 }

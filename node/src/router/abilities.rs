@@ -16,6 +16,10 @@ pub(super) enum Ability {
     ResultInParts,
     /// A callee takes the arguments of an invocation in parts.
     InvokedInParts,
+    /// A callee that says `wamp.error.unavailable` means that another one may be asked.
+    PassOn,
+    /// A callee wants to hear that it has lost a registration.
+    LoseRegistrations,
     /// A callee keeps the time of its invocations itself.
     KeepTime,
     /// A callee can open payloads that only it can read.
@@ -31,13 +35,15 @@ pub(super) enum Ability {
 }
 
 /// The features as HELLO names them.
-const NAMES: [(&str, Ability); 12] = [
+const NAMES: [(&str, Ability); 14] = [
     ("caller.progressive_call_invocations", Ability::CallInParts),
     ("caller.payload_passthru_mode", Ability::ReceiveSealedResults),
     ("callee.call_canceling", Ability::GiveUp),
     ("callee.call_cancelling", Ability::GiveUp),
     ("callee.progressive_call_results", Ability::ResultInParts),
     ("callee.progressive_call_invocations", Ability::InvokedInParts),
+    ("callee.call_reroute", Ability::PassOn),
+    ("callee.registration_revocation", Ability::LoseRegistrations),
     ("callee.call_timeout", Ability::KeepTime),
     ("callee.payload_passthru_mode", Ability::ReceiveSealedCalls),
     ("publisher.payload_passthru_mode", Ability::PublishSealed),

@@ -18,14 +18,34 @@ use std::{
 use proptest::{prelude::*, strategy::ValueTree};
 
 use super::{
-    BarrierOutcome, Effect, Input, MatchPolicy, NodeRef, Op, PeerFrame, Realm, RealmConfig, Slot, TopicKey, testing::some_instant,
+    BarrierOutcome, Effect, Input, InvokePolicy, MatchPolicy, NodeRef, Op, PeerFrame, Realm, RealmConfig, Slot, TopicKey,
+    testing::some_instant,
 };
 use crate::wamp::{SessionId, Uri};
+use InvokePolicy::{First, Last, Random, RoundRobin, Single};
+use MatchPolicy::{Exact, Prefix, Wildcard};
 use oracle::Oracle;
 
 const NODES: usize = 3;
 const LANES: u64 = 2;
-const PROCEDURES: [&str; 3] = ["com.a", "com.b", "com.c"];
+const PROCEDURES: [&str; 4] = ["com.a", "com.b", "com.c", "org.d"];
+/// What clients register: a URI, how it is compared, who is invoked. The second way to share a procedure is refused.
+const OFFERS: [(&str, MatchPolicy, InvokePolicy); 14] = [
+    ("com.a", Exact, Single),
+    ("com.a", Exact, Single),
+    ("com.b", Exact, RoundRobin),
+    ("com.b", Exact, RoundRobin),
+    ("com.b", Exact, RoundRobin),
+    ("com.c", Exact, Random),
+    ("com.c", Exact, Random),
+    ("org.d", Exact, Single),
+    ("org.d", Exact, Single),
+    ("org.d", Exact, First),
+    ("com.", Prefix, Last),
+    ("com.b", Prefix, Single),
+    ("com.", Wildcard, First),
+    (".a", Wildcard, Single),
+];
 const TOPICS: [&str; 3] = ["com.x", "com.y", "com.x.y"];
 /// What is subscribed to.
 const PATTERNS: [(MatchPolicy, &str); 8] = [
@@ -150,7 +170,7 @@ impl World {
         match kind {
             0..=3 => self.join(a),
             4 => self.leave(a),
-            5..=10 => self.register(a, PROCEDURES[b % PROCEDURES.len()]),
+            5..=10 => self.register(a, b),
             11..=12 => self.unregister(a, b),
             13..=23 => self.call(a, PROCEDURES[b % PROCEDURES.len()]),
             24..=33 => self.answer(a, b),
@@ -177,6 +197,7 @@ impl World {
             121..=122 => self.notice_loss(a),
             123..=124 => self.reconnect(a),
             125 if b % 8 == 0 => self.kill(a % NODES),
+            125 => self.revoke_registration(a, b),
             126 => self.fence(),
             127 if b % 2 == 0 => self.jump(a % NODES, b % NODES),
             128.. => self.flow(kind, a, b),

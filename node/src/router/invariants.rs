@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use super::{
     Realm, TopicKey,
     broker::{Group, Interest},
+    registry::Callee,
     session_table::{Call, Caller, Held, ParkedCall, Session},
     timers::Timer,
 };
@@ -129,6 +130,8 @@ impl Realm {
         );
         let bytes: usize = session.parked.iter().map(ParkedCall::bytes).sum();
         demand!(bytes == session.parked_bytes, "parked bytes of {id} are miscounted");
+        let kept: usize = session.calls.iter().map(|(_, call)| call.kept_bytes()).sum();
+        demand!(kept == session.kept_bytes, "kept bytes of {id} are miscounted");
         let waits = self.dealer.barriers.waiting.contains(&id);
         demand!(
             waits != session.parked.is_empty(),
@@ -182,6 +185,7 @@ impl Realm {
                 }
             }
         }
+        session.invocations.check()?;
         for (request, registering) in &session.registering {
             *timers += 1;
             let timer = Timer::Register(id, *request);
@@ -193,6 +197,7 @@ impl Realm {
         for (registration, held) in &session.registrations {
             if let Held::Leaving {
                 waiting: Some((_, deadline)),
+                ..
             } = held
             {
                 *timers += 1;
@@ -205,6 +210,14 @@ impl Realm {
             let row = self.registry.registration(*registration);
             let there = row.is_some_and(|r| r.callees.iter().any(|c| c.node == self.me && c.session == id));
             demand!(there, "{id} holds {registration}, which the registry does not have");
+            let callee = Callee {
+                node: self.me,
+                session: id,
+            };
+            demand!(
+                self.registry.held_since(callee, *registration) == Some(held.since()),
+                "{id} holds {registration} since another time than the registry says"
+            );
         }
         Ok(())
     }

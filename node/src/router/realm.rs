@@ -9,7 +9,7 @@ use std::{
 };
 
 use super::{
-    Effect, Input, LogIndex, NodeRef, RealmLimits, Registry, Stats, TopicRule,
+    Effect, Input, LogIndex, NodeRef, OnConflict, RealmLimits, Registry, Stats, TopicRule,
     broker::Broker,
     dealer::CallKind,
     dealer::Dealer,
@@ -87,6 +87,12 @@ pub struct RealmConfig {
     pub request_id_check: RequestIdCheck,
     /// How URIs are checked.
     pub uri_check: UriCheck,
+    /// A callee of a shared registration on the caller's own node is preferred to those on others.
+    pub prefer_local_callees: bool,
+    /// REGISTER.Options.force_reregister, of Crossbar, may take a procedure from whoever holds it.
+    pub allow_force_reregister: bool,
+    /// What a REGISTER does to a `single` registration of the same procedure; [`OnConflict::Replace`] lets everyone replace everyone.
+    pub on_conflict: OnConflict,
     /// Puts `_fence`, registration id and epoch, into INVOCATION.Details, so that a callee can guard side effects.
     pub fence_details: bool,
     /// Who learns who calls and publishes.
@@ -114,6 +120,9 @@ impl RealmConfig {
             id_key,
             request_id_check: RequestIdCheck::default(),
             uri_check: UriCheck::default(),
+            prefer_local_callees: false,
+            allow_force_reregister: false,
+            on_conflict: OnConflict::Refuse,
             fence_details: false,
             disclosure: Disclosure::default(),
             call_timeouts: CallTimeouts::default(),

@@ -644,8 +644,10 @@ fn revoked_by(input: &Input) -> Option<(SessionId, SubscriptionId)> {
 /// True for inputs whose handling asks for the lease.
 fn may_invoke(input: &Input) -> bool {
     match input {
-        // The end of one call may let those go on that waited behind it.
-        Input::Message { message, .. } => matches!(message, Message::Call { .. } | Message::Cancel { .. }),
+        // The end of one call may let those go on that waited behind it; an ERROR of a callee may send the call to another one.
+        Input::Message { message, .. } => {
+            matches!(message, Message::Call { .. } | Message::Cancel { .. } | Message::Error { .. })
+        }
         Input::Peer { frame, .. } => matches!(
             frame,
             PeerFrame::Invoke { .. } | PeerFrame::Nack { .. } | PeerFrame::Forget { .. } | PeerFrame::Interrupt { .. }

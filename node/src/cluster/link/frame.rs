@@ -15,7 +15,7 @@ use super::{convert::Malformed, details};
 use crate::{
     router::{
         Audience, PeerFrame,
-        frame::{CallId, FloodSource, InterruptMode},
+        frame::{CallId, FloodSource, InterruptMode, Refusal},
         kept::KeepMark,
     },
     wamp::{Dict, Payload, PublicationId, RegistrationId, Serializer, SessionId, SubscriptionId, Uri},
@@ -95,10 +95,12 @@ pub(super) fn write<'a>(realm: Option<&Uri>, frame: &'a PeerFrame, out: &mut Vec
             put_varint(call.0, out);
             put_bytes(error.as_bytes(), out);
         }
-        PeerFrame::Progress { call, .. }
-        | PeerFrame::Result { call, .. }
-        | PeerFrame::Nack { call }
-        | PeerFrame::Forget { call } => put_varint(call.0, out),
+        PeerFrame::Nack { call, callee, why } => {
+            put_varint(call.0, out);
+            put_fixed(callee.get(), out);
+            out.push(why.code());
+        }
+        PeerFrame::Progress { call, .. } | PeerFrame::Result { call, .. } | PeerFrame::Forget { call } => put_varint(call.0, out),
         PeerFrame::Flood { source, hold } => {
             out.push(u8::from(*hold));
             match source {
@@ -361,6 +363,8 @@ impl Packed {
             },
             NACK => PeerFrame::Nack {
                 call: CallId(fields.varint()?),
+                callee: session(fields.fixed()?, "callee")?,
+                why: Refusal::from_code(fields.byte()?),
             },
             FORGET => PeerFrame::Forget {
                 call: CallId(fields.varint()?),

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use super::{NODES, PATTERNS, TOPICS, World};
+use super::{NODES, OFFERS, PATTERNS, TOPICS, World};
 use crate::{
-    router::{Input, MatchPolicy, SessionInfo},
+    router::{Input, MatchPolicy, Op, SessionInfo},
     wamp::{Dict, Message, SessionId, SubscriptionId, Uri, message::code},
 };
 
@@ -23,21 +23,17 @@ impl World {
         let session = SessionId::new(self.last_session).unwrap();
         self.oracle.joins(session, node);
         let text = |t: &str| t.to_owned();
-        let features = is_told_of_revocations(session)
-            .then_some("subscriber.subscription_revocation")
-            .into_iter();
+        let mut features = self.oracle.features(session);
+        features.extend(["callee.call_reroute", "callee.registration_revocation"].map(text));
+        features.extend(is_told_of_revocations(session).then(|| text("subscriber.subscription_revocation")));
+        features.sort_unstable();
         let info = SessionInfo {
             authid: format!("user{session}"),
             authrole: text(if self.last_session.is_multiple_of(2) { "even" } else { "odd" }),
             authmethod: text("anonymous"),
             authprovider: text("static"),
             trustlevel: None,
-            features: self
-                .oracle
-                .features(session)
-                .into_iter()
-                .chain(features.map(str::to_owned))
-                .collect(),
+            features,
         };
         self.input(node, Input::SessionJoined { session, info });
         session
@@ -54,14 +50,19 @@ impl World {
         self.input(node, Input::Message { session, message });
     }
 
-    pub(super) fn register(&mut self, a: usize, procedure: &str) {
+    pub(super) fn register(&mut self, a: usize, b: usize) {
         let Some(session) = self.pick(a) else { return };
+        let (procedure, policy, invoke) = OFFERS[b % OFFERS.len()];
+        let mut options = Dict::new().with("match", policy.name()).with("invoke", invoke.name());
+        if b % 3 == 0 {
+            options.set("concurrency", 1_u64);
+        }
         let request = self.oracle.next_request(session);
         self.says(
             session,
             Message::Register {
                 request,
-                options: Dict::new(),
+                options,
                 procedure: Uri::from(procedure),
             },
         );
@@ -74,6 +75,22 @@ impl World {
         };
         let request = self.oracle.next_request(session);
         self.says(session, Message::Unregister { request, registration });
+    }
+
+    /// Somebody on some node takes a registration from its callee, or from all of them.
+    pub(super) fn revoke_registration(&mut self, a: usize, b: usize) {
+        let Some(session) = self.pick(a) else { return };
+        let Some(registration) = self.oracle.held(session, b) else {
+            return;
+        };
+        self.oracle.registration_is_revoked(registration);
+        let alive = self.alive();
+        let node = alive[b % alive.len()];
+        self.nodes[node].proposals.push_back(Op::Revoke {
+            registration,
+            callee: (b % 2 == 0).then_some(session),
+            reason: "moved".to_owned(),
+        });
     }
 
     pub(super) fn call(&mut self, a: usize, procedure: &str) {
@@ -100,8 +117,9 @@ impl World {
         let Some((request, payload)) = self.oracle.open_invocation(session, b) else {
             return;
         };
-        let message = if b.is_multiple_of(5) {
-            let (details, error) = (Dict::new(), Uri::from("com.error"));
+        let message = if b.is_multiple_of(5) || b % 5 == 2 {
+            let error = if b % 5 == 2 { "wamp.error.unavailable" } else { "com.error" };
+            let (details, error) = (Dict::new(), Uri::from(error));
             Message::Error {
                 request_type: code::INVOCATION,
                 request,

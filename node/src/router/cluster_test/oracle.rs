@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 
 use crate::{
-    router::{PeerFrame, frame::CallId},
+    router::{InvokePolicy, MatchPolicy, PeerFrame, frame::CallId, pattern},
     wamp::{Dict, Message, Payload, RegistrationId, RequestId, Serializer, SessionId, SubscriptionId, Uri, Value, message::code},
 };
 
@@ -21,6 +21,13 @@ pub(super) struct Oracle {
     travelling: BTreeMap<(usize, CallId), (SessionId, u64)>,
     /// Calls that a node refused → the caller's last call when it was told.
     refused: BTreeMap<(SessionId, u64), u64>,
+    /// Which procedure each call was of.
+    called: BTreeMap<(SessionId, u64), Uri>,
+    /// Registrations that somebody wants to take from their callees.
+    revoked: BTreeSet<RegistrationId>,
+    /// The registration that was invoked last.
+    last_invoked: Option<RegistrationId>,
+    last_serial: u64,
     /// Error URIs that ended calls.
     outcomes: BTreeSet<String>,
     /// News that must arrive.
@@ -98,8 +105,8 @@ struct Client {
     calls: BTreeMap<RequestId, Call>,
     last_call: u64,
     last_news: u64,
-    registering: BTreeMap<RequestId, Uri>,
-    registrations: BTreeMap<RegistrationId, Uri>,
+    registering: BTreeMap<RequestId, (Uri, MatchPolicy, InvokePolicy)>,
+    registrations: BTreeMap<RegistrationId, Offer>,
     unregistering: BTreeSet<RequestId>,
     subscribing: BTreeMap<RequestId, Wanted>,
     /// In answer order: UNSUBSCRIBEs and what they are for.
@@ -122,8 +129,25 @@ struct Call {
     parts: u64,
     /// Another part of its arguments may go.
     more: bool,
-    /// Who held the procedure when it was made.
-    holder: Option<(SessionId, RegistrationId)>,
+    /// Who held something that it matches when it was made, and the how manieth holding that was.
+    holders: Vec<(SessionId, RegistrationId, u64)>,
+}
+
+/// What a client has registered.
+struct Offer {
+    uri: Uri,
+    policy: MatchPolicy,
+    invoke: InvokePolicy,
+    /// The how manieth registration this is, of all that were ever answered.
+    serial: u64,
+}
+
+impl Offer {
+    fn matches(&self, procedure: &Uri) -> bool {
+        let mut index = pattern::Index::default();
+        index.insert(self.policy, &self.uri, ());
+        index.best(procedure).is_some()
+    }
 }
 
 impl Oracle {
@@ -195,14 +219,44 @@ impl Oracle {
     }
 
     pub(super) fn held(&self, session: SessionId, b: usize) -> Option<RegistrationId> {
-        let held: Vec<_> = self.sessions[&session].registrations.keys().collect();
+        // One that it is registering once more may be given up in the one order as in the other.
+        let client = &self.sessions[&session];
+        let again = |offer: &Offer| {
+            client
+                .registering
+                .values()
+                .any(|(uri, policy, _)| (uri, *policy) == (&offer.uri, offer.policy))
+        };
+        let held = client.registrations.iter().filter(|(_, offer)| !again(offer));
+        let held: Vec<_> = held.map(|(id, _)| id).collect();
         (!held.is_empty()).then(|| *held[b % held.len()])
     }
 
     /// The registrations of all living sessions.
-    pub(super) fn all_held(&self) -> BTreeSet<RegistrationId> {
-        let living = self.sessions.values().filter(|c| c.alive);
-        living.flat_map(|c| c.registrations.keys().copied()).collect()
+    pub(super) fn all_held(&self) -> BTreeSet<(RegistrationId, SessionId)> {
+        let living = self.sessions.iter().filter(|(_, c)| c.alive);
+        living
+            .flat_map(|(session, c)| c.registrations.keys().map(|id| (*id, *session)))
+            .collect()
+    }
+
+    pub(super) fn registration_is_revoked(&mut self, registration: RegistrationId) {
+        self.revoked.insert(registration);
+    }
+
+    pub(super) fn last_invoked(&self) -> Option<RegistrationId> {
+        self.last_invoked
+    }
+
+    /// The registration that a call of the procedure has to go to.
+    pub(super) fn best(&self, procedure: &Uri) -> Option<RegistrationId> {
+        let mut index = pattern::Index::default();
+        for client in self.sessions.values().filter(|c| c.alive) {
+            for (id, offer) in &client.registrations {
+                index.insert(offer.policy, &offer.uri, *id);
+            }
+        }
+        index.best(procedure).copied()
     }
 
     /// Living sessions with an open invocation.
@@ -283,18 +337,32 @@ impl Oracle {
         self.outcomes.iter().cloned()
     }
 
-    /// Who holds a procedure: has heard REGISTERED, not sent UNREGISTER, and lives.
-    pub(super) fn holder(&self, procedure: &Uri) -> Option<(SessionId, RegistrationId)> {
-        let mut holders = self.sessions.iter().filter(|(_, c)| c.alive).flat_map(|(session, client)| {
-            client
-                .registrations
-                .iter()
-                .filter(|(_, p)| *p == procedure)
-                .map(|(registration, _)| (*session, *registration))
-        });
-        let holder = holders.next();
-        assert_eq!(holders.next(), None, "two holders of {procedure}");
-        holder
+    /// Who holds what a procedure matches: has heard REGISTERED, not sent UNREGISTER, and lives.
+    fn holders(&self, procedure: &Uri) -> Vec<(SessionId, RegistrationId, u64)> {
+        let living = self.sessions.iter().filter(|(_, c)| c.alive);
+        let held = living.flat_map(|(session, client)| client.registrations.iter().map(|(id, offer)| (*session, *id, offer)));
+        held.filter(|(_, _, offer)| offer.matches(procedure))
+            .map(|(session, id, offer)| (session, id, offer.serial))
+            .collect()
+    }
+
+    /// Everyone who holds the same has the same id, and one that does not share has one holder.
+    fn check_holders(&self, session: SessionId, id: RegistrationId) {
+        let new = &self.sessions[&session].registrations[&id];
+        let others = self.sessions.iter().filter(|(other, c)| c.alive && **other != session);
+        for (other, held) in others.flat_map(|(other, c)| c.registrations.iter().map(move |(id, held)| (other, (id, held)))) {
+            let (other_id, held) = held;
+            if (&held.uri, held.policy) != (&new.uri, new.policy) || self.revoked.contains(other_id) {
+                continue;
+            }
+            assert_eq!(
+                (*other_id, held.invoke),
+                (id, new.invoke),
+                "{other} and {session} hold {}",
+                new.uri
+            );
+            assert_ne!(new.invoke, InvokePolicy::Single, "{other} and {session} hold {}", new.uri);
+        }
     }
 
     /// The living subscribers of a topic.
@@ -388,26 +456,39 @@ impl Oracle {
 
     /// The session sends a message; it takes effect at once. Gives its node.
     pub(super) fn says(&mut self, session: SessionId, message: &Message) -> usize {
-        let holder = match message {
-            Message::Call { procedure, .. } => self.holder(procedure),
-            _ => None,
+        let holders = match message {
+            Message::Call { procedure, .. } => self.holders(procedure),
+            _ => Vec::new(),
         };
         let client = self.client(session);
         match message {
             Message::Call { request, .. } if client.calls.contains_key(request) => {}
-            Message::Call { request, options, .. } => {
-                client.calls.insert(
-                    *request,
-                    Call {
-                        number: client.last_call,
-                        received: 0,
-                        parts: 0,
-                        more: options.bool("progress") == Some(true),
-                        holder,
-                    },
-                );
+            Message::Call {
+                request,
+                options,
+                procedure,
+                ..
+            } => {
+                let number = client.last_call;
+                let call = Call {
+                    number,
+                    received: 0,
+                    parts: 0,
+                    more: options.bool("progress") == Some(true),
+                    holders,
+                };
+                client.calls.insert(*request, call);
+                self.called.insert((session, number), procedure.clone());
             }
-            Message::Register { request, procedure, .. } => _ = client.registering.insert(*request, procedure.clone()),
+            Message::Register {
+                request,
+                options,
+                procedure,
+            } => {
+                let policy = options.text("match").and_then(MatchPolicy::from_name).unwrap();
+                let invoke = options.text("invoke").and_then(InvokePolicy::from_name).unwrap();
+                client.registering.insert(*request, (procedure.clone(), policy, invoke));
+            }
             Message::Unregister { request, registration } => {
                 client.registrations.remove(registration).expect("it was held");
                 client.unregistering.insert(*request);
@@ -430,6 +511,17 @@ impl Oracle {
                 client.publishing.insert(*request);
             }
             Message::Yield { options, .. } if options.bool("progress") == Some(true) => {}
+            Message::Error { request, error, .. } if &**error == "wamp.error.unavailable" => {
+                let invoked = client.invocations.remove(request).expect("it is open");
+                // What went further than its beginning, or is not wanted any more, is answered like that.
+                if (invoked.sent, invoked.parts, invoked.interrupted) == (0, 0, false) {
+                    let (caller, number) = unpack(&invoked.payload);
+                    // It goes to another callee, behind what its caller has called until then.
+                    let made = self.client(caller).last_call;
+                    self.invoked.remove(&(caller, number));
+                    self.refused.insert((caller, number), made);
+                }
+            }
             Message::Yield { request, .. } | Message::Error { request, .. } => {
                 client.invocations.remove(request);
             }
@@ -485,15 +577,16 @@ impl Oracle {
                     .remove(&request)
                     .expect("one final answer per call");
                 let not_found = &*error == "wamp.error.no_such_procedure" || details.text("_reason") == Some("stale_route");
-                if not_found && let Some((holder, registration)) = call.holder {
-                    let client = self.client(holder);
-                    let stood = client.alive && client.registrations.contains_key(&registration);
+                for (holder, id, serial) in call.holders.into_iter().filter(|_| not_found) {
+                    let client = &self.sessions[&holder];
+                    let holds = client.registrations.get(&id).is_some_and(|offer| offer.serial == serial);
                     assert!(
-                        !stood,
-                        "call {request} of {session} did not find {registration}, which stood all the time"
+                        !client.alive || !holds || self.revoked.contains(&id),
+                        "call {request} of {session} did not find {id}, which stood all the time"
                     );
                 }
                 self.outcomes.insert(error.to_string());
+                self.outcomes.extend(details.text("_reason").map(str::to_owned));
             }
             Message::Error {
                 request_type: code::REGISTER,
@@ -518,19 +611,31 @@ impl Oracle {
                     .expect("one answer per UNSUBSCRIBE");
             }
             Message::Registered { request, registration } => {
-                let procedure = self
-                    .client(session)
-                    .registering
-                    .remove(&request)
-                    .expect("one answer per REGISTER");
-                self.client(session).registrations.insert(registration, procedure.clone());
-                assert_eq!(self.holder(&procedure), Some((session, registration)));
+                self.last_serial += 1;
+                let serial = self.last_serial;
+                let client = self.client(session);
+                let (uri, policy, invoke) = client.registering.remove(&request).expect("one answer per REGISTER");
+                // Who registers what it has is told the same id.
+                client.registrations.entry(registration).or_insert(Offer {
+                    uri,
+                    policy,
+                    invoke,
+                    serial,
+                });
+                self.check_holders(session, registration);
             }
-            Message::Unregistered { request, .. } => {
-                let request = request.expect("nothing is revoked here");
+            Message::Unregistered {
+                request: Some(request), ..
+            } => assert!(
+                self.client(session).unregistering.remove(&request),
+                "one answer per UNREGISTER"
+            ),
+            Message::Unregistered { request: None, details } => {
+                let id = details.get("registration").and_then(|id| id.as_integer());
+                let id = id.and_then(|id| RegistrationId::new(id as u64)).expect("it says which");
                 assert!(
-                    self.client(session).unregistering.remove(&request),
-                    "one answer per UNREGISTER"
+                    self.client(session).registrations.remove(&id).is_some(),
+                    "it lost what it had"
                 );
             }
             Message::Invocation {
@@ -539,6 +644,7 @@ impl Oracle {
                 details,
                 payload,
             } => {
+                let procedure = details.text("procedure").map(Uri::from);
                 let asked = self.asked.get(&unpack(&payload)).copied().unwrap_or_default();
                 let caller = details.get("caller").and_then(Value::as_integer);
                 let named = asked.disclose.then(|| i128::from(unpack(&payload).0.get()));
@@ -559,7 +665,7 @@ impl Oracle {
                     assert_eq!(part_of(&payload), invoked.parts, "parts in their order");
                     self.outcomes.insert("a part of arguments".into());
                 } else {
-                    self.is_invoked(session, request, registration, payload, progress);
+                    self.is_invoked(session, request, registration, procedure, payload, progress);
                 }
             }
             Message::Subscribed { request, subscription } => {
@@ -637,19 +743,23 @@ impl Oracle {
         callee: SessionId,
         request: RequestId,
         registration: RegistrationId,
+        named: Option<Uri>,
         payload: Payload,
         progress: bool,
     ) {
         let (caller, number) = unpack(&payload);
+        let called = self.called[&(caller, number)].clone();
+        self.last_invoked = Some(registration);
         assert!(self.invoked.insert((caller, number)), "call {number} of {caller} came twice");
         let refused = self.refused.get(&(caller, number)).copied();
         let client = self.client(callee);
         client.last_invocation += 1;
         assert_eq!(request.get(), client.last_invocation, "invocation ids of {callee}");
-        assert!(
-            client.registrations.contains_key(&registration),
-            "an invocation outside of its registration"
-        );
+        let Some(offer) = client.registrations.get(&registration) else {
+            panic!("an invocation outside of its registration")
+        };
+        assert!(offer.matches(&called), "{called} is none of {}", offer.uri);
+        assert_eq!(named, (offer.policy != MatchPolicy::Exact).then_some(called));
         let invoked = Invoked {
             payload,
             progress,
@@ -682,7 +792,7 @@ impl Oracle {
 
     /// A node gets a frame.
     pub(super) fn sees_delivery(&mut self, _from: usize, to: usize, frame: &PeerFrame) {
-        if let PeerFrame::Nack { call } = frame
+        if let PeerFrame::Nack { call, .. } = frame
             && let Some((caller, number)) = self.travelling.get(&(to, *call)).copied()
         {
             let made = self.client(caller).last_call;

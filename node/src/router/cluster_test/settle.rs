@@ -31,7 +31,8 @@ impl World {
             assert!(realm.dealer.outgoing.is_empty() && realm.dealer.incoming.is_empty() && realm.dealer.parked.count == 0);
             let rows: Vec<_> = realm.registry().sessions().map(|(id, _)| id).collect();
             assert_eq!(rows, self.oracle.living(), "the session index of node {node}");
-            let held: BTreeSet<_> = realm.registry().registrations().map(|r| r.id).collect();
+            let held = realm.registry().registrations();
+            let held: BTreeSet<_> = held.flat_map(|r| r.callees.iter().map(|c| (r.id, c.session))).collect();
             assert_eq!(held, self.oracle.all_held(), "the registrations of node {node}");
         }
         self.everything_that_stands_works();
@@ -82,7 +83,7 @@ impl World {
         for node in self.alive() {
             let newcomer = self.join_at(node);
             for procedure in PROCEDURES {
-                let held = self.oracle.holder(&Uri::from(procedure)).is_some();
+                let best = self.oracle.best(&Uri::from(procedure));
                 let invocations = |world: &World| world.nodes.iter().map(|n| n.realm.stats().invocations).sum::<u64>();
                 let before = invocations(self);
                 let payload = self.oracle.question(newcomer);
@@ -98,7 +99,8 @@ impl World {
                     },
                 );
                 self.run_dry();
-                assert_eq!(invocations(self) - before, u64::from(held));
+                assert_eq!(invocations(self) - before, u64::from(best.is_some()));
+                assert!(best.is_none() || self.oracle.last_invoked() == best);
             }
             for (n, topic) in TOPICS.into_iter().enumerate() {
                 let topic = Uri::from(topic);
@@ -122,7 +124,7 @@ impl World {
 }
 
 /// What a few hundred random walks must have met.
-pub(super) const EXPECTED: [&str; 36] = [
+pub(super) const EXPECTED: [&str; 41] = [
     "revoked",
     "sharded",
     "subscriptions_revoked",
@@ -130,6 +132,11 @@ pub(super) const EXPECTED: [&str; 36] = [
     "invocations_forwarded",
     "calls_parked",
     "calls_retried",
+    "calls_rerouted",
+    "registrations_revoked",
+    "max_concurrency_reached",
+    "callees_unavailable",
+    "stale_route",
     "barriers_failed",
     "events_forwarded",
     "subscribed_unconfirmed",
@@ -168,6 +175,8 @@ pub(super) fn add(seen: &mut BTreeMap<String, u64>, stats: &Stats) {
         ("invocations_forwarded", stats.invocations_forwarded),
         ("calls_parked", stats.calls_parked),
         ("calls_retried", stats.calls_retried),
+        ("calls_rerouted", stats.calls_rerouted),
+        ("registrations_revoked", stats.registrations_revoked),
         ("barriers_failed", stats.barriers_failed),
         ("events_forwarded", stats.events_forwarded),
         ("subscribed_unconfirmed", stats.subscribed_unconfirmed),

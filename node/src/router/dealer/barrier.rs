@@ -8,6 +8,7 @@
 
 use std::{collections::BTreeSet, time::Instant};
 
+use super::choice::nobody_left;
 use crate::{
     router::{BarrierOutcome, Effect, Realm, timers::Timer, turn::Turn, turn::because},
     wamp::{Dict, SessionId, error_uri},
@@ -111,7 +112,11 @@ impl Realm {
             } else {
                 true
             };
-            let found = if may_route { self.find(&head.what.procedure) } else { None };
+            let found = if may_route {
+                self.find(&head.what.procedure, head.what.tries.as_deref())
+            } else {
+                None
+            };
             if found.is_none() && !due {
                 // It hit when it came and misses now: it waits like any other miss.
                 if head.wait.is_none() {
@@ -127,14 +132,15 @@ impl Realm {
             };
             match (found, outcome) {
                 (Some(found), _) => {
-                    self.route(turn, session, call.request, call.what, found, call.retried);
+                    self.route(turn, session, call.request, call.what, found);
                     for part in call.parts {
-                        self.send_part(turn, session, call.request, part);
+                        self.resume_part(turn, session, call.request, part);
                     }
                 }
                 (None, BarrierOutcome::Passed) => {
-                    let error = error_uri::NO_SUCH_PROCEDURE;
-                    self.refuse_call(turn, session, call.request, call.what.flow, error, Dict::new());
+                    let declined = call.what.tries.and_then(|tries| tries.bound_to.and(tries.worst));
+                    let (error, details) = declined.map_or_else(|| (error_uri::NO_SUCH_PROCEDURE, Dict::new()), nobody_left);
+                    self.refuse_call(turn, session, call.request, call.what.flow, error, details);
                 }
                 (None, BarrierOutcome::Failed) => {
                     let details = because("no quorum: whether the procedure exists is unknown");

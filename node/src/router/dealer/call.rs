@@ -2,25 +2,22 @@
 //!
 //! Spec: WAMP basic profile, "Calling and Invocations", "Call Errors".
 
-use super::flow::admit;
+use super::{
+    choice::{Found, nobody_left},
+    flow::admit,
+};
 use crate::{
     router::{
-        LogIndex, PeerFrame, Realm, RegisterWishes, passthru,
+        PeerFrame, Realm, RegisterWishes,
+        abilities::Ability,
+        frame::Refusal,
+        passthru,
         registry::Callee,
-        session_table::{Again, Call, Caller, Invocation, ParkedCall},
+        session_table::{Again, Call, Caller, Invocation, ParkedCall, Tries},
         turn::{Turn, because, reason},
     },
     wamp::{Dict, Message, Payload, RegistrationId, RequestId, SessionId, Uri, error_uri, message::code},
 };
-
-/// What a lookup found.
-#[derive(Clone, Copy)]
-pub(super) struct Found {
-    pub(super) registration: RegistrationId,
-    pub(super) callee: Callee,
-    pub(super) index: LogIndex,
-    pub(super) wishes: RegisterWishes,
-}
 
 /// Why a session of this node was not invoked.
 #[derive(Clone, Copy, Debug)]
@@ -71,15 +68,20 @@ impl Realm {
         procedure: Uri,
         payload: Payload,
     ) {
-        let flow = if options.is_empty() && self.calls_are_plain {
-            None
+        let (flow, tries) = if options.is_empty() && self.calls_are_plain {
+            (None, None)
         } else {
-            match self.begin_flow(turn, session, request, options) {
-                Ok(flow) => flow,
-                Err(()) => return,
+            let Ok(flow) = self.begin_flow(turn, session, request, options) else {
+                return;
+            };
+            match self.shard_of(options) {
+                Ok(shard) => (flow, shard.map(Tries::of_shard)),
+                Err(details) => {
+                    return self.refuse_call(turn, session, request, flow, error_uri::INVALID_ARGUMENT, details);
+                }
             }
         };
-        let found = self.find(&procedure);
+        let found = self.find(&procedure, tries.as_deref());
         // Nobody registers in `wamp.*`: what is called there is the router's own, or misses like any other.
         if found.is_none() && procedure.is_reserved() && self.on_own_call(turn, session, request, &procedure, &payload) {
             return;
@@ -99,11 +101,13 @@ impl Realm {
             procedure,
             payload,
             flow,
+            tries,
+            registration: None,
         };
         match found {
             Some(found) if its_turn => {
                 self.stats.calls += 1;
-                self.route(turn, session, request, what, found, false);
+                self.route(turn, session, request, what, found);
             }
             _ => self.park_call(turn, session, request, what, found.is_none()),
         }
@@ -135,52 +139,41 @@ impl Realm {
         self.stats.calls_parked += 1;
     }
 
-    /// The registration that a CALL of `procedure` goes to.
-    ///
-    /// One whose callee is a session of this node counts only while that session may be invoked: UNREGISTER and the end of a
-    /// session take effect here before the log says so.
-    pub(super) fn find(&self, procedure: &str) -> Option<Found> {
-        let registration = self.registry.lookup(procedure)?;
-        let callee = *registration.callees.first()?;
-        let found = Found {
-            registration: registration.id,
-            callee,
-            index: registration.index,
-            wishes: registration.wishes,
-        };
-        if callee.node == self.me && !self.sessions.may_be_invoked(callee.session, registration.id) {
-            return None;
-        }
-        Some(found)
-    }
-
     /// Sends a call to its callee.
-    pub(super) fn route(
-        &mut self,
-        turn: &mut Turn<'_>,
-        session: SessionId,
-        request: RequestId,
-        mut what: Again,
-        found: Found,
-        retried: bool,
-    ) {
-        let mut flow = what.flow.take();
+    pub(super) fn route(&mut self, turn: &mut Turn<'_>, session: SessionId, request: RequestId, mut what: Again, found: Found) {
         if !self.has_lease(turn.now) {
             let error = error_uri::NO_AVAILABLE_CALLEE;
-            return self.refuse_call(turn, session, request, flow, error, reason("no_lease"));
+            return self.refuse_call(turn, session, request, what.flow, error, reason("no_lease"));
         }
-        let details = if flow.is_none() && found.wishes == RegisterWishes::NONE {
+        if found.busy {
+            let retried = what.tries.as_ref().is_some_and(|tries| tries.retried);
+            if found.shares && !retried {
+                return self.park_for_retry(turn, session, request, what, Refusal::Busy);
+            }
+            let (error, details) = nobody_left(Refusal::Busy);
+            return self.refuse_call(turn, session, request, what.flow, error, details);
+        }
+        self.move_round(&found);
+        what.registration = Some(found.registration);
+        let mut flow = what.flow.take();
+        let details = if flow.is_none() && found.wishes == RegisterWishes::NONE && !found.by_pattern {
             Dict::new()
         } else {
-            self.details_for(session, request, &mut flow, &found)
+            self.details_for(session, request, &what.procedure, &mut flow, &found)
         };
         let Callee { node, session: callee } = found.callee;
         let call = if node == self.me {
             let caller = Caller::Local { session, request };
-            match self.invoke(turn, callee, found.registration, caller, details, what.payload) {
+            let (payload, again) = if found.has_others && self.may_be_asked_of_another(session, callee, &what.payload) {
+                (what.payload.clone(), Some(Box::new(what)))
+            } else {
+                (what.payload, None)
+            };
+            match self.invoke(turn, callee, found.registration, caller, details, payload) {
                 Ok(invocation) => Call::Local {
                     callee,
                     invocation,
+                    again,
                     flow,
                 },
                 Err(why) => {
@@ -205,7 +198,7 @@ impl Realm {
             Call::Remote {
                 node,
                 call,
-                again: (!retried).then(|| Box::new(what)),
+                again: Some(Box::new(what)),
                 flow,
             }
         } else {
@@ -214,8 +207,19 @@ impl Realm {
             return self.refuse_call(turn, session, request, flow, error, reason("no_link"));
         };
         if let Some(caller) = self.sessions.get_mut(session) {
-            caller.calls.insert(request, call);
+            caller.add_call(request, call);
         }
+    }
+
+    /// True if the callee may pass a call on and there is room to keep its payload until then.
+    fn may_be_asked_of_another(&self, caller: SessionId, callee: SessionId, payload: &Payload) -> bool {
+        let passes_on = self.sessions.get(callee).is_some_and(|callee| callee.can(Ability::PassOn));
+        let room = self.config.limits.parked_bytes_max;
+        passes_on
+            && self
+                .sessions
+                .get(caller)
+                .is_some_and(|caller| caller.kept_bytes.saturating_add(payload.bytes().len()) <= room)
     }
 
     /// Sends an INVOCATION to a session of this node.
@@ -238,10 +242,11 @@ impl Realm {
         let invocation = Invocation {
             caller,
             in_parts,
+            begun: false,
             interrupted: false,
             continued: false,
         };
-        session.invocations.insert(request, invocation);
+        session.invocations.insert(request, registration, invocation);
         self.put_fence(registration, &mut details);
         turn.send(
             callee,
@@ -305,8 +310,45 @@ impl Realm {
         error: Uri,
         payload: Payload,
     ) {
-        if let Some(invocation) = self.end_invocation(turn, callee, request) {
+        let Some(invocation) = self.end_invocation(turn, callee, request) else {
+            return;
+        };
+        // Choice: what the caller has seen a part of, or has sent more of, or does not want any more, is not begun anew elsewhere.
+        let untouched = !invocation.begun && !invocation.continued && !invocation.interrupted;
+        let passes_on = untouched
+            && *error == *error_uri::UNAVAILABLE
+            && self.sessions.get(callee).is_some_and(|callee| callee.can(Ability::PassOn));
+        if passes_on {
+            self.pass_on(turn, callee, invocation.caller);
+        } else {
             self.answer(turn, callee, invocation.caller, Answer::Error { details, error, payload });
+        }
+    }
+
+    /// A callee is unavailable: its call goes to another one, which the caller's node finds.
+    ///
+    /// Spec: WAMP advanced profile, "Call Re-Routing".
+    fn pass_on(&mut self, turn: &mut Turn<'_>, callee: SessionId, caller: Caller) {
+        let why = Refusal::Unavailable;
+        match caller {
+            Caller::Local { session, request } => {
+                let taken = self.sessions.get_mut(session).and_then(|caller| caller.take_call(request));
+                let Some(mut call) = taken else { return };
+                let flow = call.flow_mut().take();
+                if let Call::Local { again: Some(what), .. } = call {
+                    let asked = Callee {
+                        node: self.me,
+                        session: callee,
+                    };
+                    return self.ask_another(turn, session, request, Again { flow, ..*what }, asked, why);
+                }
+                let (error, details) = nobody_left(why);
+                self.refuse_call(turn, session, request, flow, error, details);
+            }
+            Caller::Remote { node, call } => {
+                self.dealer.incoming.remove(&(node, call));
+                turn.forward(node, callee, PeerFrame::Nack { call, callee, why });
+            }
         }
     }
 

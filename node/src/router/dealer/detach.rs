@@ -30,6 +30,7 @@ impl Realm {
         };
         let parked = std::mem::take(&mut caller.parked);
         caller.parked_bytes = 0;
+        caller.kept_bytes = 0;
         let calls = std::mem::take(&mut caller.calls);
         let open = calls.iter().map(|(request, call)| (request, call.flow()));
         let waiting = parked.iter().map(|call| (call.request, call.what.flow.as_deref()));

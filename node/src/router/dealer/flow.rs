@@ -8,7 +8,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::call::{Answer, Found};
+use super::{call::Answer, choice::Found};
 use crate::{
     router::{
         Disclosure, Realm,
@@ -156,6 +156,7 @@ impl Realm {
         &mut self,
         session: SessionId,
         request: RequestId,
+        procedure: &Uri,
         flow: &mut Option<Box<Flow>>,
         found: &Found,
     ) -> Dict {
@@ -164,17 +165,23 @@ impl Realm {
         if found.wishes.disclose_caller && !disclosed && self.config.disclosure != Disclosure::Deny {
             self.disclose(session, &mut details);
         }
+        if found.by_pattern {
+            details.set("procedure", &**procedure);
+        }
         let Some(flow) = flow else { return details };
+        let mut grace = Duration::ZERO;
         if let (true, Some(patience)) = (found.wishes.forward_timeout, flow.patience) {
             details.set("timeout", self.config.call_timeouts.unit.number(patience));
-            flow.grace = self.config.limits.forwarded_timeout_grace;
-            if let Some(deadline) = flow.deadline {
-                let later = deadline + flow.grace;
-                self.timers.unset(deadline, Timer::Call(session, request));
-                self.timers.set(later, Timer::Call(session, request));
-                flow.deadline = Some(later);
-            }
+            grace = self.config.limits.forwarded_timeout_grace;
         }
+        // A callee that was asked before may have had another grace, or none.
+        if let Some(deadline) = flow.deadline.filter(|_| grace != flow.grace) {
+            let moved = deadline - flow.grace + grace;
+            self.timers.unset(deadline, Timer::Call(session, request));
+            self.timers.set(moved, Timer::Call(session, request));
+            flow.deadline = Some(moved);
+        }
+        flow.grace = grace;
         if let Some(stream) = &mut flow.stream {
             stream.to = Some(StreamTarget {
                 registration: found.registration,
@@ -213,7 +220,7 @@ impl Realm {
 
     /// Takes out the record of an open call; the caller is told by somebody else.
     pub(super) fn take_call(&mut self, session: SessionId, request: RequestId) -> Option<Call> {
-        let call = self.sessions.get_mut(session)?.calls.remove(&request)?;
+        let call = self.sessions.get_mut(session)?.take_call(request)?;
         if let Some(flow) = call.flow() {
             self.end_flow(session, request, flow);
         }

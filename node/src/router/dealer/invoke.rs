@@ -8,14 +8,15 @@ use std::{
     time::Instant,
 };
 
-use super::call::Answer;
+use super::{call::Answer, choice::nobody_left};
 use crate::{
     router::{
         LogIndex, NodeRef, PeerFrame, Realm,
-        frame::CallId,
-        session_table::{Call, Caller, ParkedCall},
+        frame::{CallId, Refusal},
+        registry::Callee,
+        session_table::{Again, Call, Caller, Readiness},
         timers::Timer,
-        turn::{Turn, because, reason},
+        turn::{Turn, because},
     },
     wamp::{Dict, Payload, RegistrationId, SessionId, error_uri},
 };
@@ -98,7 +99,7 @@ impl Realm {
         let full = self.dealer.parked.count >= limits.parked_invokes_max
             || self.dealer.parked.bytes.saturating_add(invoke.payload.bytes().len()) > limits.parked_invokes_bytes_max;
         if full {
-            return self.nack(turn, &invoke);
+            return self.nack(turn, &invoke, Refusal::Stale);
         }
         let deadline = turn.now + limits.invoke_wait;
         if !behind {
@@ -123,7 +124,7 @@ impl Realm {
         let Some(parked) = self.dealer.parked.pop(callee) else {
             return;
         };
-        self.nack(turn, &parked.invoke);
+        self.nack(turn, &parked.invoke, Refusal::Stale);
         if let Some(next) = self.dealer.parked.first(callee) {
             self.timers.set(next.deadline, Timer::Invoke(callee));
         }
@@ -133,7 +134,7 @@ impl Realm {
     /// Refuses everything that waits for a callee that is gone.
     pub(super) fn nack_parked_invokes(&mut self, turn: &mut Turn<'_>, callee: SessionId) {
         while let Some(invoke) = self.unpark_invoke(callee) {
-            self.nack(turn, &invoke);
+            self.nack(turn, &invoke, Refusal::Stale);
         }
     }
 
@@ -178,9 +179,9 @@ impl Realm {
         Some(parked.invoke)
     }
 
-    /// True if the caller's node knows of a registration that this node's log has not reached.
+    /// True if the caller's node may know of a callee that this node's log has not reached.
     fn is_ahead(&self, invoke: &Invoke) -> bool {
-        invoke.index > self.applied && self.registry.registration(invoke.registration).is_none()
+        invoke.index > self.applied && !self.sessions.holds(invoke.callee, invoke.registration)
     }
 
     fn accept_invoke(&mut self, turn: &mut Turn<'_>, invoke: Invoke) {
@@ -192,8 +193,13 @@ impl Realm {
             self.stats.dropped_repeated_frames += 1;
             return;
         }
-        if !self.has_lease(turn.now) || !self.sessions.may_be_invoked(invoke.callee, invoke.registration) {
-            return self.nack(turn, &invoke);
+        if !self.has_lease(turn.now) {
+            return self.nack(turn, &invoke, Refusal::NoLease);
+        }
+        match self.sessions.readiness(invoke.callee, invoke.registration) {
+            Readiness::Ready => {}
+            Readiness::Busy => return self.nack(turn, &invoke, Refusal::Busy),
+            Readiness::Gone => return self.nack(turn, &invoke, Refusal::Stale),
         }
         let caller = Caller::Remote {
             node: invoke.from,
@@ -210,9 +216,10 @@ impl Realm {
         }
     }
 
-    fn nack(&mut self, turn: &mut Turn<'_>, invoke: &Invoke) {
+    fn nack(&mut self, turn: &mut Turn<'_>, invoke: &Invoke, why: Refusal) {
         self.stats.invokes_refused += 1;
-        turn.forward(invoke.from, invoke.callee, PeerFrame::Nack { call: invoke.call });
+        let (call, callee) = (invoke.call, invoke.callee);
+        turn.forward(invoke.from, callee, PeerFrame::Nack { call, callee, why });
     }
 
     /// Callee's node: the caller is gone.
@@ -237,53 +244,44 @@ impl Realm {
         }
     }
 
-    /// Caller's node: the route was stale and nothing was delivered. Looks up again once, after a fresh barrier.
-    ///
-    /// Choice: later CALLs of that caller that are already under way are not called back, so the order towards a callee is kept
-    /// from the retry on: what the caller calls from now on waits behind it.
-    pub(in crate::router) fn on_nack(&mut self, turn: &mut Turn<'_>, from: NodeRef, call: CallId) {
+    /// Caller's node: a callee does not take the call.
+    pub(in crate::router) fn on_nack(
+        &mut self,
+        turn: &mut Turn<'_>,
+        from: NodeRef,
+        call: CallId,
+        callee: SessionId,
+        why: Refusal,
+    ) {
         let Some((session, request)) = self.dealer.outgoing.remove(&(from, call)) else {
             self.stats.dropped_late_frames += 1;
             return;
         };
-        let Some(caller) = self.sessions.get_mut(session) else {
+        let Some(mut record) = self.sessions.get_mut(session).and_then(|caller| caller.take_call(request)) else {
             return;
         };
-        match caller.calls.remove(&request) {
-            Some(Call::Remote { flow: Some(flow), .. }) if flow.killed => {
+        match (record.flow_mut().take(), record) {
+            (Some(flow), _) if flow.killed => {
                 self.end_flow(session, request, &flow);
                 self.conclude(turn, session, request, Answer::canceled("not_invoked"));
             }
             // Its parts are gone; nobody knows how many of them came.
-            Some(Call::Remote { flow: Some(flow), .. }) if flow.stream.as_ref().is_some_and(|stream| stream.sent) => {
+            (Some(flow), _) if flow.stream.as_ref().is_some_and(|stream| stream.sent) => {
                 self.break_off(turn, session, from, call);
                 let details = because("the callee went away while the arguments were under way");
                 let error = error_uri::NO_AVAILABLE_CALLEE;
                 self.refuse_call(turn, session, request, Some(flow), error, details);
             }
-            Some(Call::Remote {
-                again: Some(mut what),
-                flow,
-                ..
-            }) => {
-                what.flow = flow;
-                let wait = Some(self.dealer.barriers.join());
-                caller.park(ParkedCall {
-                    request,
-                    what: *what,
-                    wait,
-                    retried: true,
-                    parts: Vec::new(),
-                });
-                self.dealer.barriers.waiting.insert(session);
-                self.stats.calls_retried += 1;
+            (flow, Call::Remote { again: Some(what), .. }) => {
+                let asked = Callee {
+                    node: from,
+                    session: callee,
+                };
+                self.ask_another(turn, session, request, Again { flow, ..*what }, asked, why);
             }
-            // Refused twice, with a read barrier in between: the callee has left and its node knows, though the log does not say so
-            // yet. The caller hears what it would hear on that node, and a moment later everywhere.
-            record => {
-                let flow = record.and_then(|mut call| call.flow_mut().take());
-                let error = error_uri::NO_SUCH_PROCEDURE;
-                self.refuse_call(turn, session, request, flow, error, reason("stale_route"));
+            (flow, _) => {
+                let (error, details) = nobody_left(why);
+                self.refuse_call(turn, session, request, flow, error, details);
             }
         }
     }

@@ -66,6 +66,18 @@ impl Realm {
         }
     }
 
+    /// Sends on a part that waited with its call; it goes on waiting if the call does.
+    pub(super) fn resume_part(&mut self, turn: &mut Turn<'_>, session: SessionId, request: RequestId, part: Part) {
+        if let Some(caller) = self.sessions.get_mut(session)
+            && let Some(parked) = caller.parked.iter_mut().find(|parked| parked.request == request)
+        {
+            caller.parked_bytes += part.payload.bytes().len();
+            parked.parts.push(part);
+            return;
+        }
+        self.send_part(turn, session, request, part);
+    }
+
     /// Sends a further part of arguments after the first.
     pub(super) fn send_part(&mut self, turn: &mut Turn<'_>, session: SessionId, request: RequestId, part: Part) {
         let call = self.sessions.get_mut(session).and_then(|s| s.calls.get_mut(&request));
@@ -183,7 +195,7 @@ impl Realm {
     }
 
     fn on_progress(&mut self, turn: &mut Turn<'_>, callee: SessionId, request: RequestId, details: Dict, payload: Payload) {
-        let invocation = self.sessions.get(callee).and_then(|s| s.invocations.get(&request));
+        let invocation = self.sessions.get_mut(callee).and_then(|s| s.invocations.get_mut(&request));
         let Some(invocation) = invocation else {
             return self.judge_late_answer(turn, callee, request);
         };
@@ -191,6 +203,7 @@ impl Realm {
             self.stats.dropped_progress += 1;
             return;
         }
+        invocation.begun = true;
         match invocation.caller {
             Caller::Local { session, request } => self.progress(turn, session, request, details, payload),
             Caller::Remote { node, call } => turn.forward(node, callee, PeerFrame::Progress { call, details, payload }),

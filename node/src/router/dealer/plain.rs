@@ -43,8 +43,10 @@ impl Realm {
         if caller.calls.len() >= self.config.limits.open_calls_max {
             return None;
         }
-        let found = self.find(procedure)?;
-        (found.callee.node == self.me && found.wishes == RegisterWishes::NONE).then_some(PlainRoute {
+        let found = self.find_exact(procedure)?;
+        // With several callees, the choice may depend on what was called before, and what is kept of the call on who is chosen.
+        let plain = !found.has_others && !found.busy && found.wishes == RegisterWishes::NONE;
+        (plain && found.callee.node == self.me).then_some(PlainRoute {
             registration: found.registration,
             callee: found.callee.session,
         })
@@ -53,24 +55,27 @@ impl Realm {
     /// Makes the call that [`Self::plain_route`] found, before anything else happens, and returns the request id of its INVOCATION.
     pub fn plain_call(&mut self, session: SessionId, request: RequestId, route: PlainRoute) -> Option<RequestId> {
         self.sessions.get(session)?;
+        self.dealer.next_order();
         let callee = self.sessions.get_mut(route.callee)?;
         let invocation = callee.next_invocation();
         let caller = Caller::Local { session, request };
         let record = Invocation {
             caller,
             in_parts: false,
+            begun: false,
             interrupted: false,
             continued: false,
         };
-        callee.invocations.insert(invocation, record);
+        callee.invocations.insert(invocation, route.registration, record);
         let caller = self.sessions.get_mut(session)?;
         caller.last_request = request.get();
         let call = Call::Local {
             callee: route.callee,
             invocation,
+            again: None,
             flow: None,
         };
-        caller.calls.insert(request, call);
+        caller.add_call(request, call);
         self.stats.calls += 1;
         self.stats.invocations += 1;
         Some(invocation)
@@ -94,7 +99,7 @@ impl Realm {
             callee.invocations.remove(&invocation);
         }
         if let Some(caller) = self.sessions.get_mut(answer.caller) {
-            caller.calls.remove(&answer.request);
+            caller.take_call(answer.request);
         }
         self.stats.results += 1;
     }

@@ -70,7 +70,7 @@ impl Scope {
                 Some(Self::Session(Callee { node, session }))
             }
             Op::Register { procedure, policy, .. } => Some(Self::Procedure(*policy, procedure.clone())),
-            Op::Unregister { registration, .. } => Some(Self::Registration(*registration)),
+            Op::Unregister { registration, .. } | Op::Revoke { registration, .. } => Some(Self::Registration(*registration)),
             Op::Hush { .. } => None,
         }
     }

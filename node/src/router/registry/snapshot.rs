@@ -1,13 +1,13 @@
 //! The registry as bytes: deterministic, versioned, checked when read.
 //!
 //! Layout, integers little-endian, text as `u32` length and UTF-8: version byte; `u64` ids given; `u32` count of (slot `u16`, epoch
-//! `u32`) fenced; `u32` count of registrations (id `u64`, policy `u8`, wishes `u8`, index `u64`, created `u64`, procedure, `u32` count of (slot,
-//! epoch, session `u64`)); `u32` count of sessions (id `u64`, slot, epoch, authid, authrole, authmethod,
+//! `u32`) fenced; `u32` count of registrations (id `u64`, policy `u8`, invoke `u8`, wishes `u8`, index `u64`, created `u64`, procedure, `u32`
+//! count of (slot, epoch, session `u64`, since `u64`)); `u32` count of sessions (id `u64`, slot, epoch, authid, authrole, authmethod,
 //! authprovider, hushed `u8`). Maps stand in key order.
 
 use super::{COUNTER_MAX, Callee, Registration, Registry, SessionRow};
 use crate::{
-    router::{MatchPolicy, NodeRef, RegisterWishes, Slot},
+    router::{InvokePolicy, LogIndex, MatchPolicy, NodeRef, RegisterWishes, Slot},
     wamp::{RegistrationId, SessionId, Uri},
 };
 
@@ -33,6 +33,7 @@ impl Registry {
         for r in self.registrations() {
             out.extend_from_slice(&r.id.get().to_le_bytes());
             out.push(r.policy.code());
+            out.push(r.invoke.code());
             out.push(r.wishes.code());
             out.extend_from_slice(&r.index.to_le_bytes());
             out.extend_from_slice(&r.created_ms.to_le_bytes());
@@ -41,6 +42,8 @@ impl Registry {
             for callee in &r.callees {
                 write_node(out, callee.node);
                 out.extend_from_slice(&callee.session.get().to_le_bytes());
+                let since = self.held_since(*callee, r.id).unwrap_or(r.index);
+                out.extend_from_slice(&since.to_le_bytes());
             }
         }
         write_len(out, self.sessions.len());
@@ -77,13 +80,17 @@ impl Registry {
             registry.fenced.insert(node.slot, node.epoch);
         }
         for _ in 0..input.u32()? {
-            let registration = input.registration()?;
+            let (registration, since) = input.registration()?;
             let taken = registry.registrations.contains_key(&registration.id)
                 || registry.id_of(registration.policy, &registration.procedure).is_some();
             if taken {
                 return Err(format!("registration {} stands twice", registration.id));
             }
+            let id = registration.id;
             registry.insert(registration);
+            for (callee, index) in since {
+                registry.by_callee.entry(callee).or_default().insert(id, index);
+            }
         }
         for _ in 0..input.u32()? {
             let id = input.session()?;
@@ -174,28 +181,33 @@ impl<'a> Reader<'a> {
         SessionId::new(self.u64()?).ok_or_else(|| "session id out of range".into())
     }
 
-    fn registration(&mut self) -> Result<Registration, String> {
+    /// A registration, and since when each callee has it.
+    fn registration(&mut self) -> Result<(Registration, Vec<(Callee, LogIndex)>), String> {
         let id = RegistrationId::new(self.u64()?).ok_or("registration id out of range")?;
         let policy = MatchPolicy::from_code(self.u8()?).ok_or("unknown match policy")?;
+        let invoke = InvokePolicy::from_code(self.u8()?).ok_or("unknown invocation policy")?;
         let wishes = RegisterWishes::from_code(self.u8()?).ok_or("unknown wishes of a registration")?;
         let index = self.u64()?;
         let created_ms = self.u64()?;
         let procedure = Uri::from(self.text()?);
-        let mut callees = Vec::new();
+        let mut since = Vec::new();
         for _ in 0..self.u32()? {
-            callees.push(Callee {
+            let callee = Callee {
                 node: self.node()?,
                 session: self.session()?,
-            });
+            };
+            since.push((callee, self.u64()?));
         }
-        Ok(Registration {
+        let registration = Registration {
             id,
             procedure,
             policy,
+            invoke,
             wishes,
             index,
-            callees,
+            callees: since.iter().map(|(callee, _)| *callee).collect(),
             created_ms,
-        })
+        };
+        Ok((registration, since))
     }
 }

@@ -61,9 +61,11 @@ fn policies_do_not_exclude_each_other() {
             procedure: Uri::from("a"),
             policy,
             wishes: RegisterWishes::NONE,
+            invoke: InvokePolicy::Single,
+            conflict: OnConflict::Refuse,
         };
         registered(registry.apply(1, NODE, &op));
-        assert_eq!(registry.apply(1, OTHER, &op), OpOutcome::AlreadyExists);
+        assert_eq!(registry.apply(1, OTHER, &op), OpOutcome::AlreadyExists(InvokePolicy::Single));
     }
     assert_eq!(registry.lookup(&Uri::from("a")).unwrap().policy, MatchPolicy::Exact);
     registry.check().unwrap();

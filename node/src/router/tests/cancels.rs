@@ -3,8 +3,8 @@
 use crate::{
     router::{
         Effect, Input, PeerFrame,
-        frame::{CallId, InterruptMode},
-        testing::{NODE_2, TestRealm, TestSession, invoke, payload, registration, request, result},
+        frame::{CallId, InterruptMode, Refusal},
+        testing::{NODE_2, TestRealm, TestSession, invoke, payload, refusal, registration, request, result, session},
     },
     wamp::{Dict, Message, Payload, RegistrationId, Uri, message::code},
 };
@@ -261,7 +261,7 @@ fn a_killed_call_that_was_refused_elsewhere_is_not_tried_again() {
     alice.cancels(call, "kill");
     let details = Dict::new().with("_reason", "not_invoked");
     assert_eq!(
-        realm.hears(NODE_2, PeerFrame::Nack { call: CallId(1) }),
+        realm.hears(NODE_2, refusal(1, session(201), Refusal::Stale)),
         [alice.gets_call_error(call, CANCELED, details)]
     );
 }

@@ -41,7 +41,7 @@ fn a_caller_is_named_where_it_asks_for_it() {
 fn a_caller_is_named_where_the_callee_asks_for_it() {
     let realm = realm(Disclosure::Allow);
     let (alice, bob) = (realm.join(), realm.join());
-    let add = bob.registers_with("com.add", Dict::new().with("disclose_caller", true));
+    let (add, _) = bob.registers_with("com.add", Dict::new().with("disclose_caller", true));
     let named = |n| [bob.gets_invocation_with(n, add, identity(&alice))];
     assert_eq!(alice.calls("com.add").1, named(1));
     assert_eq!(alice.asks("com.add", disclose_me()).1, named(2));

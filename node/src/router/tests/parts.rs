@@ -4,8 +4,8 @@ use crate::{
     router::{
         BarrierOutcome::Passed,
         Effect, Input, PeerFrame, RealmLimits, RequestIdCheck,
-        frame::{CallId, FloodSource, InterruptMode},
-        testing::{NODE_2, TestRealm, TestSession, error_of, invoke, is_abort, payload, registration, request, session},
+        frame::{CallId, FloodSource, InterruptMode, Refusal},
+        testing::{NODE_2, TestRealm, TestSession, error_of, invoke, is_abort, payload, refusal, registration, request, session},
     },
     wamp::{Dict, RegistrationId, RequestId, Uri},
 };
@@ -356,7 +356,7 @@ fn parts_wait_for_the_log_behind_the_first() {
 fn a_call_whose_parts_are_under_way_is_not_begun_elsewhere() {
     let (realm, alice, _) = caller();
     let (call, _) = alice.asks("com.add", more());
-    let nack = |call| PeerFrame::Nack { call: CallId(call) };
+    let nack = |call| refusal(call, session(201), Refusal::Stale);
     assert_eq!(
         realm.hears(NODE_2, nack(1)),
         [Effect::Barrier],

@@ -2,7 +2,7 @@
 
 use crate::{
     router::{
-        Effect, Op, Realm, RealmConfig,
+        Effect, InvokePolicy, Op, Realm, RealmConfig,
         testing::{ME, NODE_2, TestRealm, invoke, registration, secs},
     },
     wamp::{Dict, Message, Uri},
@@ -27,6 +27,9 @@ fn a_snapshot_restores_to_an_equal_registry() {
     let bob = realm.join();
     bob.registers("com.add");
     realm.registered_elsewhere(NODE_2, 201, "com.sub");
+    realm.shared_elsewhere(NODE_2, 201, "com.mul", InvokePolicy::RoundRobin);
+    bob.shares("com.mul", "roundrobin");
+    bob.registers_with("com.", Dict::new().with("match", "prefix"));
     realm.fence(crate::router::NodeRef {
         slot: NODE_2.slot,
         epoch: 0,
@@ -37,7 +40,7 @@ fn a_snapshot_restores_to_an_equal_registry() {
     let mut again = Vec::new();
     copy.snapshot_registry(&mut again);
     assert_eq!(bytes, again);
-    assert_eq!(copy.registry().registrations().collect::<Vec<_>>().len(), 2);
+    assert_eq!(copy.registry().registrations().collect::<Vec<_>>().len(), 4);
 }
 
 #[test]
@@ -154,4 +157,36 @@ fn mangled_snapshots_never_panic() {
             }
         }
     }
+}
+
+#[test]
+fn what_was_given_up_and_shared_again_under_the_same_id_is_told_apart_by_its_age() {
+    let (realm, other) = (TestRealm::new(), TestRealm::new());
+    for each in [&realm, &other] {
+        each.shared_elsewhere(NODE_2, 201, "com.add", InvokePolicy::First);
+    }
+    let (bob, twin) = (realm.join(), other.join());
+    let add = bob.shares("com.add", "first");
+    assert_eq!(twin.shares("com.add", "first"), add);
+    let (left, _) = bob.unregisters(add);
+    let (request, _) = bob.asks_to_register("com.add", Dict::new().with("invoke", "first"));
+    twin.unregisters(add);
+    other.commit();
+    twin.shares("com.add", "first");
+    // The log went on by all of it, and this node takes the registry over.
+    realm.lose_proposals();
+    let unregistered = Message::Unregistered {
+        request: Some(left),
+        details: Dict::new(),
+    };
+    let registered = Message::Registered {
+        request,
+        registration: add,
+    };
+    assert_eq!(
+        restore(&realm, &snapshot(&other)),
+        [bob.gets(unregistered), bob.gets(registered)]
+    );
+    assert_eq!(realm.next_deadline_in(), None);
+    assert_eq!(realm.join().reaches("com.add"), bob.id);
 }

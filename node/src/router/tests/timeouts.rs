@@ -5,8 +5,8 @@ use std::time::Duration;
 use crate::{
     router::{
         CallTimeouts, Effect, PeerFrame, TimeoutUnit,
-        frame::{CallId, InterruptMode},
-        testing::{NODE_2, TestRealm, TestSession, result, secs},
+        frame::{CallId, InterruptMode, Refusal},
+        testing::{NODE_2, TestRealm, TestSession, refusal, result, secs, session},
     },
     wamp::{Dict, Message, Payload, RegistrationId, Uri, message::code},
 };
@@ -138,7 +138,10 @@ fn a_call_that_is_looked_up_again_keeps_its_limit() {
     realm.link(NODE_2);
     let (call, _) = alice.asks("com.add", limit(100));
     realm.pass(ms(60));
-    assert_eq!(realm.hears(NODE_2, PeerFrame::Nack { call: CallId(1) }), [Effect::Barrier]);
+    assert_eq!(
+        realm.hears(NODE_2, refusal(1, session(201), Refusal::Stale)),
+        [Effect::Barrier]
+    );
     assert_eq!(realm.next_deadline_in(), Some(ms(40)));
     assert_eq!(realm.pass(ms(40)), [alice.gets_call_error(call, TIMEOUT, Dict::new())]);
 }
@@ -161,7 +164,7 @@ fn every_part_of_a_result_starts_the_clock_anew() {
 fn a_callee_that_keeps_the_time_itself_is_told_it_and_given_a_second_more() {
     let realm = TestRealm::new();
     let (alice, bob) = (realm.join(), realm.join_with(&["callee.call_timeout"]));
-    let add = bob.registers_with("com.add", Dict::new().with("forward_timeout", true));
+    let (add, _) = bob.registers_with("com.add", Dict::new().with("forward_timeout", true));
     let (call, effects) = alice.asks("com.add", limit(100));
     assert_eq!(effects, [bob.gets_invocation_with(1, add, limit(100))]);
     assert_eq!(realm.pass(ms(200)), []);
@@ -191,7 +194,7 @@ fn a_callee_that_keeps_the_time_itself_is_told_it_and_given_a_second_more() {
 fn a_limit_is_forwarded_only_to_callees_that_announced_it() {
     let realm = TestRealm::new();
     let (alice, bob) = (realm.join(), realm.join());
-    let add = bob.registers_with("com.add", Dict::new().with("forward_timeout", true));
+    let (add, _) = bob.registers_with("com.add", Dict::new().with("forward_timeout", true));
     let (call, effects) = alice.asks("com.add", limit(100));
     assert_eq!(effects, [bob.gets_invocation(1, add)]);
     assert_eq!(realm.pass(ms(100)), [alice.gets_call_error(call, TIMEOUT, Dict::new())]);

@@ -24,7 +24,8 @@ enum Step {
 
 #[derive(Clone, Debug)]
 enum Said {
-    Register(u8),
+    /// One of [`OFFERS`].
+    Register(usize),
     Unregister(u64),
     /// A procedure, and by how much the request id is off.
     Call(u8, u64),
@@ -38,10 +39,10 @@ enum Said {
 
 fn said() -> impl Strategy<Value = Said> {
     prop_oneof![
-        2 => (0u8..3).prop_map(Said::Register),
+        3 => (0..OFFERS.len()).prop_map(Said::Register),
         1 => (1u64..4).prop_map(Said::Unregister),
-        8 => ((0u8..4), prop_oneof![60 => Just(0u64), 1 => Just(1)]).prop_map(|(procedure, off)| Said::Call(procedure, off)),
-        1 => (0u8..3).prop_map(Said::LongCall),
+        8 => ((0u8..8), prop_oneof![60 => Just(0u64), 1 => Just(1)]).prop_map(|(procedure, off)| Said::Call(procedure, off)),
+        1 => (0u8..6).prop_map(Said::LongCall),
         8 => (1u64..12).prop_map(Said::Yield),
         1 => (1u64..8).prop_map(Said::Error),
         1 => Just(Said::Publish),
@@ -55,6 +56,19 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 }
 
 const SESSIONS: usize = 4;
+
+/// What is registered: a procedure or pattern, how it is compared, who is invoked, how many invocations are taken at once.
+const OFFERS: [(&str, &str, &str, u64); 9] = [
+    ("com.p0", "exact", "single", 0),
+    ("com.p1", "exact", "single", 0),
+    ("com.p2", "exact", "single", 2),
+    ("com.p3", "exact", "roundrobin", 0),
+    ("com.p4", "exact", "random", 0),
+    ("com.p5", "exact", "first", 1),
+    ("com.p6", "exact", "last", 0),
+    ("com.", "prefix", "roundrobin", 0),
+    (".p7", "wildcard", "single", 0),
+];
 
 /// One realm and its sessions.
 struct Side {
@@ -98,7 +112,7 @@ impl Side {
                     authmethod: "anonymous".into(),
                     authprovider: "static".into(),
                     trustlevel: None,
-                    features: Vec::new(),
+                    features: (n % 2 == 1).then(|| "callee.call_reroute".to_owned()).into_iter().collect(),
                 };
                 realm.join(session, info, &welcome, &outbox, &mut Touched::new());
                 outbox
@@ -157,11 +171,15 @@ fn message(said: &Said, last: &mut u64, serializer: Serializer) -> Message {
     let procedure = |n: u8| Uri::from(format!("com.p{n}").as_str());
     let options = Dict::new();
     match *said {
-        Said::Register(n) => Message::Register {
-            request: next(0),
-            options,
-            procedure: procedure(n),
-        },
+        Said::Register(n) => {
+            let (procedure, policy, invoke, concurrency) = OFFERS[n];
+            let options = Dict::new().with("match", policy).with("invoke", invoke);
+            Message::Register {
+                request: next(0),
+                options: options.with("concurrency", concurrency),
+                procedure: procedure.into(),
+            }
+        }
         Said::Unregister(n) => Message::Unregister {
             request: next(0),
             registration: RegistrationId::new(n).unwrap(),
@@ -187,7 +205,7 @@ fn message(said: &Said, last: &mut u64, serializer: Serializer) -> Message {
             request_type: code::INVOCATION,
             request: id(n),
             details: options,
-            error: "com.error".into(),
+            error: ["com.error", "wamp.error.unavailable"][n as usize % 2].into(),
             payload: payload(5),
         },
         Said::Publish => Message::Publish {
