@@ -241,7 +241,7 @@ proptest! {
                 }
                 let drain = n % patience == 0;
                 assert_eq!(sides[0].heard(drain), sides[1].heard(drain), "after step {n}");
-                let stats = |side: &Side| side.realm.with_core(|core| (core.check_invariants(), core.stats().clone()));
+                let stats = |side: &Side| side.realm.with_core(|core| (core.check_invariants(), *core.stats()));
                 assert_eq!(stats(&sides[0]), stats(&sides[1]), "after step {n}");
                 let shell = |side: &Side| (side.realm.stats(), side.outboxes.iter().map(|o| o.end()).collect::<Vec<_>>());
                 assert_eq!(shell(&sides[0]), shell(&sides[1]), "after step {n}");
