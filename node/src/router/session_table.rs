@@ -10,7 +10,7 @@ use std::{
 };
 
 use super::{
-    LogIndex, MatchPolicy, NodeRef, RequestIdCheck, SessionInfo, Shard,
+    InvokePolicy, LogIndex, MatchPolicy, NodeRef, RequestIdCheck, SessionInfo, Shard,
     abilities::{Abilities, Ability},
     dealer::Flow,
     frame::{CallId, Refusal},
@@ -230,6 +230,7 @@ pub(super) struct Invocation {
 pub(super) struct Registering {
     pub(super) procedure: Uri,
     pub(super) policy: MatchPolicy,
+    pub(super) invoke: InvokePolicy,
     /// How many invocations it takes at once; `None` for any number.
     pub(super) concurrency: Option<NonZeroU32>,
     pub(super) deadline: Instant,

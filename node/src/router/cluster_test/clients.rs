@@ -54,7 +54,7 @@ impl World {
         let Some(session) = self.pick(a) else { return };
         let (procedure, policy, invoke) = OFFERS[b % OFFERS.len()];
         let mut options = Dict::new().with("match", policy.name()).with("invoke", invoke.name());
-        if b % 3 == 0 {
+        if b.is_multiple_of(3) {
             options.set("concurrency", 1_u64);
         }
         let request = self.oracle.next_request(session);
@@ -88,7 +88,7 @@ impl World {
         let node = alive[b % alive.len()];
         self.nodes[node].proposals.push_back(Op::Revoke {
             registration,
-            callee: (b % 2 == 0).then_some(session),
+            callee: b.is_multiple_of(2).then_some(session),
             reason: "moved".to_owned(),
         });
     }

@@ -348,6 +348,10 @@ impl Oracle {
 
     /// Everyone who holds the same has the same id, and one that does not share has one holder.
     fn check_holders(&self, session: SessionId, id: RegistrationId) {
+        if self.revoked.contains(&id) {
+            // A node whose log is behind does not know yet that it is gone.
+            return;
+        }
         let new = &self.sessions[&session].registrations[&id];
         let others = self.sessions.iter().filter(|(other, c)| c.alive && **other != session);
         for (other, held) in others.flat_map(|(other, c)| c.registrations.iter().map(move |(id, held)| (other, (id, held)))) {

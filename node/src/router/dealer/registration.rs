@@ -65,6 +65,7 @@ impl Realm {
             Registering {
                 procedure: procedure.clone(),
                 policy,
+                invoke,
                 concurrency,
                 deadline,
             },
@@ -174,9 +175,10 @@ impl Realm {
                 request,
                 procedure,
                 policy,
+                invoke,
                 ..
             } => {
-                self.on_register_applied(turn, session, request, (policy, &procedure), index, outcome);
+                self.on_register_applied(turn, session, request, (policy, invoke, &procedure), index, outcome);
             }
             Op::Unregister {
                 session,
@@ -192,11 +194,11 @@ impl Realm {
         turn: &mut Turn<'_>,
         session: SessionId,
         request: RequestId,
-        (policy, procedure): (MatchPolicy, &Uri),
+        (policy, invoke, procedure): (MatchPolicy, InvokePolicy, &Uri),
         index: LogIndex,
         outcome: OpOutcome,
     ) {
-        let is_it = |r: &Registering| r.policy == policy && r.procedure == *procedure;
+        let is_it = |r: &Registering| (r.policy, r.invoke) == (policy, invoke) && r.procedure == *procedure;
         let node = self.me;
         let since = |registration| {
             self.registry
@@ -330,10 +332,10 @@ impl Realm {
                 continue;
             };
             let node = self.me;
-            let replicated: BTreeMap<RegistrationId, (LogIndex, MatchPolicy, Uri)> = self
+            let replicated: BTreeMap<RegistrationId, (LogIndex, (MatchPolicy, InvokePolicy), Uri)> = self
                 .registry
                 .held_by(Callee { node, session })
-                .map(|(r, since)| (r.id, (since, r.policy, r.procedure.clone())))
+                .map(|(r, since)| (r.id, (since, (r.policy, r.invoke), r.procedure.clone())))
                 .collect();
             // What was given up and registered again under the same id is another registration, too.
             let lost = |id: &RegistrationId, held: &Held| replicated.get(id).is_none_or(|(since, ..)| *since != held.since());
@@ -345,14 +347,14 @@ impl Realm {
             let Some(callee) = self.sessions.get_mut(session) else {
                 continue;
             };
-            for (registration, (since, policy, procedure)) in replicated {
+            for (registration, (since, policies, procedure)) in replicated {
                 if callee.registrations.contains_key(&registration) {
                     continue;
                 }
                 let waiting = callee
                     .registering
                     .iter()
-                    .find(|(_, r)| r.policy == policy && r.procedure == procedure)
+                    .find(|(_, r)| (r.policy, r.invoke) == policies && r.procedure == procedure)
                     .map(|(request, r)| (*request, r.deadline, r.concurrency));
                 let Some((request, deadline, concurrency)) = waiting else {
                     self.stats.registers_late += 1;

@@ -282,3 +282,25 @@ fn a_new_life_of_this_node_starts_without_a_lease_and_with_the_key_it_is_told() 
     assert_eq!(realm.commit_by(next, op.clone()), [bob.gets(registered)]);
     assert_eq!(error_of(&bob.calls("com.add").1), "wamp.error.no_available_callee");
 }
+
+#[test]
+fn a_registration_that_comes_too_late_answers_only_a_register_that_asks_for_the_same() {
+    let realm = TestRealm::new();
+    let bob = realm.join();
+    let by = |invoke: &str| Dict::new().with("invoke", invoke);
+    let (_, effects) = bob.asks_to_register("com.add", by("first"));
+    let [Effect::Propose { op }] = effects.as_slice() else {
+        panic!("{effects:?}")
+    };
+    realm.lose_proposals();
+    realm.pass(secs(10));
+    bob.asks_to_register("com.add", Dict::new());
+    let back = Op::Unregister {
+        session: bob.id,
+        request: None,
+        registration: registration(1),
+    };
+    assert_eq!(realm.commit_by(ME, op.clone()), [Effect::Propose { op: back }]);
+    assert_eq!(error_of(&realm.commit()), "wamp.error.procedure_already_exists");
+    assert_eq!(realm.inside(|r| r.registry().registrations().len()), 0);
+}
