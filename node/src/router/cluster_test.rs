@@ -6,6 +6,7 @@
 
 mod clients;
 mod faults;
+mod meta;
 mod oracle;
 mod settle;
 
@@ -147,6 +148,9 @@ impl World {
                 },
             ),
             118 => self.pass(Duration::from_millis(1 + b as u64 % 2_000)),
+            119 if b % 4 != 0 => self.list_sessions(a),
+            125 if b % 8 == 1 => self.kill_session(a, b / 8),
+            127 if b % 2 == 1 => self.watch_sessions(a),
             119 if b % 4 == 0 => self.pass(Duration::from_secs(11)),
             120 => self.break_link(a % NODES, b % NODES),
             121..=122 => self.notice_loss(a),
@@ -175,7 +179,7 @@ impl World {
                         .into_iter()
                         .for_each(|session| self.oracle.receives(session, message.clone()));
                 }
-                Effect::Kill { session, .. } => panic!("nobody killed {session}"),
+                Effect::Kill { session, .. } => _ = self.oracle.leaves(session),
                 Effect::Abort { session, message } => panic!("{session} kept the protocol and got {message:?}"),
                 Effect::Propose { op } => self.nodes[node].proposals.push_back(op),
                 Effect::Barrier => {

@@ -7,7 +7,10 @@ use crate::wamp::Dict;
 /// `WELCOME.details.roles`: broker and dealer, each with its features.
 pub fn announced_roles() -> Dict {
     let broker = Dict::new().with("publisher_exclusion", true).with("session_meta_api", true);
-    let dealer = Dict::new().with("session_meta_api", true).with("registration_meta_api", true);
+    let dealer = Dict::new()
+        .with("session_meta_api", true)
+        .with("registration_meta_api", true)
+        .with("testament_meta_api", true);
     Dict::new()
         .with("broker", Dict::new().with("features", broker))
         .with("dealer", Dict::new().with("features", dealer))
@@ -25,7 +28,10 @@ mod tests {
             features("broker"),
             Some(Dict::new().with("publisher_exclusion", true).with("session_meta_api", true))
         );
-        let dealer = Dict::new().with("session_meta_api", true).with("registration_meta_api", true);
+        let dealer = Dict::new()
+            .with("session_meta_api", true)
+            .with("registration_meta_api", true)
+            .with("testament_meta_api", true);
         assert_eq!(features("dealer"), Some(dealer));
     }
 }

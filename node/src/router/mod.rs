@@ -41,7 +41,7 @@ pub use features::announced_roles;
 pub use frame::PeerFrame;
 pub use input::{BarrierOutcome, Input, SessionInfo};
 pub use limits::RealmLimits;
-pub use op::{MatchPolicy, Op, OpOutcome, Origin};
+pub use op::{MatchPolicy, Op, OpOutcome, Origin, Testament, TestamentScope};
 pub use realm::{Realm, RealmConfig, RequestIdCheck};
 pub use registry::Registry;
 pub use stats::Stats;

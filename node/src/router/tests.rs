@@ -5,6 +5,7 @@ mod calls;
 mod events;
 mod meta_registrations;
 mod meta_sessions;
+mod meta_testaments;
 mod registrations;
 mod remote_calls;
 mod requests;

@@ -45,6 +45,12 @@ impl World {
         self.input(node, Input::Message { session, message });
     }
 
+    /// Says what the oracle of calls does not follow.
+    pub(super) fn says_meta(&mut self, session: SessionId, message: Message) {
+        let node = self.oracle.node_of(session);
+        self.input(node, Input::Message { session, message });
+    }
+
     pub(super) fn register(&mut self, a: usize, procedure: &str) {
         let Some(session) = self.pick(a) else { return };
         let request = self.oracle.next_request(session);

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 
+use super::meta::MetaOracle;
 use crate::{
     router::{PeerFrame, frame::CallId},
     wamp::{Message, Payload, RegistrationId, RequestId, Serializer, SessionId, SubscriptionId, Uri, message::code},
@@ -23,6 +24,7 @@ pub(super) struct Oracle {
     outcomes: BTreeSet<String>,
     /// News that must arrive.
     expected: Vec<Expected>,
+    pub(super) meta: MetaOracle,
 }
 
 /// News of `publisher` that `subscriber`, subscribed and linked, must hear.
@@ -104,6 +106,15 @@ impl Oracle {
 
     pub(super) fn living(&self) -> Vec<SessionId> {
         self.sessions.iter().filter(|(_, c)| c.alive).map(|(id, _)| *id).collect()
+    }
+
+    /// The sessions that are over.
+    pub(super) fn ended(&self) -> BTreeSet<SessionId> {
+        self.sessions.iter().filter(|(_, c)| !c.alive).map(|(id, _)| *id).collect()
+    }
+
+    pub(super) fn outcome(&mut self, outcome: &str) {
+        self.outcomes.insert(outcome.to_owned());
     }
 
     pub(super) fn node_of(&self, session: SessionId) -> usize {
@@ -233,6 +244,7 @@ impl Oracle {
             open.extend(c.unsubscribing.keys().map(|r| format!("UNSUBSCRIBE {r} of {id}")));
             open.extend(c.publishing.iter().map(|r| format!("PUBLISH {r} of {id}")));
         }
+        open.extend(self.unanswered_meta());
         open
     }
 
@@ -281,7 +293,14 @@ impl Oracle {
     pub(super) fn receives(&mut self, session: SessionId, message: Message) {
         assert!(self.client(session).alive, "{session} is gone and gets {message:?}");
         match message {
-            Message::Result { request, payload, .. } => {
+            Message::Result {
+                request,
+                payload,
+                details,
+            } => {
+                if self.ends_meta_call(session, request, &details, Ok(&payload)) {
+                    return;
+                }
                 let call = self
                     .client(session)
                     .calls
@@ -296,6 +315,9 @@ impl Oracle {
                 details,
                 ..
             } => {
+                if self.ends_meta_call(session, request, &details, Err(&error)) {
+                    return;
+                }
                 let call = self
                     .client(session)
                     .calls
@@ -371,13 +393,18 @@ impl Oracle {
                     .expect("SUBSCRIBED comes before UNSUBSCRIBED");
             }
             Message::Event {
-                subscription, payload, ..
+                subscription,
+                payload,
+                publication,
+                ..
             } => {
                 let client = self.client(session);
-                assert!(
-                    client.subscriptions.contains_key(&subscription),
-                    "an event outside of its subscription"
-                );
+                let topic = client.subscriptions.get(&subscription).cloned();
+                let topic = topic.expect("an event outside of its subscription");
+                if topic.is_reserved() {
+                    return self.hears_of(session, &topic, publication, &payload);
+                }
+                let client = self.client(session);
                 let (publisher, number) = unpack(&payload);
                 assert_ne!(publisher, session, "its own event");
                 client.heard_all.insert((publisher, number));

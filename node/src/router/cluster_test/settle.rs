@@ -34,6 +34,7 @@ impl World {
             let held: BTreeSet<_> = realm.registry().registrations().map(|r| r.id).collect();
             assert_eq!(held, self.oracle.all_held(), "the registrations of node {node}");
         }
+        self.oracle.meta_is_complete();
         self.everything_that_stands_works();
     }
 
@@ -122,7 +123,14 @@ impl World {
 }
 
 /// What a few hundred random walks must have met.
-pub(super) const EXPECTED: [&str; 20] = [
+pub(super) const EXPECTED: [&str; 27] = [
+    "meta_overdue",
+    "listed exactly",
+    "listed with nodes missing",
+    "killed",
+    "kill wamp.error.no_such_session",
+    "wamp.session.on_join",
+    "wamp.session.on_leave",
     "results",
     "invocations_forwarded",
     "calls_parked",
@@ -147,6 +155,7 @@ pub(super) const EXPECTED: [&str; 20] = [
 
 pub(super) fn add(seen: &mut BTreeMap<String, u64>, stats: &Stats) {
     for (name, count) in [
+        ("meta_overdue", stats.meta_overdue),
         ("results", stats.results),
         ("invocations_forwarded", stats.invocations_forwarded),
         ("calls_parked", stats.calls_parked),

@@ -118,7 +118,11 @@ impl Realm {
                 request: _,
                 registration,
             } => self.on_unregister_applied(turn, session, registration),
-            Op::SessionJoined { .. } | Op::SessionGone { .. } | Op::Hush { .. } => {}
+            Op::SessionJoined { .. }
+            | Op::SessionGone { .. }
+            | Op::AddTestament { .. }
+            | Op::FlushTestaments { .. }
+            | Op::Hush { .. } => {}
         }
     }
 

@@ -7,7 +7,7 @@
 
 use super::{Meta, Realm, kill};
 use crate::{
-    router::{LogIndex, NodeRef, PeerFrame, Registry, turn::Turn},
+    router::{LogIndex, NodeRef, PeerFrame, turn::Turn},
     wamp::{Dict, SessionId},
 };
 
@@ -18,6 +18,17 @@ pub(super) enum Question {
     Flush,
     /// End sessions of yours.
     Kill(kill::Order),
+}
+
+/// Something about a session of this node that the log is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::router) enum Own {
+    /// It joined.
+    Joined,
+    /// It ended.
+    Gone,
+    /// A change of its testaments, by number.
+    Testament(u64),
 }
 
 /// A node that waits for this node's log.
@@ -89,6 +100,7 @@ impl Realm {
             return;
         };
         pending.waiting.remove(&from);
+        pending.answered.insert(from);
         pending.index = pending.index.max(index);
         pending.answers.push(answer);
         self.advance_meta_call(turn, ask);
@@ -121,10 +133,22 @@ impl Realm {
     /// A session of which both are under way and no row is there may have neither or both applied. It is taken for both: its row, if
     /// it comes at all, goes again.
     pub(super) fn settle_own_rows(&mut self) {
-        let ends: Vec<SessionId> = self.meta.own.iter().filter(|(_, joined)| !joined).map(|(s, _)| *s).collect();
-        while let Some((session, joined)) = self.meta.own.front().copied() {
-            let there = has_row(&self.registry, session, self.me);
-            if there != joined && !(joined && ends.contains(&session)) {
+        let ends: Vec<SessionId> = self
+            .meta
+            .own
+            .iter()
+            .filter(|(_, own)| *own == Own::Gone)
+            .map(|(s, _)| *s)
+            .collect();
+        while let Some((session, own)) = self.meta.own.front().copied() {
+            let there = self.registry.session(session).is_some_and(|row| row.node == self.me);
+            let settled = match own {
+                Own::Gone => !there,
+                _ if !there => ends.contains(&session),
+                Own::Joined => true,
+                Own::Testament(number) => number <= self.registry.testaments_number(session),
+            };
+            if !settled {
                 return;
             }
             self.meta.own.pop_front();
@@ -134,21 +158,34 @@ impl Realm {
 }
 
 impl Meta {
-    /// A session of this node joined or ended, and the log is told.
-    pub(in crate::router) fn note_proposed(&mut self, session: SessionId, joined: bool) {
-        self.own.push_back((session, joined));
+    /// The log is told something about a session of this node.
+    pub(in crate::router) fn note_proposed(&mut self, session: SessionId, own: Own) {
+        self.own.push_back((session, own));
     }
 
-    /// The log applied a join or an end of a session of this node.
-    pub(super) fn note_applied(&mut self, session: SessionId, joined: bool) {
+    /// Another change of a session's testaments; gives its number.
+    pub(super) fn note_testament(&mut self, session: SessionId) -> u64 {
+        self.last_testament += 1;
+        self.note_proposed(session, Own::Testament(self.last_testament));
+        self.last_testament
+    }
+
+    /// How many changes of a session's testaments the log has not applied.
+    pub(super) fn testaments_under_way(&self, session: SessionId) -> usize {
+        let of_session = |(id, own): &&(SessionId, Own)| *id == session && matches!(own, Own::Testament(_));
+        self.own.iter().filter(of_session).count()
+    }
+
+    /// The log applied what it was told about a session of this node.
+    pub(super) fn note_applied(&mut self, session: SessionId, own: Own) {
         // Ops of one node are applied in the order in which it proposed them, so what stands before it was swallowed by a snapshot.
-        if let Some(at) = self.own.iter().position(|own| *own == (session, joined)) {
+        if let Some(at) = self.own.iter().position(|told| *told == (session, own)) {
             self.own.drain(..=at);
             self.settled += at as u64 + 1;
         }
     }
 
-    /// How many joins and ends this node has proposed.
+    /// How much the log was told about sessions of this node.
     pub(super) fn proposed(&self) -> u64 {
         self.settled + self.own.len() as u64
     }
@@ -158,10 +195,6 @@ impl Meta {
         self.settled += self.own.len() as u64;
         self.own.clear();
     }
-}
-
-fn has_row(registry: &Registry, session: SessionId, node: NodeRef) -> bool {
-    registry.session(session).is_some_and(|row| row.node == node)
 }
 
 /// Whose lane answers take: they belong to no session, and no order with other frames is promised.

@@ -47,7 +47,7 @@ pub(super) struct Order {
     caller: SessionId,
 }
 
-pub(super) fn parser(procedure: &str) -> Option<fn(&mut Args) -> Result<super::Request, Refusal>> {
+pub(super) fn parser(procedure: &str) -> Option<super::Parser> {
     match procedure {
         "wamp.session.kill" => Some(|args| {
             let whom = Whom::Session(args.session()?);

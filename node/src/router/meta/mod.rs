@@ -19,6 +19,7 @@ mod events;
 mod kill;
 mod registration;
 mod session;
+mod testament;
 mod time;
 
 use std::{
@@ -35,6 +36,8 @@ use crate::wamp::{Dict, Message, Payload, RequestId, Serializer, SessionId, Uri,
 use args::Args;
 use ask::{FlushWaiter, Question};
 
+pub(super) use ask::Own;
+
 /// The meta API's state in a realm.
 #[derive(Debug, Default)]
 pub(super) struct Meta {
@@ -43,8 +46,9 @@ pub(super) struct Meta {
     last_ask: u64,
     /// Other nodes that wait for this node's log, in the order in which they asked.
     flushes: VecDeque<FlushWaiter>,
-    /// Joins (`true`) and ends of this node's sessions that the log has not applied, in order.
-    own: VecDeque<(SessionId, bool)>,
+    /// What the log was told about this node's sessions and has not applied, in order.
+    own: VecDeque<(SessionId, Own)>,
+    last_testament: u64,
     /// How many have left the front of [`Self::own`].
     settled: u64,
     /// The time of the newest ops, milliseconds since 1970 (UTC), and when it was heard.
@@ -62,7 +66,8 @@ pub(super) struct Pending {
     what: Request,
     /// Nodes whose answer is awaited.
     pub(super) waiting: BTreeSet<NodeRef>,
-    /// Nodes that cannot be asked, or did not answer.
+    answered: BTreeSet<NodeRef>,
+    /// Nodes that were asked and did not answer.
     missing: BTreeSet<NodeRef>,
     /// How far this node's own joins and ends have to be settled.
     own: u64,
@@ -78,10 +83,14 @@ enum Request {
     Session(session::Request),
     Kill(kill::Request),
     Registration(registration::Request),
+    Testament(testament::Request),
 }
 
 /// Why a meta call fails: the error URI and its details.
 type Refusal = (&'static str, Dict);
+
+/// Reads the arguments of one procedure.
+type Parser = fn(&mut Args) -> Result<Request, Refusal>;
 
 /// What a meta call yields: positional results.
 type Outcome = Result<Vec<Value>, Refusal>;
@@ -101,17 +110,19 @@ impl Request {
         }))
     }
 
-    fn parser(procedure: &str) -> Option<fn(&mut Args) -> Result<Self, Refusal>> {
+    fn parser(procedure: &str) -> Option<Parser> {
         session::parser(procedure)
             .or_else(|| kill::parser(procedure))
             .or_else(|| registration::parser(procedure))
+            .or_else(|| testament::parser(procedure))
     }
 
-    /// What the nodes are asked so that it can be answered.
-    fn question(&self, caller: SessionId) -> Question {
+    /// What the nodes are asked so that it can be answered; `None`: it is for the log.
+    fn question(&self, caller: SessionId) -> Option<Question> {
         match self {
-            Self::Session(_) | Self::Registration(_) => Question::Flush,
-            Self::Kill(request) => Question::Kill(request.order(caller)),
+            Self::Session(_) | Self::Registration(_) => Some(Question::Flush),
+            Self::Kill(request) => Some(Question::Kill(request.order(caller))),
+            Self::Testament(_) => None,
         }
     }
 }
@@ -140,41 +151,42 @@ impl Realm {
             self.refuse(turn, session, code::CALL, request, error_uri::UNAVAILABLE, details);
             return true;
         }
+        if let Request::Testament(change) = &what
+            && let Err((error, details)) = self.propose_testament(turn, session, payload.serializer(), change)
+        {
+            self.refuse(turn, session, code::CALL, request, error, details);
+            return true;
+        }
         self.stats.meta_calls += 1;
         let question = what.question(session);
-        let missing: BTreeSet<NodeRef> = self
-            .registry
-            .nodes()
-            .filter(|n| *n != self.me && !self.peers.contains(n))
-            .collect();
-        let ask = self.meta.next_ask();
-        let deadline = turn.now + self.config.limits.meta_wait;
-        let pending = Pending {
+        let mut pending = Pending {
             session,
             request,
             serializer: payload.serializer(),
             what,
-            waiting: self.peers.clone(),
-            missing,
-            own: if question == Question::Flush {
-                self.meta.proposed()
-            } else {
-                0
-            },
+            waiting: BTreeSet::new(),
+            answered: BTreeSet::new(),
+            missing: BTreeSet::new(),
+            own: self.meta.proposed(),
             index: 0,
             answers: Vec::new(),
-            deadline,
+            deadline: turn.now + self.config.limits.register_wait,
         };
-        for node in &pending.waiting {
-            let question = question.to_dict();
-            turn.forward(*node, session, PeerFrame::MetaAsk { ask, question });
+        let ask = self.meta.next_ask();
+        if let Some(question) = question {
+            pending.deadline = turn.now + self.config.limits.meta_wait;
+            pending.waiting.clone_from(&self.peers);
+            if question != Question::Flush {
+                pending.own = 0;
+            }
+            for node in &pending.waiting {
+                let question = question.to_dict();
+                turn.forward(*node, session, PeerFrame::MetaAsk { ask, question });
+            }
+            pending.answers.push(self.answer_here(turn, question));
         }
+        self.timers.set(pending.deadline, Timer::Meta(ask));
         self.meta.pending.insert(ask, pending);
-        self.timers.set(deadline, Timer::Meta(ask));
-        let own = self.answer_here(turn, question);
-        if let Some(pending) = self.meta.pending.get_mut(&ask) {
-            pending.answers.push(own);
-        }
         self.advance_meta_call(turn, ask);
         true
     }
@@ -207,11 +219,17 @@ impl Realm {
         self.finish_meta_call(turn, pending);
     }
 
-    fn finish_meta_call(&mut self, turn: &mut Turn<'_>, pending: Pending) {
+    fn finish_meta_call(&mut self, turn: &mut Turn<'_>, mut pending: Pending) {
+        if !matches!(pending.what, Request::Testament(_)) {
+            // A node without a link when the others were asked: whatever its sessions are about may have changed meanwhile.
+            let others = self.registry.nodes().filter(|node| *node != self.me);
+            pending.missing.extend(others.filter(|node| !pending.answered.contains(node)));
+        }
         let outcome = match &pending.what {
             Request::Session(request) => self.answer_session(request),
             Request::Kill(request) => kill::answer(request, &pending.answers, !pending.missing.is_empty()),
             Request::Registration(request) => self.answer_registration(request),
+            Request::Testament(_) => Self::answer_testament(pending.missing.contains(&self.me)),
         };
         let mut details = Dict::new();
         if !pending.missing.is_empty() {

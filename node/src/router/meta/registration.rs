@@ -2,7 +2,7 @@
 //!
 //! Spec: WAMP advanced profile, "Registration Meta API".
 
-use super::{Args, Outcome, Realm, Refusal, time::iso_8601};
+use super::{Outcome, Realm, time::iso_8601};
 use crate::{
     router::{MatchPolicy, registry::Registration},
     wamp::{Dict, RegistrationId, Uri, Value, error_uri},
@@ -25,7 +25,7 @@ pub(super) enum Request {
     CountCallees { registration: RegistrationId },
 }
 
-pub(super) fn parser(procedure: &str) -> Option<fn(&mut Args) -> Result<super::Request, Refusal>> {
+pub(super) fn parser(procedure: &str) -> Option<super::Parser> {
     use super::Request::Registration as Of;
     match procedure {
         "wamp.registration.list" => Some(|_| Ok(Of(Request::List))),

@@ -2,7 +2,7 @@
 //!
 //! Spec: WAMP advanced profile, "Session Meta API".
 
-use super::{Args, Outcome, Realm, Refusal};
+use super::{Outcome, Realm};
 use crate::{
     router::registry::SessionRow,
     wamp::{Dict, SessionId, Value, error_uri},
@@ -19,7 +19,7 @@ pub(super) enum Request {
     Get { session: SessionId },
 }
 
-pub(super) fn parser(procedure: &str) -> Option<fn(&mut Args) -> Result<super::Request, Refusal>> {
+pub(super) fn parser(procedure: &str) -> Option<super::Parser> {
     match procedure {
         "wamp.session.count" => Some(|args| {
             let authroles = args.optional_texts("filter_authroles")?;
