@@ -23,7 +23,7 @@ use crate::{
     },
     config::{self, Config},
     pages,
-    router::{NodeRef, Realm, RealmConfig, Slot},
+    router::{Disclose, NodeRef, Realm, RealmConfig, Slot},
     session::{
         auth::{Anonymous, Principal, RealmAuth, Secret},
         cluster::Cluster,
@@ -267,6 +267,14 @@ fn realm_handle(shared: &Arc<Shared>, name: &Uri, realm: Option<&config::Realm>,
         Some(config::UriCheck::Strict) => wamp::UriCheck::Strict,
         _ => wamp::UriCheck::Loose,
     };
+    if let Some(realm) = realm {
+        core.disclose = match realm.disclose {
+            config::Disclose::Allow => Disclose::Allow,
+            config::Disclose::Deny => Disclose::Deny,
+            config::Disclose::Always => Disclose::Always,
+        };
+        core.trustlevels = realm.trustlevels.clone();
+    }
     core.limits.open_calls_max = limits.calls_per_session_max;
     core.limits.registrations_max = limits.registrations_per_session_max;
     core.limits.subscriptions_max = limits.subscriptions_per_session_max;

@@ -1,4 +1,4 @@
-//! Topic interest: which node wants events of which topics. Pure; the links carry its messages and tell it the time.
+//! Topic interest: which node wants events of which topics, patterns and shards of them. Pure; the links carry its messages and tell it the time.
 //!
 //! Every node is the only writer of its own table, so there is nothing to agree on: [`Own`] numbers each change, sends every
 //! linked node a snapshot followed by deltas, and knows what each of them has applied. [`Replicas`] holds what other nodes said.
@@ -19,7 +19,10 @@ use std::{
 
 use siphasher::sip::SipHasher13;
 
-use crate::{router::NodeRef, wamp::Uri};
+use crate::{
+    router::{NodeRef, TopicKey},
+    wamp::Uri,
+};
 
 pub use replicas::Replicas;
 
@@ -28,8 +31,8 @@ pub use replicas::Replicas;
 pub struct Change {
     /// The realm of the topic.
     pub realm: Uri,
-    /// The topic.
-    pub topic: Uri,
+    /// The topic, pattern or shard.
+    pub topic: TopicKey,
     /// Whether events of it are wanted from now on.
     pub wanted: bool,
 }
@@ -66,20 +69,23 @@ impl Key {
         Self(hasher.finish())
     }
 
-    fn digest(self, realm: &str, topic: &str) -> u64 {
+    fn digest(self, realm: &str, topic: &TopicKey) -> u64 {
         let mut hasher = SipHasher13::new_with_keys(self.0, realm.len() as u64);
         hasher.write(realm.as_bytes());
-        hasher.write(topic.as_bytes());
+        hasher.write(&[topic.policy.code(), u8::from(topic.shard.is_some())]);
+        hasher.write(&(topic.uri.len() as u64).to_le_bytes());
+        hasher.write(topic.uri.as_bytes());
+        hasher.write(topic.shard.as_deref().unwrap_or_default().as_bytes());
         hasher.finish()
     }
 }
 
-/// One node's interest: a set of (realm, topic) with a version and a digest.
+/// One node's interest: a set of (realm, key) with a version and a digest.
 #[derive(Clone, Debug)]
 pub struct Table {
     key: Key,
     /// Per topic the version at which it came.
-    realms: HashMap<Uri, HashMap<Uri, u64>>,
+    realms: HashMap<Uri, HashMap<TopicKey, u64>>,
     version: u64,
     digest: u64,
 }
@@ -117,7 +123,7 @@ impl Table {
         all.collect()
     }
 
-    fn since(&self, realm: &str, topic: &str) -> Option<u64> {
+    fn since(&self, realm: &str, topic: &TopicKey) -> Option<u64> {
         self.realms.get(realm)?.get(topic).copied()
     }
 
@@ -155,8 +161,8 @@ pub struct Own {
     waiting: BTreeMap<u64, Vec<Ticket>>,
     ready: Vec<Ticket>,
     /// Topics nobody here wants any more, with the time at which the others are told.
-    lingering: HashMap<(Uri, Uri), Instant>,
-    lingering_order: VecDeque<(Instant, Uri, Uri)>,
+    lingering: HashMap<(Uri, TopicKey), Instant>,
+    lingering_order: VecDeque<(Instant, Uri, TopicKey)>,
     linger: Duration,
     log_max: usize,
 }
@@ -221,9 +227,9 @@ impl Own {
     }
 
     /// A topic is wanted; `ticket` becomes ready once every follower knows.
-    pub fn want(&mut self, realm: &Uri, topic: &Uri, ticket: u64, now: Instant) {
+    pub fn want(&mut self, realm: &Uri, topic: &TopicKey, ticket: u64, now: Instant) {
         self.lingering.remove(&(realm.clone(), topic.clone()));
-        if realm.len() + topic.len() > TEXT_BYTES_MAX {
+        if realm.len() + topic.text_bytes() > TEXT_BYTES_MAX {
             // No realm allows such URIs. Other nodes do not hear of it, and nobody waits for them.
             self.ready.push((realm.clone(), ticket));
             return;
@@ -244,7 +250,7 @@ impl Own {
     }
 
     /// A topic is no longer wanted; the others are told when it has lingered.
-    pub fn unwant(&mut self, realm: &Uri, topic: &Uri, now: Instant) {
+    pub fn unwant(&mut self, realm: &Uri, topic: &TopicKey, now: Instant) {
         let until = now + self.linger;
         if self.table.since(realm, topic).is_some() {
             self.lingering.insert((realm.clone(), topic.clone()), until);
@@ -449,7 +455,7 @@ impl Own {
 }
 
 /// Consecutive changes of one realm together, as the realm's core takes them.
-pub fn by_realm(changes: &[Change]) -> Vec<(Uri, Vec<(Uri, bool)>)> {
+pub fn by_realm(changes: &[Change]) -> Vec<(Uri, Vec<(TopicKey, bool)>)> {
     let groups = changes.chunk_by(|a, b| a.realm == b.realm);
     groups
         .map(|group| {
@@ -485,7 +491,7 @@ fn chunk(rest: &mut std::vec::IntoIter<Change>) -> Vec<Change> {
 
 /// Whether one more change fits behind `taken` others that hold `bytes` bytes; the first always does.
 fn fits(taken: usize, bytes: &mut usize, change: &Change) -> bool {
-    *bytes += change.realm.len() + change.topic.len() + 8;
+    *bytes += change.realm.len() + change.topic.text_bytes() + 12;
     taken == 0 || (taken < MESSAGE_CHANGES && *bytes <= MESSAGE_BYTES)
 }
 

@@ -27,7 +27,7 @@ use super::{
     session_id::SessionIds,
 };
 use crate::{
-    router::{Input, NodeRef, Op, PeerFrame, frame::CallId},
+    router::{Input, NodeRef, Op, PeerFrame, TopicKey, frame::CallId},
     session::{
         cluster::{Cluster, Drain},
         outbox::Touched,
@@ -135,7 +135,7 @@ impl Cluster for Shared {
         }
     }
 
-    fn interest(&self, realm: &Uri, topic: &Uri, wanted: bool, ticket: u64) {
+    fn interest(&self, realm: &Uri, topic: &TopicKey, wanted: bool, ticket: u64) {
         match self.links.get() {
             Some(links) => links.interest(realm, topic, wanted, ticket),
             None if wanted => {
@@ -215,7 +215,7 @@ impl LinkEvents for IntoRealms {
         }
     }
 
-    fn interest(&self, from: NodeRef, realm: &Uri, changes: Vec<(Uri, bool)>) {
+    fn interest(&self, from: NodeRef, realm: &Uri, changes: Vec<(TopicKey, bool)>) {
         if let Some(realm) = self.0.realm(realm) {
             realm.input(Input::PeerInterest { node: from, changes });
         }

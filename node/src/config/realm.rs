@@ -1,5 +1,7 @@
 //! `[[realm]]`: a separate world of procedures and topics.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 /// One realm.
@@ -16,6 +18,26 @@ pub struct Realm {
     /// The rule for URIs that clients send: `loose` forbids only empty components, spaces and `#`; `strict` allows lower-case
     /// letters, digits and `_`. Default `loose`, since clients in use send capitals and hyphens.
     pub uri_check: UriCheck,
+    /// Whether callees and subscribers learn who called or published: `allow` where the caller or publisher asks for it
+    /// (`disclose_me`), `deny` never, and whoever asks is refused, `always` without being asked. Default `allow`.
+    pub disclose: Disclose,
+    /// How far callers and publishers are to be trusted, by their role, as in `trustlevels = { admin = 10, device = 1 }`: whole
+    /// numbers from 0, told to callees and subscribers as `trustlevel`. They hear none for roles that are not named here.
+    /// Default: none.
+    pub trustlevels: BTreeMap<String, u64>,
+}
+
+/// Whether it is told who calls and publishes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Disclose {
+    /// Where the caller or publisher asks for it.
+    #[default]
+    Allow,
+    /// Never.
+    Deny,
+    /// Always.
+    Always,
 }
 
 /// Who may join a realm without credentials.
@@ -51,6 +73,8 @@ impl Default for Realm {
             anonymous: Anonymous::Off,
             anonymous_role: "anonymous".to_owned(),
             uri_check: UriCheck::Loose,
+            disclose: Disclose::Allow,
+            trustlevels: BTreeMap::new(),
         }
     }
 }

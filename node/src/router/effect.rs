@@ -1,7 +1,7 @@
 //! Everything a realm can ask for.
 
-use super::{NodeRef, Op, PeerFrame};
-use crate::wamp::{Message, SessionId, Uri};
+use super::{NodeRef, Op, PeerFrame, TopicKey};
+use crate::wamp::{Message, SessionId};
 
 /// A request of the core to its shell. Effects are carried out in order, while the shell still holds the realm.
 #[derive(Clone, Debug, PartialEq)]
@@ -18,9 +18,9 @@ pub enum Effect {
     Propose { op: Op },
     /// Start a read barrier; one answer, [`super::Input::Barrier`], per effect.
     Barrier,
-    /// This node begins (`true`) or ceases (`false`) to want events of `topic`. A beginning is answered by
+    /// This node begins (`true`) or ceases (`false`) to want events of `topic`, a topic, pattern or shard of it. A beginning is answered by
     /// [`super::Input::InterestAcked`] with `ticket` once every linked node knows.
-    Interest { topic: Uri, wanted: bool, ticket: u64 },
+    Interest { topic: TopicKey, wanted: bool, ticket: u64 },
     /// Send the frame to a linked node on the lane of `source`.
     Forward {
         to: NodeRef,

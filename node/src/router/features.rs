@@ -6,14 +6,31 @@ use crate::wamp::Dict;
 
 /// `WELCOME.details.roles`: broker and dealer, each with its features.
 pub fn announced_roles() -> Dict {
-    let broker = Dict::new().with("publisher_exclusion", true).with("session_meta_api", true);
-    let dealer = Dict::new()
-        .with("session_meta_api", true)
-        .with("registration_meta_api", true)
-        .with("testament_meta_api", true);
+    let broker = features(&BROKER);
+    let dealer = features(&DEALER);
     Dict::new()
         .with("broker", Dict::new().with("features", broker))
         .with("dealer", Dict::new().with("features", dealer))
+}
+
+/// What works of publish and subscribe.
+const BROKER: [&str; 9] = [
+    "publisher_exclusion",
+    "subscriber_blackwhite_listing",
+    "publisher_identification",
+    "publication_trustlevels",
+    "pattern_based_subscription",
+    "subscription_revocation",
+    "sharded_subscription",
+    "session_meta_api",
+    "subscription_meta_api",
+];
+
+/// What works of calls.
+const DEALER: [&str; 3] = ["session_meta_api", "registration_meta_api", "testament_meta_api"];
+
+fn features(names: &[&str]) -> Dict {
+    Dict(names.iter().map(|name| ((*name).to_owned(), true.into())).collect())
 }
 
 #[cfg(test)]
@@ -24,14 +41,7 @@ mod tests {
     fn both_roles_are_announced_and_nothing_that_does_not_work() {
         let roles = announced_roles();
         let features = |role: &str| roles.dict(role).and_then(|r| r.dict("features")).cloned();
-        assert_eq!(
-            features("broker"),
-            Some(Dict::new().with("publisher_exclusion", true).with("session_meta_api", true))
-        );
-        let dealer = Dict::new()
-            .with("session_meta_api", true)
-            .with("registration_meta_api", true)
-            .with("testament_meta_api", true);
-        assert_eq!(features("dealer"), Some(dealer));
+        assert_eq!(features("broker"), Some(super::features(&BROKER)));
+        assert_eq!(features("dealer"), Some(super::features(&DEALER)));
     }
 }

@@ -4,8 +4,8 @@
 //! orders hold. A frame names its link's two node lives implicitly: a link belongs to exactly one pair of [`super::NodeRef`]s and
 //! ends with either, so a frame never crosses an epoch.
 
-use super::LogIndex;
-use crate::wamp::{Dict, Payload, PublicationId, RegistrationId, SessionId, Uri};
+use super::{Audience, LogIndex};
+use crate::wamp::{Dict, Payload, PublicationId, RegistrationId, SessionId, SubscriptionId, Uri};
 
 /// A call's number at the node of its caller; unique in that node's life and realm.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -44,6 +44,8 @@ pub enum PeerFrame {
         topic: Uri,
         publisher: SessionId,
         exclude_me: bool,
+        /// Who gets it; `None`: every subscriber.
+        audience: Option<Box<Audience>>,
         details: Dict,
         payload: Payload,
     },
@@ -51,4 +53,10 @@ pub enum PeerFrame {
     MetaAsk { ask: u64, question: Dict },
     /// The answer, true once the asking node has applied the log up to `index`.
     MetaAnswer { ask: u64, index: LogIndex, answer: Dict },
+    /// Any node to a subscriber's node: end this subscription of the session; `reason` is what it is told.
+    RevokeSubscription {
+        session: SessionId,
+        subscription: SubscriptionId,
+        reason: Uri,
+    },
 }

@@ -63,6 +63,15 @@ impl IdSource {
         hasher.write(topic.as_bytes());
         SubscriptionId::new(fold(hasher.finish())).expect("fold stays in the id range")
     }
+
+    /// How well a resource key and a node key of a sharded subscription go together; the same on every node.
+    pub(super) fn shard_weight(&self, resource: &str, shard: &str) -> u64 {
+        let mut hasher = SipHasher24::new_with_key(&self.key);
+        hasher.write(&(resource.len() as u64).to_le_bytes());
+        hasher.write(resource.as_bytes());
+        hasher.write(shard.as_bytes());
+        hasher.finish()
+    }
 }
 
 /// Maps 64 random bits to 1..=2^53, each equally likely.

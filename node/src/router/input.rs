@@ -2,8 +2,8 @@
 
 use std::time::Instant;
 
-use super::{LogIndex, NodeRef, Op, PeerFrame};
-use crate::wamp::{Message, SessionId, Uri};
+use super::{LogIndex, NodeRef, Op, PeerFrame, TopicKey};
+use crate::wamp::{Message, SessionId, SubscriptionId, Uri};
 
 /// Who a session is, fixed at WELCOME.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,6 +18,13 @@ pub struct SessionInfo {
     pub authprovider: String,
     /// The features it announced, as `role.feature` (`caller.progressive_call_results`), sorted.
     pub features: Vec<String>,
+}
+
+impl SessionInfo {
+    /// True if the session announced that feature, named as in [`Self::features`].
+    pub fn announced(&self, feature: &str) -> bool {
+        self.features.binary_search_by(|known| known.as_str().cmp(feature)).is_ok()
+    }
 }
 
 /// How a read barrier ended.
@@ -50,12 +57,18 @@ pub enum Input {
     Barrier { outcome: BarrierOutcome },
     /// Every linked node knows this node's interest in the topic that was announced under `ticket`.
     InterestAcked { ticket: u64 },
+    /// A subscription of a session, on whatever node, is to end without its asking; `reason` is what the session is told.
+    RevokeSubscription {
+        session: SessionId,
+        subscription: SubscriptionId,
+        reason: Uri,
+    },
     /// A link to a node life is up: its interest follows.
     PeerUp { node: NodeRef },
     /// The link to that node life ended: open calls over it finish now, its interest is forgotten.
     PeerDown { node: NodeRef },
-    /// A linked node began (`true`) or ceased (`false`) to want events of these topics.
-    PeerInterest { node: NodeRef, changes: Vec<(Uri, bool)> },
+    /// A linked node began (`true`) or ceased (`false`) to want events of these topics, patterns and shards.
+    PeerInterest { node: NodeRef, changes: Vec<(TopicKey, bool)> },
     /// A linked node said something.
     Peer { from: NodeRef, frame: PeerFrame },
     /// This node may start invocations of `single` registrations until then (DESIGN §4.1).

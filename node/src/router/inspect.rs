@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::{LogIndex, NodeRef, Realm, Registry, SessionInfo, Stats};
+use super::{LogIndex, NodeRef, Realm, Registry, SessionInfo, Stats, TopicKey};
 use crate::wamp::{SessionId, Uri};
 
 impl Realm {
@@ -46,21 +46,31 @@ impl Realm {
         self.sessions.ids()
     }
 
-    /// How many topics have subscribers on this node.
+    /// How many topics and patterns have subscribers on this node.
     pub fn topic_count(&self) -> usize {
         self.broker.topics.len()
     }
 
     /// How many subscriptions the sessions of this node have, one per session and topic.
     pub fn subscription_count(&self) -> usize {
-        self.broker.topics.values().map(|t| t.active.len() + t.pending.len()).sum()
+        let topics = self.broker.by_id.values();
+        let topics = topics.filter_map(|key| self.broker.topics.get(key.policy, &key.uri));
+        topics
+            .flat_map(|t| t.groups())
+            .map(|(_, g)| g.active.len() + g.pending.len())
+            .sum()
     }
 
-    /// The topics with subscribers on this node, sorted: what a new link is told.
-    pub fn topics(&self) -> Vec<Uri> {
-        let mut topics: Vec<Uri> = self.broker.topics.keys().cloned().collect();
-        topics.sort_unstable();
-        topics
+    /// The topics, patterns and shards with subscribers on this node, sorted: what a new link is told.
+    pub fn topics(&self) -> Vec<TopicKey> {
+        let mut keys = Vec::new();
+        for key in self.broker.by_id.values() {
+            let topic = self.broker.topics.get(key.policy, &key.uri);
+            let shards = topic.into_iter().flat_map(|t| t.groups()).map(|(shard, _)| shard.cloned());
+            keys.extend(shards.map(|shard| TopicKey { shard, ..key.clone() }));
+        }
+        keys.sort_unstable();
+        keys
     }
 
     /// The node lives with a link that is up.

@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use super::{
-    Realm,
-    broker::Interest,
+    Realm, TopicKey,
+    broker::{Group, Interest},
     session_table::{Call, Caller, Held, Session},
     timers::Timer,
 };
@@ -172,14 +172,19 @@ impl Realm {
 
     fn check_subscriber(&self, id: SessionId, session: &Session) -> Result<(), String> {
         for (subscription, subscribed) in &session.subscriptions {
-            let topic = self.broker.by_id.get(subscription).and_then(|t| self.broker.topics.get(t));
-            let Some(topic) = topic else {
+            let key = self.broker.by_id.get(subscription);
+            let topic = key.and_then(|key| self.broker.topics.get(key.policy, &key.uri));
+            let group = topic.and_then(|topic| match &subscribed.shard {
+                None => topic.group.as_ref(),
+                Some(shard) => topic.shards.get(shard),
+            });
+            let Some(group) = group else {
                 return Err(format!("{subscription} of {id} has no topic"));
             };
             let list = if subscribed.waiting.is_empty() {
-                &topic.active
+                &group.active
             } else {
-                &topic.pending
+                &group.pending
             };
             demand!(
                 list.get(&subscribed.order) == Some(&id),
@@ -196,38 +201,23 @@ impl Realm {
         );
         let mut subscribers = 0;
         let mut tickets = 0;
-        for (uri, topic) in &self.broker.topics {
-            demand!(
-                self.broker.by_id.get(&topic.id) == Some(uri),
-                "topic {uri} is not indexed by its id"
-            );
-            demand!(
-                !topic.active.is_empty() || !topic.pending.is_empty(),
-                "topic {uri} has no subscriber"
-            );
-            subscribers += topic.active.len() + topic.pending.len();
-            let waited_for = match topic.interest {
-                Interest::Confirmed => false,
-                Interest::Announced { ticket, deadline } => {
-                    tickets += 1;
-                    demand!(
-                        self.broker.tickets.get(&ticket) == Some(uri),
-                        "the ticket of {uri} is not indexed"
-                    );
-                    if let Some(at) = deadline {
-                        *timers += 1;
-                        demand!(
-                            self.timers.contains(at, Timer::Interest(topic.id)),
-                            "the interest in {uri} has no timer"
-                        );
-                    }
-                    deadline.is_some()
-                }
+        for (id, key) in &self.broker.by_id {
+            let Some(topic) = self.broker.topics.get(key.policy, &key.uri) else {
+                return Err(format!("{id} has no topic"));
             };
             demand!(
-                waited_for != topic.pending.is_empty(),
-                "subscribers of {uri} wait without a deadline, or the reverse"
+                topic.id == *id && topic.policy == key.policy && key.shard.is_none(),
+                "topic {key:?} is not indexed by its id"
             );
+            demand!(topic.groups().next().is_some(), "topic {key:?} has no group");
+            for (shard, group) in topic.groups() {
+                let key = TopicKey {
+                    shard: shard.cloned(),
+                    ..key.clone()
+                };
+                self.check_group(&key, group, &mut tickets, timers)?;
+                subscribers += group.active.len() + group.pending.len();
+            }
         }
         demand!(tickets == self.broker.tickets.len(), "a ticket has no topic");
         let of_sessions: usize = self
@@ -238,12 +228,70 @@ impl Realm {
             .map(|s| s.subscriptions.len())
             .sum();
         demand!(subscribers == of_sessions, "a topic lists a session that is not subscribed");
-        let wants: usize = self.broker.interested.values().map(BTreeSet::len).sum();
-        let wanted: usize = self.broker.wanted_by.values().map(BTreeSet::len).sum();
-        demand!(wants == wanted, "the interest of nodes is indexed one way only");
-        for node in self.broker.wanted_by.keys() {
+        self.check_interested()
+    }
+
+    fn check_group(&self, key: &TopicKey, group: &Group, tickets: &mut usize, timers: &mut usize) -> Result<(), String> {
+        demand!(
+            !group.active.is_empty() || !group.pending.is_empty(),
+            "{key:?} has no subscriber"
+        );
+        let waited_for = match group.interest {
+            Interest::Confirmed => false,
+            Interest::Announced { ticket, deadline } => {
+                *tickets += 1;
+                demand!(
+                    self.broker.tickets.get(&ticket) == Some(key),
+                    "the ticket of {key:?} is not indexed"
+                );
+                if let Some(at) = deadline {
+                    *timers += 1;
+                    demand!(
+                        self.timers.contains(at, Timer::Interest(ticket)),
+                        "the interest in {key:?} has no timer"
+                    );
+                }
+                deadline.is_some()
+            }
+        };
+        demand!(
+            waited_for != group.pending.is_empty(),
+            "subscribers of {key:?} wait without a deadline, or the reverse"
+        );
+        Ok(())
+    }
+
+    fn check_interested(&self) -> Result<(), String> {
+        let mut distinct = BTreeSet::new();
+        let mut wants = 0;
+        for (node, keys) in &self.broker.wanted_by {
             demand!(self.peers.contains(node), "interest of {node:?}, which has no link");
+            for key in keys {
+                let Some(known) = self.broker.interested.get(key.policy, &key.uri) else {
+                    return Err(format!("the interest of {node:?} in {key:?} is indexed one way only"));
+                };
+                let nodes = match &key.shard {
+                    None => Some(&known.nodes),
+                    Some(shard) => known.shards.get(shard),
+                };
+                demand!(
+                    nodes.is_some_and(|nodes| nodes.contains(node)),
+                    "the interest of {node:?} in {key:?} is indexed one way only"
+                );
+                demand!(
+                    known.id == self.ids.subscription(key.policy, &key.uri),
+                    "{key:?} has another id"
+                );
+                if distinct.insert((key.policy, key.uri.clone())) {
+                    wants += known.nodes.len() + known.shards.values().map(BTreeSet::len).sum::<usize>();
+                }
+            }
         }
+        let wanted: usize = self.broker.wanted_by.values().map(BTreeSet::len).sum();
+        demand!(
+            wants == wanted && distinct.len() == self.broker.interested.len(),
+            "interest of a node that does not want it"
+        );
         Ok(())
     }
 

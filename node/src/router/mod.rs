@@ -6,15 +6,18 @@
 //!
 //! Start reading at [`input`] and [`effect`], then [`realm`], then `dealer/` and `broker/`, one verb per file.
 
+pub mod disclose;
 pub mod effect;
 pub mod features;
 pub mod frame;
 pub mod input;
 pub mod limits;
 pub mod op;
+pub mod pattern;
 pub mod realm;
 pub mod registry;
 pub mod stats;
+pub mod topic;
 
 mod broker;
 mod dealer;
@@ -36,6 +39,8 @@ mod testing;
 #[cfg(test)]
 mod tests;
 
+pub use broker::Audience;
+pub use disclose::Disclose;
 pub use effect::Effect;
 pub use features::announced_roles;
 pub use frame::PeerFrame;
@@ -45,6 +50,7 @@ pub use op::{MatchPolicy, Op, OpOutcome, Origin, Testament, TestamentScope};
 pub use realm::{Realm, RealmConfig, RequestIdCheck};
 pub use registry::Registry;
 pub use stats::Stats;
+pub use topic::{Shard, TopicKey};
 
 // The type of a setting of `RealmConfig`.
 pub use crate::wamp::UriCheck;

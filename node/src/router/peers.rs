@@ -5,6 +5,7 @@
 
 use super::{
     LogIndex, NodeRef, PeerFrame, Realm,
+    broker::Event,
     dealer::{Answer, Invoke},
     turn::Turn,
 };
@@ -83,17 +84,29 @@ impl Realm {
                 topic,
                 publisher,
                 exclude_me,
+                audience,
                 details,
                 payload,
             } => {
                 // Delivered here only: its publisher's node sends one copy to every node that wants it.
-                if !self.broker.topics.contains_key(&topic) {
+                let event = Event {
+                    publication,
+                    topic,
+                    publisher,
+                    exclude_me,
+                    audience,
+                    details,
+                    payload,
+                };
+                if !self.deliver(turn, event) {
                     self.stats.dropped_unwanted_events += 1;
-                    return;
                 }
-                let exclude = exclude_me.then_some(publisher);
-                self.deliver(turn, &topic, publication, exclude, details, payload);
             }
+            PeerFrame::RevokeSubscription {
+                session,
+                subscription,
+                reason,
+            } => self.revoke_here(turn, session, subscription, reason),
         }
     }
 }

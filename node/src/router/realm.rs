@@ -3,11 +3,15 @@
 //! Invariants: an input is handled whole before the next; a session that broke the protocol is gone at once, whatever it still
 //! sends; at most one read barrier runs.
 
-use std::{collections::BTreeSet, time::Instant};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Instant,
+};
 
 use super::{
-    Effect, Input, LogIndex, NodeRef, RealmLimits, Registry, Stats, broker::Broker, dealer::Dealer, ids::IdSource, meta::Meta,
-    session_table::RequestIdVerdict, session_table::SessionTable, timers::Timer, timers::Timers, turn::Turn, turn::because,
+    Disclose, Effect, Input, LogIndex, NodeRef, RealmLimits, Registry, Stats, broker::Broker, dealer::Dealer, ids::IdSource,
+    meta::Meta, session_table::RequestIdVerdict, session_table::SessionTable, timers::Timer, timers::Timers, turn::Turn,
+    turn::because,
 };
 use crate::wamp::{Dict, Message, Payload, RequestId, SessionId, Uri, UriCheck, error_uri, message::code};
 
@@ -38,6 +42,10 @@ pub struct RealmConfig {
     pub uri_check: UriCheck,
     /// Puts `_fence`, registration id and epoch, into INVOCATION.Details, so that a callee can guard side effects.
     pub fence_details: bool,
+    /// Whether callees and subscribers learn who called or published.
+    pub disclose: Disclose,
+    /// The trust level of callers and publishers by their role; those of other roles have none.
+    pub trustlevels: BTreeMap<String, u64>,
     /// Its bounds.
     pub limits: RealmLimits,
 }
@@ -52,6 +60,8 @@ impl RealmConfig {
             request_id_check: RequestIdCheck::default(),
             uri_check: UriCheck::default(),
             fence_details: false,
+            disclose: Disclose::default(),
+            trustlevels: BTreeMap::new(),
             limits: RealmLimits::default(),
         }
     }
@@ -114,6 +124,11 @@ impl Realm {
             }
             Input::Barrier { outcome } => self.on_barrier(turn, outcome),
             Input::InterestAcked { ticket } => self.on_interest_acked(turn, ticket),
+            Input::RevokeSubscription {
+                session,
+                subscription,
+                reason,
+            } => self.on_revoke_subscription(turn, session, subscription, reason),
             Input::PeerUp { node } => self.on_peer_up(node),
             Input::PeerDown { node } => self.on_peer_down(turn, node),
             Input::PeerInterest { node, changes } => self.on_peer_interest(node, changes),
@@ -313,7 +328,7 @@ impl Realm {
                 Timer::Barrier => self.on_barrier_overdue(turn),
                 Timer::Register(session, request) => self.on_register_overdue(turn, session, request),
                 Timer::Unregister(session, registration) => self.on_unregister_overdue(turn, session, registration),
-                Timer::Interest(subscription) => self.on_interest_overdue(turn, subscription),
+                Timer::Interest(ticket) => self.on_interest_overdue(turn, ticket),
                 Timer::Meta(ask) => self.on_meta_overdue(turn, ask),
                 Timer::Invoke(callee) => self.on_invoke_overdue(turn, callee),
             }

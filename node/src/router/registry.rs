@@ -206,14 +206,14 @@ impl Registry {
         ids.filter_map(|id| self.registrations.get(id))
     }
 
+    /// The row of a session of any node.
+    pub fn session(&self, session: SessionId) -> Option<&SessionRow> {
+        self.sessions.get(&session)
+    }
+
     /// All sessions of the realm, by id.
     pub fn sessions(&self) -> impl ExactSizeIterator<Item = (SessionId, &SessionRow)> {
         self.sessions.iter().map(|(id, row)| (*id, row))
-    }
-
-    /// The row of a session.
-    pub fn session(&self, id: SessionId) -> Option<&SessionRow> {
-        self.sessions.get(&id)
     }
 
     /// The node lives that have a session, by slot.

@@ -8,7 +8,7 @@ use std::{
     time::Instant,
 };
 
-use super::{NodeRef, RequestIdCheck, SessionInfo, frame::CallId, window::Window};
+use super::{NodeRef, RequestIdCheck, SessionInfo, Shard, frame::CallId, window::Window};
 use crate::wamp::{
     Payload, RegistrationId, RequestId, SessionId, SubscriptionId, Uri,
     id::{ID_MAX, IdMap},
@@ -135,6 +135,8 @@ pub(super) enum Held {
 pub(super) struct Subscribed {
     /// Its place in the order of subscribing; the key in the topic's list.
     pub(super) order: u64,
+    /// The node key it was asked for with, if any.
+    pub(super) shard: Option<Shard>,
     /// SUBSCRIBEs to answer once the interest is confirmed; no event before. Empty: active.
     pub(super) waiting: Vec<RequestId>,
 }

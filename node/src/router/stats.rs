@@ -33,6 +33,8 @@ pub struct Stats {
     pub refusals: u64,
     /// Sessions ended for breaking the protocol.
     pub aborts: u64,
+    /// Subscriptions that were ended without their sessions' asking.
+    pub subscriptions_revoked: u64,
     /// SUBSCRIBED sent although not every linked node had confirmed the interest in time.
     pub subscribed_unconfirmed: u64,
     /// UNREGISTERED sent before the log confirmed it.

@@ -108,18 +108,24 @@ impl TestRealm {
     }
 
     pub(super) fn join_uncommitted(&self) -> TestSession {
+        self.join_with(|_| {})
+    }
+
+    /// A session whose facts `change` has altered; its row is not committed.
+    pub(super) fn join_with(&self, change: impl FnOnce(&mut SessionInfo)) -> TestSession {
         let id = {
             let mut world = self.0.borrow_mut();
             world.last_session += 1;
             SessionId::new(world.last_session).unwrap()
         };
-        let info = SessionInfo {
+        let mut info = SessionInfo {
             authid: format!("user{id}"),
             authrole: "tester".into(),
             authmethod: "anonymous".into(),
             authprovider: "static".into(),
             features: Vec::new(),
         };
+        change(&mut info);
         let joined = Op::SessionJoined {
             session: id,
             authid: info.authid.clone(),
@@ -313,7 +319,13 @@ impl TestSession {
 
     /// Subscribes, and every node confirms at once.
     pub(super) fn subscribes(&self, topic: &str) -> SubscriptionId {
-        let (_, mut effects) = self.asks_to_subscribe(topic);
+        self.subscribes_with(topic, Dict::new())
+    }
+
+    /// As [`Self::subscribes`], with options.
+    pub(super) fn subscribes_with(&self, topic: &str, options: Dict) -> SubscriptionId {
+        let (request, topic) = (self.next(), Uri::from(topic));
+        let mut effects = self.says(Message::Subscribe { request, options, topic });
         if let [
             Effect::Interest {
                 wanted: true, ticket, ..
@@ -328,6 +340,8 @@ impl TestSession {
                     session,
                     message: Message::Subscribed { subscription, .. },
                 },
+                // One that matches all topics hears of itself.
+                ..,
             ] if *session == self.id => *subscription,
             other => panic!("not SUBSCRIBED but {other:?}"),
         }
@@ -526,7 +540,7 @@ pub(super) fn topics(realm: &TestRealm, effects: &[Effect]) -> Vec<String> {
         Effect::Fanout {
             message: Message::Event { subscription, .. },
             ..
-        } => Some(realm.inside(|realm| realm.broker.by_id[subscription].to_string())),
+        } => Some(realm.inside(|realm| realm.broker.by_id[subscription].uri.to_string())),
         _ => None,
     });
     events.collect()

@@ -4,7 +4,7 @@
 
 use std::{collections::BTreeSet, time::Instant};
 
-use crate::wamp::{RegistrationId, RequestId, SessionId, SubscriptionId};
+use crate::wamp::{RegistrationId, RequestId, SessionId};
 
 /// What is due.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -15,8 +15,8 @@ pub(super) enum Timer {
     Register(SessionId, RequestId),
     /// An UNREGISTER was not applied in time.
     Unregister(SessionId, RegistrationId),
-    /// The interest of a subscription was not confirmed in time.
-    Interest(SubscriptionId),
+    /// The interest announced under this ticket was not confirmed in time.
+    Interest(u64),
     /// The first parked invocation of a callee waited too long.
     Invoke(SessionId),
     /// A meta call has waited long enough.

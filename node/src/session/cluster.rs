@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::{
-    router::{NodeRef, Op, PeerFrame},
+    router::{NodeRef, Op, PeerFrame, TopicKey},
     wamp::{SessionId, Uri},
 };
 
@@ -23,7 +23,7 @@ pub trait Cluster: Send + Sync + 'static {
     /// Queues a frame for a linked node, on the lane of `source`. Dropped and counted where no link is up.
     fn forward(&self, realm: &Uri, to: NodeRef, source: SessionId, frame: PeerFrame);
     /// Queues a change of this node's interest. A beginning is answered by `Input::InterestAcked { ticket }`.
-    fn interest(&self, realm: &Uri, topic: &Uri, wanted: bool, ticket: u64);
+    fn interest(&self, realm: &Uri, topic: &TopicKey, wanted: bool, ticket: u64);
     /// Asks for a read barrier that starts after this call. Answered by exactly one `Input::Barrier` to `realm`.
     fn barrier(&self, realm: &Uri);
     /// Wakes what the calls since the last `flush` have filled; called after the realm was released.

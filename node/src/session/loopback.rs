@@ -9,7 +9,7 @@ use std::{
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
 use crate::{
-    router::{BarrierOutcome, Input, NodeRef, Op, PeerFrame, Realm, RealmConfig, Slot},
+    router::{BarrierOutcome, Input, NodeRef, Op, PeerFrame, Realm, RealmConfig, Slot, TopicKey},
     session::{cluster::Cluster, realm::RealmHandle},
     wamp::{SessionId, Uri, id::ID_MAX},
 };
@@ -72,7 +72,7 @@ impl Cluster for LoopbackCluster {
 
     fn forward(&self, _realm: &Uri, _to: NodeRef, _source: SessionId, _frame: PeerFrame) {}
 
-    fn interest(&self, _realm: &Uri, _topic: &Uri, wanted: bool, ticket: u64) {
+    fn interest(&self, _realm: &Uri, _topic: &TopicKey, wanted: bool, ticket: u64) {
         if wanted {
             self.ask(Request::Interest(ticket));
         }

@@ -295,6 +295,11 @@ impl Shell {
             } => Some(*session),
             _ => None,
         };
+        if let Some(revoked) = revoked_by(&input)
+            && state.open_fanouts > 0
+        {
+            state.given_up.push(revoked);
+        }
         self.handle(state, input, touched);
         if let Some(waiting) = committed_end.and_then(|session| state.leaving.remove(&session)) {
             // Nobody may be waiting any more; that is fine.
@@ -337,6 +342,8 @@ impl Shell {
 
     fn carry_out(&self, state: &mut MutexGuard<'_, State>, effects: &mut Vec<Effect>, touched: &mut Touched) {
         let mut rest = effects.drain(..);
+        // What was given up before this is nothing to the fan-outs of these effects.
+        let mut released = None;
         while let Some(effect) = rest.next() {
             match effect {
                 Effect::Send { session, message } => {
@@ -345,7 +352,7 @@ impl Shell {
                 Effect::Fanout { sessions, message } => {
                     // Requests to the cluster keep the core's order only while nobody else gets in between.
                     let ordered = rest.as_slice().iter().any(is_for_the_cluster);
-                    self.fan_out(state, &sessions, &message, ordered, touched);
+                    self.fan_out(state, &sessions, &message, ordered, &mut released, touched);
                 }
                 Effect::Abort { session, message } => {
                     if let Some(outbox) = state.outboxes.remove(&session) {
@@ -368,19 +375,29 @@ impl Shell {
                 }
             }
         }
+        if released.is_some() {
+            state.open_fanouts -= 1;
+            if state.open_fanouts == 0 {
+                state.given_up.clear();
+            }
+        }
     }
 
     /// Puts one message into many outboxes. A long list is done in chunks between which others may enter, unless `ordered`.
+    ///
+    /// `released` is set once others may have entered since these effects came to be: it says how many subscriptions had been given
+    /// up then. Those given up since are skipped, also by the fan-outs that follow, for an event has one for each subscription.
     fn fan_out(
         &self,
         state: &mut MutexGuard<'_, State>,
         sessions: &[SessionId],
         message: &Message,
         ordered: bool,
+        released: &mut Option<usize>,
         touched: &mut Touched,
     ) {
         let mut shared = Shared::new(message);
-        if ordered || sessions.len() <= FANOUT_CHUNK {
+        if released.is_none() && (ordered || sessions.len() <= FANOUT_CHUNK) {
             for session in sessions {
                 state.send(*session, touched, message, |outbox, touched| {
                     outbox.push_shared(&mut shared, touched)
@@ -392,10 +409,15 @@ impl Shell {
             Message::Event { subscription, .. } => Some(*subscription),
             _ => None,
         };
-        state.open_fanouts += 1;
-        let given_up_before = state.given_up.len();
+        let given_up_before = match *released {
+            Some(before) => before,
+            None => {
+                state.open_fanouts += 1;
+                *released.insert(state.given_up.len())
+            }
+        };
         for (n, chunk) in sessions.chunks(FANOUT_CHUNK).enumerate() {
-            if n > 0 {
+            if n > 0 && !ordered {
                 MutexGuard::unlocked_fair(state, || touched.flush());
             }
             for session in chunk {
@@ -407,10 +429,6 @@ impl Shell {
                     outbox.push_shared(&mut shared, touched)
                 });
             }
-        }
-        state.open_fanouts -= 1;
-        if state.open_fanouts == 0 {
-            state.given_up.clear();
         }
     }
 }
@@ -463,6 +481,22 @@ pub(super) fn refusal(request: RequestId, error: &str) -> Message {
         details: Dict::new(),
         error: error.into(),
         payload: Payload::EMPTY,
+    }
+}
+
+/// The subscription of a session that an input ends, other than by the session's own UNSUBSCRIBE.
+fn revoked_by(input: &Input) -> Option<(SessionId, SubscriptionId)> {
+    match input {
+        Input::RevokeSubscription {
+            session, subscription, ..
+        }
+        | Input::Peer {
+            frame: PeerFrame::RevokeSubscription {
+                session, subscription, ..
+            },
+            ..
+        } => Some((*session, *subscription)),
+        _ => None,
     }
 }
 

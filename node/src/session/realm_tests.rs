@@ -5,7 +5,7 @@ use std::{
 
 use super::*;
 use crate::{
-    router::{NodeRef, PeerFrame, RealmConfig},
+    router::{NodeRef, PeerFrame, RealmConfig, TopicKey},
     session::{
         limits::SessionLimits,
         loopback::{self, ME},
@@ -385,7 +385,7 @@ struct Mute;
 impl Cluster for Mute {
     fn propose(&self, _: &Uri, _: Op) {}
     fn forward(&self, _: &Uri, _: NodeRef, _: SessionId, _: PeerFrame) {}
-    fn interest(&self, _: &Uri, _: &Uri, _: bool, _: u64) {}
+    fn interest(&self, _: &Uri, _: &TopicKey, _: bool, _: u64) {}
     fn barrier(&self, _: &Uri) {}
     fn flush(&self) {}
     fn new_session_id(&self) -> Option<SessionId> {

@@ -23,6 +23,7 @@ pub const AUTHENTICATION_DENIED: &str = "wamp.error.authentication_denied";
 pub const AUTHENTICATION_FAILED: &str = "wamp.error.authentication_failed";
 pub const AUTHENTICATION_REQUIRED: &str = "wamp.error.authentication_required";
 pub const OPTION_NOT_ALLOWED: &str = "wamp.error.option_not_allowed";
+pub const DISCLOSE_ME_DISALLOWED: &str = "wamp.error.option_disallowed.disclose_me";
 pub const NETWORK_FAILURE: &str = "wamp.error.network_failure";
 pub const UNAVAILABLE: &str = "wamp.error.unavailable";
 pub const NO_AVAILABLE_CALLEE: &str = "wamp.error.no_available_callee";

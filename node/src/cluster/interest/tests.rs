@@ -1,5 +1,5 @@
 use super::*;
-use crate::router::Slot;
+use crate::router::{MatchPolicy, Slot};
 
 fn node(slot: u16) -> NodeRef {
     NodeRef {
@@ -64,7 +64,7 @@ impl Origin {
 }
 
 fn topics(table: &Table) -> Vec<String> {
-    let mut topics: Vec<String> = table.entries().iter().map(|entry| entry.topic.to_string()).collect();
+    let mut topics: Vec<String> = table.entries().iter().map(|entry| entry.topic.uri.to_string()).collect();
     topics.sort();
     topics
 }
@@ -231,7 +231,7 @@ fn a_pulled_table_says_what_it_changes_and_overlapping_deltas_do_no_harm() {
     let table = origin.own.table().clone();
     assert!(replica.disagrees(node(1), table.version(), table.digest()));
     let changes = replica.replace(node(1), table.version(), &table.entries());
-    let said: Vec<_> = changes.iter().map(|change| (&*change.topic, change.wanted)).collect();
+    let said: Vec<_> = changes.iter().map(|change| (&*change.topic.uri, change.wanted)).collect();
     assert_eq!(said, [("a", false), ("c", true)]);
     assert!(!replica.disagrees(node(1), table.version(), table.digest()));
 
@@ -253,4 +253,40 @@ fn a_follower_too_far_behind_is_told_so() {
         }
         assert_eq!(origin.own.next_message(node(2)) == Err(Broken::Lagging), lags);
     }
+}
+
+#[test]
+fn a_topic_a_pattern_and_a_shard_of_one_name_are_three_entries() {
+    let (mut origin, mut replica) = (Origin::new(), Replicas::new(Key::of("test")));
+    origin.own.follow(node(2), origin.now);
+    let key = |policy, shard: Option<&str>| TopicKey {
+        policy,
+        uri: "com.a".into(),
+        shard: shard.map(Into::into),
+    };
+    let keys = [
+        key(MatchPolicy::Exact, None),
+        key(MatchPolicy::Prefix, None),
+        key(MatchPolicy::Prefix, Some("")),
+        key(MatchPolicy::Prefix, Some("n1")),
+    ];
+    let mut digests = vec![origin.own.table().digest()];
+    for key in &keys {
+        origin.own.want(&"realm1".into(), key, 1, origin.now);
+        digests.push(origin.own.table().digest());
+    }
+    let distinct: std::collections::BTreeSet<_> = digests.iter().collect();
+    assert_eq!(distinct.len(), 5);
+    origin.own.unwant(&"realm1".into(), &keys[1], origin.now);
+    origin.passes(2);
+    origin.syncs(node(2), &mut replica);
+    let mut known: Vec<_> = replica
+        .get(node(1))
+        .unwrap()
+        .entries()
+        .into_iter()
+        .map(|entry| entry.topic)
+        .collect();
+    known.sort();
+    assert_eq!(known, [&keys[0], &keys[2], &keys[3]].map(Clone::clone));
 }

@@ -7,7 +7,7 @@ use ringfort_proto::cluster::v1 as pb;
 
 use crate::{
     cluster::interest::{self, Change},
-    router::{NodeRef, Slot},
+    router::{MatchPolicy, NodeRef, Shard, Slot, TopicKey},
     wamp::Uri,
 };
 
@@ -124,8 +124,10 @@ pub(super) fn changes_out(changes: &[Change]) -> Vec<pb::InterestRealm> {
         changes: group
             .iter()
             .map(|change| pb::InterestChange {
-                topic: text_out(&change.topic),
+                topic: text_out(&change.topic.uri),
                 wanted: change.wanted,
+                r#match: change.topic.policy.code().into(),
+                shard: change.topic.shard.as_deref().map(text_out),
             })
             .collect(),
     });
@@ -140,12 +142,22 @@ pub(super) fn changes_in(realms: &[pb::InterestRealm]) -> Result<Vec<Change>, Ma
         for change in &group.changes {
             changes.push(Change {
                 realm: realm.clone(),
-                topic: text_in(&change.topic, "topic")?,
+                topic: topic_in(change)?,
                 wanted: change.wanted,
             });
         }
     }
     Ok(changes)
+}
+
+fn topic_in(change: &pb::InterestChange) -> Result<TopicKey, Malformed> {
+    let policy = u8::try_from(change.r#match).ok().and_then(MatchPolicy::from_code);
+    let shard = change.shard.as_deref().map(std::str::from_utf8).transpose();
+    Ok(TopicKey {
+        policy: policy.ok_or(Malformed::Id("match policy"))?,
+        uri: text_in(&change.topic, "topic")?,
+        shard: shard.map_err(|_| Malformed::Text("node key"))?.map(Shard::from),
+    })
 }
 
 /// A name as the bytes it travels as.

@@ -13,8 +13,8 @@ use bytes::Bytes;
 
 use super::{convert::Malformed, details};
 use crate::{
-    router::{PeerFrame, frame::CallId},
-    wamp::{Dict, Payload, PublicationId, RegistrationId, Serializer, SessionId, Uri},
+    router::{Audience, PeerFrame, frame::CallId},
+    wamp::{Dict, Payload, PublicationId, RegistrationId, Serializer, SessionId, SubscriptionId, Uri},
 };
 
 /// Appends all of a frame but the bytes of its payload, which [`Written::payload`] returns, and leaves its length open.
@@ -29,6 +29,7 @@ pub(super) fn write<'a>(realm: Option<&Uri>, frame: &'a PeerFrame, out: &mut Vec
         PeerFrame::Error { details, payload, .. } => (ERROR, Some(details), Some(payload)),
         PeerFrame::Nack { .. } => (NACK, None, None),
         PeerFrame::Forget { .. } => (FORGET, None, None),
+        PeerFrame::RevokeSubscription { .. } => (REVOKE_SUBSCRIPTION, None, None),
         PeerFrame::Event { details, payload, .. } => (EVENT, Some(details), Some(payload)),
         PeerFrame::MetaAsk { question, .. } => (META_ASK, Some(question), None),
         PeerFrame::MetaAnswer { answer, .. } => (META_ANSWER, Some(answer), None),
@@ -72,12 +73,25 @@ pub(super) fn write<'a>(realm: Option<&Uri>, frame: &'a PeerFrame, out: &mut Vec
             topic,
             publisher,
             exclude_me,
+            audience,
             ..
         } => {
             put_fixed(publication.get(), out);
             put_bytes(topic.as_bytes(), out);
             put_fixed(publisher.get(), out);
-            out.push(u8::from(*exclude_me));
+            out.push((u8::from(*exclude_me) * EXCLUDE_ME) | (u8::from(audience.is_some()) * HAS_AUDIENCE));
+            if let Some(audience) = audience {
+                put_dict(&audience.to_dict(), out);
+            }
+        }
+        PeerFrame::RevokeSubscription {
+            session,
+            subscription,
+            reason,
+        } => {
+            put_fixed(session.get(), out);
+            put_fixed(subscription.get(), out);
+            put_bytes(reason.as_bytes(), out);
         }
         PeerFrame::MetaAsk { ask, .. } => put_varint(*ask, out),
         PeerFrame::MetaAnswer { ask, index, .. } => {
@@ -86,9 +100,7 @@ pub(super) fn write<'a>(realm: Option<&Uri>, frame: &'a PeerFrame, out: &mut Vec
         }
     }
     if let Some(details) = details {
-        let mut bytes = Vec::new();
-        details::encode(details, &mut bytes);
-        put_bytes(&bytes, out);
+        put_dict(details, out);
     }
     if let Some(payload) = payload {
         out.push(serializer_out(payload.serializer()) | payload.elements() << 4);
@@ -206,7 +218,7 @@ impl Packed {
 
     pub(super) fn shape(&self) -> Shape {
         match self.tag & KIND {
-            INVOKE..=EVENT | META_ASK | META_ANSWER => Shape::Peer,
+            INVOKE..=EVENT | REVOKE_SUBSCRIPTION | META_ASK | META_ANSWER => Shape::Peer,
             FRAGMENT => Shape::Fragment,
             _ => Shape::Unknown,
         }
@@ -269,13 +281,18 @@ impl Packed {
                 let publication = PublicationId::new(fields.fixed()?).ok_or(Malformed::Id("publication"))?;
                 let topic = text(fields.bytes()?, "topic")?;
                 let publisher = session(fields.fixed()?, "publisher")?;
-                let exclude_me = fields.byte()? != 0;
+                let flags = fields.byte()?;
+                let audience = match flags & HAS_AUDIENCE {
+                    0 => None,
+                    _ => Some(Box::new(fields.audience()?)),
+                };
                 let (details, payload) = self.tail(fields, batch)?;
                 PeerFrame::Event {
                     publication,
                     topic,
                     publisher,
-                    exclude_me,
+                    exclude_me: flags & EXCLUDE_ME != 0,
+                    audience,
                     details,
                     payload,
                 }
@@ -290,6 +307,11 @@ impl Packed {
                 let answer = self.tail(fields, batch)?.0;
                 PeerFrame::MetaAnswer { ask, index, answer }
             }
+            REVOKE_SUBSCRIPTION => PeerFrame::RevokeSubscription {
+                session: session(fields.fixed()?, "session")?,
+                subscription: SubscriptionId::new(fields.fixed()?).ok_or(Malformed::Id("subscription"))?,
+                reason: text(fields.bytes()?, "reason")?,
+            },
             _ => return Err(Malformed::Frame),
         })
     }
@@ -390,6 +412,17 @@ impl<'a> Fields<'a> {
         self.0 = rest;
         Ok(bytes)
     }
+
+    fn audience(&mut self) -> Result<Audience, Malformed> {
+        let dict = details::decode(self.bytes()?).ok_or(Malformed::Details)?;
+        Audience::from_dict(&dict).map_err(|_| Malformed::Details)
+    }
+}
+
+fn put_dict(dict: &Dict, out: &mut Vec<u8>) {
+    let mut bytes = Vec::new();
+    details::encode(dict, &mut bytes);
+    put_bytes(&bytes, out);
 }
 
 fn put_varint(mut number: u64, out: &mut Vec<u8>) {
@@ -444,6 +477,11 @@ const EVENT: u8 = 6;
 const FRAGMENT: u8 = 7;
 const META_ASK: u8 = 20;
 const META_ANSWER: u8 = 21;
+const REVOKE_SUBSCRIPTION: u8 = 8;
+
+/// The flags of an event.
+const EXCLUDE_ME: u8 = 1;
+const HAS_AUDIENCE: u8 = 2;
 
 const HAS_REALM: u8 = 0x80;
 const HAS_DETAILS: u8 = 0x40;

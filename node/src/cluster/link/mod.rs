@@ -60,7 +60,7 @@ use super::{
     net::PeerChannels,
 };
 use crate::{
-    router::{NodeRef, PeerFrame},
+    router::{NodeRef, PeerFrame, TopicKey},
     session::cluster::Drain,
     wamp::{SessionId, Uri},
 };
@@ -78,7 +78,7 @@ pub trait LinkEvents: Send + Sync + 'static {
     /// Frames of one lane in order; those that are not taken out are lost.
     fn frames(&self, from: NodeRef, frames: &mut Frames<'_>);
     /// A linked node began (`true`) or ceased to want events of these topics. Acknowledged when this returns.
-    fn interest(&self, from: NodeRef, realm: &Uri, changes: Vec<(Uri, bool)>);
+    fn interest(&self, from: NodeRef, realm: &Uri, changes: Vec<(TopicKey, bool)>);
     /// Every linked node has applied the interest that was announced under `ticket`.
     fn interest_acked(&self, realm: &Uri, ticket: u64);
 }
@@ -292,7 +292,7 @@ impl Links {
 
     /// Notes that this node begins or ceases to want events of a topic. A beginning is answered by
     /// [`LinkEvents::interest_acked`] from another task, once every linked node has applied it.
-    pub fn interest(&self, realm: &Uri, topic: &Uri, wanted: bool, ticket: u64) {
+    pub fn interest(&self, realm: &Uri, topic: &TopicKey, wanted: bool, ticket: u64) {
         let now = Instant::now();
         let mut own = self.0.own.lock();
         if wanted {

@@ -1,9 +1,9 @@
 //! What the end of a session or a link means for subscriptions, and what other nodes want.
 
-use super::Broker;
+use super::{Broker, Interested};
 use crate::{
-    router::{NodeRef, Realm, turn::Turn},
-    wamp::{SessionId, Uri},
+    router::{NodeRef, Realm, TopicKey, turn::Turn},
+    wamp::SessionId,
 };
 
 impl Realm {
@@ -13,44 +13,74 @@ impl Realm {
             return;
         };
         for (subscription, subscribed) in std::mem::take(&mut subscriber.subscriptions) {
-            self.remove_subscriber(turn, subscription, subscribed.order);
+            self.remove_subscriber(turn, subscription, &subscribed);
         }
     }
 
     /// A linked node began or ceased to want events.
-    pub(in crate::router) fn on_peer_interest(&mut self, node: NodeRef, changes: Vec<(Uri, bool)>) {
+    pub(in crate::router) fn on_peer_interest(&mut self, node: NodeRef, changes: Vec<(TopicKey, bool)>) {
         if !self.peers.contains(&node) {
             self.stats.dropped_unlinked += 1;
             return;
         }
-        for (topic, wanted) in changes {
+        for (key, wanted) in changes {
             if wanted {
-                self.broker.interested.entry(topic.clone()).or_default().insert(node);
-                self.broker.wanted_by.entry(node).or_default().insert(topic);
+                self.gain_interest(node, key);
             } else {
-                self.broker.lose_interest(node, &topic);
-                if let Some(topics) = self.broker.wanted_by.get_mut(&node) {
-                    topics.remove(&topic);
+                self.broker.lose_interest(node, &key);
+                if let Some(keys) = self.broker.wanted_by.get_mut(&node) {
+                    keys.remove(&key);
                 }
             }
         }
+    }
+
+    fn gain_interest(&mut self, node: NodeRef, key: TopicKey) {
+        let interested = &mut self.broker.interested;
+        match interested.get_mut(key.policy, &key.uri) {
+            Some(known) => {
+                known.nodes_mut(key.shard.as_ref()).insert(node);
+            }
+            None => {
+                let id = self.ids.subscription(key.policy, &key.uri);
+                let mut new = Interested {
+                    id,
+                    nodes: Default::default(),
+                    shards: Default::default(),
+                };
+                new.nodes_mut(key.shard.as_ref()).insert(node);
+                interested.insert(key.policy, &key.uri, new);
+            }
+        }
+        self.broker.wanted_by.entry(node).or_default().insert(key);
     }
 }
 
 impl Broker {
     /// A node's link ended: what it wanted is forgotten.
     pub(in crate::router) fn forget_node(&mut self, node: NodeRef) {
-        for topic in self.wanted_by.remove(&node).unwrap_or_default() {
-            self.lose_interest(node, &topic);
+        for key in self.wanted_by.remove(&node).unwrap_or_default() {
+            self.lose_interest(node, &key);
         }
     }
 
-    fn lose_interest(&mut self, node: NodeRef, topic: &Uri) {
-        if let Some(nodes) = self.interested.get_mut(topic) {
-            nodes.remove(&node);
-            if nodes.is_empty() {
-                self.interested.remove(topic);
+    fn lose_interest(&mut self, node: NodeRef, key: &TopicKey) {
+        let Some(known) = self.interested.get_mut(key.policy, &key.uri) else {
+            return;
+        };
+        match &key.shard {
+            None => _ = known.nodes.remove(&node),
+            Some(shard) => {
+                if let Some(nodes) = known.shards.get_mut(shard) {
+                    nodes.remove(&node);
+                    if nodes.is_empty() {
+                        known.shards.remove(shard);
+                    }
+                }
             }
+        }
+        if known.nodes.is_empty() && known.shards.is_empty() {
+            self.interested.remove(key.policy, &key.uri);
         }
     }
 }

@@ -7,8 +7,11 @@
 //! its deadline); nothing comes after UNSUBSCRIBE was handled; a session gets an event once per subscription; events of one
 //! publisher stay in order; one copy goes to each interested node and is never sent on.
 
+mod audience;
 mod detach;
 mod publish;
+mod revoke;
+mod shard;
 mod subscription;
 
 use std::{
@@ -16,30 +19,43 @@ use std::{
     time::Instant,
 };
 
-use super::NodeRef;
-use crate::wamp::{SessionId, SubscriptionId, Uri};
+pub use audience::Audience;
+pub(super) use publish::Event;
+
+use super::{MatchPolicy, NodeRef, Shard, TopicKey, pattern::Index};
+use crate::wamp::{SessionId, SubscriptionId};
 
 /// The broker's state.
 #[derive(Debug, Default)]
 pub(super) struct Broker {
-    /// Topics with subscribers on this node.
-    pub(super) topics: HashMap<Uri, Topic>,
-    /// The topic of each subscription of this node.
-    pub(super) by_id: HashMap<SubscriptionId, Uri>,
-    /// The topic announced under a ticket that was not confirmed yet.
-    pub(super) tickets: BTreeMap<u64, Uri>,
-    /// Which linked nodes want a topic, in slot order.
-    pub(super) interested: HashMap<Uri, BTreeSet<NodeRef>>,
-    /// Which topics a linked node wants.
-    pub(super) wanted_by: BTreeMap<NodeRef, BTreeSet<Uri>>,
+    /// Topics and patterns with subscribers on this node.
+    pub(super) topics: Index<Topic>,
+    /// The topic or pattern of each subscription of this node, without shards.
+    pub(super) by_id: HashMap<SubscriptionId, TopicKey>,
+    /// The key announced under a ticket that was not confirmed yet.
+    pub(super) tickets: BTreeMap<u64, TopicKey>,
+    /// Which linked nodes want a topic or pattern.
+    pub(super) interested: Index<Interested>,
+    /// What a linked node wants.
+    pub(super) wanted_by: BTreeMap<NodeRef, BTreeSet<TopicKey>>,
     last_ticket: u64,
     last_order: u64,
 }
 
-/// A topic somebody on this node subscribes to.
+/// A topic or pattern somebody on this node subscribes to.
 #[derive(Debug)]
 pub(super) struct Topic {
     pub(super) id: SubscriptionId,
+    pub(super) policy: MatchPolicy,
+    /// Those without a node key.
+    pub(super) group: Option<Group>,
+    /// Those with one, by it.
+    pub(super) shards: BTreeMap<Shard, Group>,
+}
+
+/// Subscribers of this node with one key of interest.
+#[derive(Debug)]
+pub(super) struct Group {
     pub(super) interest: Interest,
     /// Receivers of events, in the order in which they subscribed.
     pub(super) active: BTreeMap<u64, SessionId>,
@@ -47,13 +63,24 @@ pub(super) struct Topic {
     pub(super) pending: BTreeMap<u64, SessionId>,
 }
 
-/// What the other nodes know of this node's interest in a topic.
+/// What the other nodes know of this node's interest under a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Interest {
     /// Announced, not confirmed by every link. `deadline` is set while somebody waits for SUBSCRIBED.
     Announced { ticket: u64, deadline: Option<Instant> },
     /// Known to every link; a link that comes up later learns it before its node serves clients.
     Confirmed,
+}
+
+/// The linked nodes that want a topic or pattern, in slot order.
+#[derive(Debug)]
+pub(super) struct Interested {
+    /// The subscription, which is the same on every node.
+    pub(super) id: SubscriptionId,
+    /// Those with subscribers without a node key.
+    pub(super) nodes: BTreeSet<NodeRef>,
+    /// Those with subscribers of each node key.
+    pub(super) shards: BTreeMap<Shard, BTreeSet<NodeRef>>,
 }
 
 impl Broker {
@@ -65,5 +92,33 @@ impl Broker {
     fn next_order(&mut self) -> u64 {
         self.last_order += 1;
         self.last_order
+    }
+
+    /// The subscribers of this node under a key, and their subscription.
+    fn group_mut(&mut self, key: &TopicKey) -> Option<(SubscriptionId, &mut Group)> {
+        let topic = self.topics.get_mut(key.policy, &key.uri)?;
+        let group = match &key.shard {
+            None => topic.group.as_mut(),
+            Some(shard) => topic.shards.get_mut(shard),
+        };
+        Some((topic.id, group?))
+    }
+}
+
+impl Topic {
+    /// All its groups, each with its node key.
+    pub(super) fn groups(&self) -> impl Iterator<Item = (Option<&Shard>, &Group)> {
+        let shards = self.shards.iter().map(|(shard, group)| (Some(shard), group));
+        self.group.iter().map(|group| (None, group)).chain(shards)
+    }
+}
+
+impl Interested {
+    /// The nodes that want it under a node key, or without one.
+    fn nodes_mut(&mut self, shard: Option<&Shard>) -> &mut BTreeSet<NodeRef> {
+        match shard {
+            None => &mut self.nodes,
+            Some(shard) => self.shards.entry(shard.clone()).or_default(),
+        }
     }
 }

@@ -1,14 +1,43 @@
 //! PUBLISH, and events from other nodes.
 //!
-//! Spec: WAMP basic profile, "Publishing and Events"; advanced profile, "Publisher Exclusion".
+//! Spec: WAMP basic profile, "Publishing and Events"; advanced profile, "Publisher Exclusion", "Subscriber Black- and Whitelisting",
+//! "Publisher Identification", "Publication Trust Levels".
 
+use std::collections::BTreeSet;
+
+use super::{Audience, Group, Interested, Topic};
 use crate::{
     router::{
-        Effect, PeerFrame, Realm,
+        Disclose, Effect, MatchPolicy, NodeRef, PeerFrame, Realm,
         turn::{Turn, because},
     },
-    wamp::{Dict, Message, Payload, PublicationId, RequestId, SessionId, Uri, Value, error_uri, message::code},
+    wamp::{Dict, Message, Payload, PublicationId, RequestId, SessionId, SubscriptionId, Uri, error_uri, message::code},
 };
+
+/// An event on its way to the subscribers of this node and, from its publisher's node, to others.
+pub(in crate::router) struct Event {
+    pub(in crate::router) publication: PublicationId,
+    pub(in crate::router) topic: Uri,
+    pub(in crate::router) publisher: SessionId,
+    pub(in crate::router) exclude_me: bool,
+    /// Who gets it; `None`: every subscriber.
+    pub(in crate::router) audience: Option<Box<Audience>>,
+    /// EVENT.Details as far as they are the same for all subscribers.
+    pub(in crate::router) details: Dict,
+    pub(in crate::router) payload: Payload,
+}
+
+/// What the options of a PUBLISH say.
+struct Options {
+    acknowledge: bool,
+    exclude_me: bool,
+    disclose_me: bool,
+    audience: Option<Box<Audience>>,
+    /// The key that sharded subscriptions are divided by.
+    resource: Option<String>,
+    /// The option that is of a wrong type.
+    mistyped: Option<String>,
+}
 
 impl Realm {
     pub(in crate::router) fn on_publish(
@@ -20,98 +49,257 @@ impl Realm {
         topic: Uri,
         payload: Payload,
     ) {
-        // Choice: who sends an `acknowledge` that is no boolean wants an answer, and gets the error.
-        let (acknowledge, well_typed) = match options.get("acknowledge") {
-            None => (false, true),
-            Some(Value::Bool(wanted)) => (*wanted, true),
-            Some(_) => (true, false),
-        };
-        let exclude_me = match options.get("exclude_me") {
-            None => Some(true),
-            Some(value) => value.as_bool(),
-        };
+        let options = Options::read(options);
         let valid = topic.is_uri(self.config.uri_check) && !topic.is_reserved();
-        let refused = match exclude_me {
-            _ if !well_typed => Some((error_uri::INVALID_ARGUMENT, because("option acknowledge is no boolean"))),
-            None => Some((error_uri::INVALID_ARGUMENT, because("option exclude_me is no boolean"))),
-            _ if !valid => Some((error_uri::INVALID_URI, Dict::new())),
-            _ => None,
+        let refused = match &options.mistyped {
+            Some(option) => Some((
+                error_uri::INVALID_ARGUMENT,
+                because(&format!("option {option} is of a wrong type")),
+            )),
+            None if !valid => Some((error_uri::INVALID_URI, Dict::new())),
+            None if options.disclose_me && self.config.disclose == Disclose::Deny => Some((
+                error_uri::DISCLOSE_ME_DISALLOWED,
+                because("this realm does not disclose who publishes (setting disclose = \"deny\")"),
+            )),
+            None => None,
         };
         if let Some((error, details)) = refused {
-            if acknowledge {
+            if options.acknowledge {
                 self.refuse(turn, session, code::PUBLISH, request, error, details);
             } else {
                 self.stats.dropped_publications += 1;
             }
             return;
         }
-        self.publish(
-            turn,
-            session,
+        let details = self.event_details(session, options.disclose_me);
+        let mut audience = options.audience;
+        if let Some(resource) = options.resource {
+            self.choose_shards(&topic, &resource, audience.get_or_insert_default());
+        }
+        let event = Event {
+            publication: self.ids.publication(),
             topic,
-            exclude_me != Some(false),
+            publisher: session,
+            exclude_me: options.exclude_me,
+            audience,
+            details,
             payload,
-            acknowledge.then_some(request),
-        );
+        };
+        let publication = event.publication;
+        self.publish(turn, event);
+        if options.acknowledge {
+            turn.send(session, Message::Published { request, publication });
+        }
     }
 
-    fn publish(
-        &mut self,
-        turn: &mut Turn<'_>,
-        publisher: SessionId,
-        topic: Uri,
-        exclude_me: bool,
-        payload: Payload,
-        acknowledge: Option<RequestId>,
-    ) {
+    /// What subscribers are told about the publisher.
+    fn event_details(&self, publisher: SessionId, disclose_me: bool) -> Dict {
+        let disclose = disclose_me || self.config.disclose == Disclose::Always;
+        if !disclose && self.config.trustlevels.is_empty() {
+            return Dict::new();
+        }
+        match self.session_info(publisher) {
+            Some(info) => self.details_of(publisher, &info.authid, &info.authrole, disclose_me),
+            None => Dict::new(),
+        }
+    }
+
+    /// The same of a publisher that may be gone.
+    pub(in crate::router) fn details_of(&self, publisher: SessionId, authid: &str, authrole: &str, disclose_me: bool) -> Dict {
+        let mut details = Dict::new();
+        if disclose_me || self.config.disclose == Disclose::Always {
+            details.set("publisher", publisher.get());
+            details.set("publisher_authid", authid);
+            details.set("publisher_authrole", authrole);
+        }
+        if let Some(level) = self.config.trustlevels.get(authrole) {
+            details.set("trustlevel", *level);
+        }
+        details
+    }
+
+    /// Whom the options of a PUBLISH choose, and whether its publisher is disclosed.
+    pub(in crate::router) fn audience_of(&self, topic: &Uri, options: &Dict) -> (Option<Box<Audience>>, bool) {
+        let options = Options::read(options);
+        let mut audience = options.audience;
+        if let Some(resource) = options.resource {
+            self.choose_shards(topic, &resource, audience.get_or_insert_default());
+        }
+        (audience, options.disclose_me)
+    }
+
+    /// Gives an event of this node to every node that wants it, and to the subscribers here.
+    pub(in crate::router) fn publish(&mut self, turn: &mut Turn<'_>, event: Event) {
         self.stats.publications += 1;
-        let publication = self.ids.publication();
-        let exclude = exclude_me.then_some(publisher);
-        for node in self.broker.interested.get(&topic).into_iter().flatten() {
-            self.stats.events_forwarded += 1;
-            let (topic, details, payload) = (topic.clone(), Dict::new(), payload.clone());
-            turn.forward(
-                *node,
-                publisher,
-                PeerFrame::Event {
-                    publication,
-                    topic,
-                    publisher,
-                    exclude_me,
-                    details,
-                    payload,
-                },
-            );
+        let interested = &self.broker.interested;
+        let exact = interested.exact(&event.topic);
+        if interested.pattern_count() == 0 && exact.is_none_or(|exact| exact.shards.is_empty()) {
+            for node in exact.into_iter().flat_map(|exact| &exact.nodes) {
+                self.stats.events_forwarded += 1;
+                turn.forward(*node, event.publisher, event.frame());
+            }
+        } else {
+            for node in event.nodes(interested.matches(&event.topic)) {
+                self.stats.events_forwarded += 1;
+                turn.forward(node, event.publisher, event.frame());
+            }
         }
         // After the lanes: a long fan-out may let others into the realm, and they must not overtake this on a lane.
-        self.deliver(turn, &topic, publication, exclude, Dict::new(), payload);
-        if let Some(request) = acknowledge {
-            turn.send(publisher, Message::Published { request, publication });
+        self.deliver(turn, event);
+    }
+
+    /// Gives an event to the subscribers of this node. False if nobody here is subscribed to its topic.
+    pub(in crate::router) fn deliver(&mut self, turn: &mut Turn<'_>, event: Event) -> bool {
+        let topics = &self.broker.topics;
+        let exact = topics.exact(&event.topic);
+        if topics.pattern_count() == 0 && exact.is_none_or(|exact| exact.shards.is_empty()) {
+            let Some(Topic {
+                id, group: Some(group), ..
+            }) = exact
+            else {
+                return false;
+            };
+            let (id, sessions) = (*id, self.receivers(&event, group));
+            self.fan_out(turn, id, sessions, event.publication, event.details, event.payload);
+            return true;
+        }
+        let mut reached = Vec::new();
+        for topic in topics.matches(&event.topic) {
+            let admits = |shard| {
+                event
+                    .audience
+                    .as_ref()
+                    .is_none_or(|audience| audience.admits_shard(topic.id, shard))
+            };
+            let groups = topic.groups().filter(|(shard, _)| shard.is_none_or(admits));
+            let sessions: Vec<SessionId> = groups.flat_map(|(_, group)| self.receivers(&event, group)).collect();
+            let details = match topic.policy {
+                MatchPolicy::Exact => event.details.clone(),
+                MatchPolicy::Prefix | MatchPolicy::Wildcard => event.details.clone().with("topic", &*event.topic),
+            };
+            reached.push((topic.id, sessions, details));
+        }
+        let any = !reached.is_empty();
+        for (id, sessions, details) in reached {
+            self.fan_out(turn, id, sessions, event.publication, details, event.payload.clone());
+        }
+        any
+    }
+
+    /// Those of a group who get the event, in the order in which they subscribed.
+    fn receivers(&self, event: &Event, group: &Group) -> Vec<SessionId> {
+        let excluded = event.exclude_me.then_some(event.publisher);
+        let others = group.active.values().copied().filter(|s| Some(*s) != excluded);
+        match &event.audience {
+            None => others.collect(),
+            Some(audience) => others.filter(|session| self.is_in(*session, audience)).collect(),
         }
     }
 
-    /// Gives an event to the subscribers of this node.
-    pub(in crate::router) fn deliver(
+    fn fan_out(
         &mut self,
         turn: &mut Turn<'_>,
-        topic: &Uri,
+        subscription: SubscriptionId,
+        sessions: Vec<SessionId>,
         publication: PublicationId,
-        exclude: Option<SessionId>,
         details: Dict,
         payload: Payload,
     ) {
-        let Some(entry) = self.broker.topics.get(topic) else { return };
-        let sessions: Vec<SessionId> = entry.active.values().copied().filter(|s| Some(*s) != exclude).collect();
         if sessions.is_empty() {
             return;
         }
         self.stats.events += sessions.len() as u64;
         let message = Message::Event {
-            subscription: entry.id,
+            subscription,
             publication,
             details,
             payload,
         };
         turn.effects.push(Effect::Fanout { sessions, message });
+    }
+
+    /// True if the session is among the receivers.
+    fn is_in(&self, session: SessionId, audience: &Audience) -> bool {
+        audience.admits_id(session)
+            && (audience.is_nameless() || self.session_info(session).is_some_and(|info| audience.admits_names(info)))
+    }
+}
+
+impl Event {
+    /// The nodes it is for, in slot order.
+    fn nodes<'a>(&self, interested: impl Iterator<Item = &'a Interested>) -> BTreeSet<NodeRef> {
+        let mut nodes = BTreeSet::new();
+        for wanting in interested {
+            nodes.extend(&wanting.nodes);
+            for (shard, wanting_shard) in &wanting.shards {
+                if self
+                    .audience
+                    .as_ref()
+                    .is_none_or(|audience| audience.admits_shard(wanting.id, shard))
+                {
+                    nodes.extend(wanting_shard);
+                }
+            }
+        }
+        nodes
+    }
+
+    fn frame(&self) -> PeerFrame {
+        PeerFrame::Event {
+            publication: self.publication,
+            topic: self.topic.clone(),
+            publisher: self.publisher,
+            exclude_me: self.exclude_me,
+            audience: self.audience.clone(),
+            details: self.details.clone(),
+            payload: self.payload.clone(),
+        }
+    }
+}
+
+impl Options {
+    /// Reads what is known; the rest is ignored.
+    fn read(options: &Dict) -> Self {
+        let mut read = Self {
+            acknowledge: false,
+            exclude_me: true,
+            disclose_me: false,
+            audience: None,
+            resource: None,
+            mistyped: None,
+        };
+        for (key, value) in &options.0 {
+            match key.as_str() {
+                // Choice: who sends an `acknowledge` that is no boolean wants an answer, and gets the error.
+                "acknowledge" => {
+                    read.acknowledge = value.as_bool() != Some(false);
+                    read.demand(key, value.as_bool().is_some());
+                }
+                "exclude_me" => {
+                    read.exclude_me = value.as_bool() != Some(false);
+                    read.demand(key, value.as_bool().is_some());
+                }
+                "disclose_me" => {
+                    read.disclose_me = value.as_bool() == Some(true);
+                    read.demand(key, value.as_bool().is_some());
+                }
+                "rkey" => {
+                    read.resource = value.as_text().map(str::to_owned);
+                    read.demand(key, read.resource.is_some());
+                }
+                key if Audience::OPTIONS.contains(&key) => {
+                    let list = read.audience.get_or_insert_default().read(key, value);
+                    read.demand(key, list.is_ok());
+                }
+                _ => {}
+            }
+        }
+        read
+    }
+
+    fn demand(&mut self, option: &str, well_typed: bool) {
+        if !well_typed {
+            self.mistyped.get_or_insert_with(|| option.to_owned());
+        }
     }
 }

@@ -2,16 +2,18 @@
 //!
 //! Spec: WAMP basic profile, "Subscribing and Unsubscribing"; advanced profile, "Pattern-based Subscriptions".
 
-use super::{Interest, Topic};
+use std::collections::BTreeMap;
+
+use super::{Group, Interest, Topic};
 use crate::{
     router::{
-        Effect, MatchPolicy, Realm,
-        dealer::check_choice,
+        Effect, MatchPolicy, Realm, Shard, TopicKey, pattern,
         session_table::Subscribed,
         timers::Timer,
+        topic::SHARD_BYTES_MAX,
         turn::{Turn, because},
     },
-    wamp::{Dict, Message, RequestId, SessionId, SubscriptionId, Uri, error_uri, message::code},
+    wamp::{Dict, Message, RequestId, SessionId, SubscriptionId, Uri, Value, error_uri, message::code},
 };
 
 impl Realm {
@@ -23,14 +25,18 @@ impl Realm {
         options: &Dict,
         topic: Uri,
     ) {
-        if let Err((error, details)) = check_choice(options, "match", "exact", &["prefix", "wildcard"]) {
-            return self.refuse(turn, session, code::SUBSCRIBE, request, error, details);
-        }
-        if !topic.is_uri(self.config.uri_check) {
+        let key = match read_key(options, topic) {
+            Ok(key) => key,
+            Err(details) => {
+                return self.refuse(turn, session, code::SUBSCRIBE, request, error_uri::INVALID_ARGUMENT, details);
+            }
+        };
+        if !pattern::is_valid(key.policy, &key.uri, self.config.uri_check) {
             return self.refuse(turn, session, code::SUBSCRIBE, request, error_uri::INVALID_URI, Dict::new());
         }
-        let id = self.ids.subscription(MatchPolicy::Exact, &topic);
-        if self.broker.by_id.get(&id).is_some_and(|known| *known != topic) {
+        let id = self.ids.subscription(key.policy, &key.uri);
+        let same = |known: &TopicKey| (known.policy, &known.uri) == (key.policy, &key.uri);
+        if self.broker.by_id.get(&id).is_some_and(|known| !same(known)) {
             // Two topics, one hash: chances are 2^-53 a pair. The later one is refused rather than mixed up with the other.
             let details = because("this topic's subscription id is taken by another topic");
             return self.refuse(turn, session, code::SUBSCRIBE, request, error_uri::UNAVAILABLE, details);
@@ -39,7 +45,8 @@ impl Realm {
             return;
         };
         let limits = &self.config.limits;
-        let full = match subscriber.subscriptions.get(&id) {
+        let known = subscriber.subscriptions.get(&id);
+        let full = match known {
             Some(subscribed) => subscribed.waiting.len() >= limits.subscribes_waiting_max,
             None => subscriber.subscriptions.len() >= limits.subscriptions_max,
         };
@@ -47,31 +54,37 @@ impl Realm {
             let details = because("too many subscriptions in this session (settings subscriptions_max, subscribes_waiting_max)");
             return self.refuse(turn, session, code::SUBSCRIBE, request, error_uri::UNAVAILABLE, details);
         }
-        self.subscribe(turn, session, request, topic, id);
+        if known.is_some_and(|known| known.shard != key.shard) {
+            // A session has one subscription of a topic, and it cannot be in two shards.
+            let details = because("this session is subscribed already, under another nkey");
+            return self.refuse(turn, session, code::SUBSCRIBE, request, error_uri::INVALID_ARGUMENT, details);
+        }
+        self.subscribe(turn, session, request, &key, id);
     }
 
-    fn subscribe(&mut self, turn: &mut Turn<'_>, session: SessionId, request: RequestId, topic: Uri, id: SubscriptionId) {
+    fn subscribe(&mut self, turn: &mut Turn<'_>, session: SessionId, request: RequestId, key: &TopicKey, id: SubscriptionId) {
         let Some(subscriber) = self.sessions.get_mut(session) else {
             return;
         };
         let known = subscriber.subscriptions.get(&id).map(|s| s.order);
         let order = known.unwrap_or_else(|| self.broker.next_order());
-        if !self.broker.topics.contains_key(&topic) {
-            self.announce(turn, &topic, id);
+        if self.broker.group_mut(key).is_none() {
+            self.announce(turn, key, id);
         }
-        let Some(entry) = self.broker.topics.get_mut(&topic) else {
+        let Some((_, group)) = self.broker.group_mut(key) else {
             return;
         };
-        let active = entry.interest == Interest::Confirmed || entry.active.contains_key(&order);
+        let active = group.interest == Interest::Confirmed || group.active.contains_key(&order);
         let Some(subscriber) = self.sessions.get_mut(session) else {
             return;
         };
-        let subscribed = subscriber.subscriptions.entry(id).or_insert(Subscribed {
+        let subscribed = subscriber.subscriptions.entry(id).or_insert_with(|| Subscribed {
             order,
+            shard: key.shard.clone(),
             waiting: Vec::new(),
         });
         if active {
-            entry.active.insert(order, session);
+            let came = group.active.insert(order, session).is_none();
             turn.send(
                 session,
                 Message::Subscribed {
@@ -79,36 +92,55 @@ impl Realm {
                     subscription: id,
                 },
             );
+            if came {
+                self.on_subscriber_came(turn, session, id);
+            }
             return;
         }
-        entry.pending.insert(order, session);
+        group.pending.insert(order, session);
         subscribed.waiting.push(request);
         if let Interest::Announced {
+            ticket,
             deadline: deadline @ None,
-            ..
-        } = &mut entry.interest
+        } = &mut group.interest
         {
             let at = turn.now + self.config.limits.subscribe_wait;
             *deadline = Some(at);
-            self.timers.set(at, Timer::Interest(id));
+            self.timers.set(at, Timer::Interest(*ticket));
         }
     }
 
-    /// The first subscriber of a topic on this node: asks the other nodes for its events.
-    fn announce(&mut self, turn: &mut Turn<'_>, topic: &Uri, id: SubscriptionId) {
+    /// The first subscriber of this node under a key: asks the other nodes for its events.
+    fn announce(&mut self, turn: &mut Turn<'_>, key: &TopicKey, id: SubscriptionId) {
         let ticket = self.broker.next_ticket();
-        let interest = Interest::Announced { ticket, deadline: None };
-        let entry = Topic {
-            id,
-            interest,
-            active: Default::default(),
-            pending: Default::default(),
+        let group = Group {
+            interest: Interest::Announced { ticket, deadline: None },
+            active: BTreeMap::new(),
+            pending: BTreeMap::new(),
         };
-        self.broker.topics.insert(topic.clone(), entry);
-        self.broker.by_id.insert(id, topic.clone());
-        self.broker.tickets.insert(ticket, topic.clone());
+        if self.broker.topics.get(key.policy, &key.uri).is_none() {
+            let topic = Topic {
+                id,
+                policy: key.policy,
+                group: None,
+                shards: BTreeMap::new(),
+            };
+            self.broker.topics.insert(key.policy, &key.uri, topic);
+            let unsharded = TopicKey {
+                shard: None,
+                ..key.clone()
+            };
+            self.broker.by_id.insert(id, unsharded);
+        }
+        if let Some(topic) = self.broker.topics.get_mut(key.policy, &key.uri) {
+            match &key.shard {
+                None => topic.group = Some(group),
+                Some(shard) => _ = topic.shards.insert(shard.clone(), group),
+            }
+        }
+        self.broker.tickets.insert(ticket, key.clone());
         turn.effects.push(Effect::Interest {
-            topic: topic.clone(),
+            topic: key.clone(),
             wanted: true,
             ticket,
         });
@@ -116,42 +148,44 @@ impl Realm {
 
     /// Every linked node knows of the interest that was announced under `ticket`.
     pub(in crate::router) fn on_interest_acked(&mut self, turn: &mut Turn<'_>, ticket: u64) {
-        // A ticket whose topic has lost all subscribers since is not in the map any more.
-        let Some(topic) = self.broker.tickets.remove(&ticket) else {
+        // A ticket whose key has lost all subscribers since is not in the map any more.
+        let Some(key) = self.broker.tickets.remove(&ticket) else {
             return;
         };
-        let Some(entry) = self.broker.topics.get_mut(&topic) else {
+        let Some((_, group)) = self.broker.group_mut(&key) else {
             return;
         };
-        let before = std::mem::replace(&mut entry.interest, Interest::Confirmed);
+        let before = std::mem::replace(&mut group.interest, Interest::Confirmed);
         if let Interest::Announced { deadline: Some(at), .. } = before {
-            self.timers.unset(at, Timer::Interest(entry.id));
+            self.timers.unset(at, Timer::Interest(ticket));
         }
-        self.activate_pending(turn, &topic);
+        self.activate_pending(turn, &key);
     }
 
     /// Not every linked node confirmed in time (its link is being reset); the subscribers wait no longer. The timer is out already.
-    pub(in crate::router) fn on_interest_overdue(&mut self, turn: &mut Turn<'_>, subscription: SubscriptionId) {
-        let Some(topic) = self.broker.by_id.get(&subscription).cloned() else {
+    pub(in crate::router) fn on_interest_overdue(&mut self, turn: &mut Turn<'_>, ticket: u64) {
+        let Some(key) = self.broker.tickets.get(&ticket).cloned() else {
             return;
         };
-        let Some(entry) = self.broker.topics.get_mut(&topic) else {
+        let Some((_, group)) = self.broker.group_mut(&key) else {
             return;
         };
-        if let Interest::Announced { deadline, .. } = &mut entry.interest {
+        if let Interest::Announced { deadline, .. } = &mut group.interest {
             *deadline = None;
         }
-        self.stats.subscribed_unconfirmed += entry.pending.len() as u64;
-        self.activate_pending(turn, &topic);
+        let unconfirmed = group.pending.len() as u64;
+        self.stats.subscribed_unconfirmed += unconfirmed;
+        self.activate_pending(turn, &key);
     }
 
-    fn activate_pending(&mut self, turn: &mut Turn<'_>, topic: &Uri) {
-        let Some(entry) = self.broker.topics.get_mut(topic) else {
+    fn activate_pending(&mut self, turn: &mut Turn<'_>, key: &TopicKey) {
+        let Some((subscription, group)) = self.broker.group_mut(key) else {
             return;
         };
-        let subscription = entry.id;
-        for (order, session) in std::mem::take(&mut entry.pending) {
-            entry.active.insert(order, session);
+        let mut came = Vec::new();
+        for (order, session) in std::mem::take(&mut group.pending) {
+            group.active.insert(order, session);
+            came.push(session);
             let subscribed = self
                 .sessions
                 .get_mut(session)
@@ -161,6 +195,8 @@ impl Realm {
                 turn.send(session, Message::Subscribed { request, subscription });
             }
         }
+        came.into_iter()
+            .for_each(|session| self.on_subscriber_came(turn, session, subscription));
     }
 
     pub(in crate::router) fn on_unsubscribe(
@@ -170,23 +206,13 @@ impl Realm {
         request: RequestId,
         subscription: SubscriptionId,
     ) {
-        let Some(subscriber) = self.sessions.get_mut(session) else {
+        let Some(subscribed) = self.take_subscription(turn, session, subscription) else {
+            if self.sessions.get(session).is_some() {
+                let error = error_uri::NO_SUCH_SUBSCRIPTION;
+                self.refuse(turn, session, code::UNSUBSCRIBE, request, error, Dict::new());
+            }
             return;
         };
-        let Some(subscribed) = subscriber.subscriptions.remove(&subscription) else {
-            return self.refuse(
-                turn,
-                session,
-                code::UNSUBSCRIBE,
-                request,
-                error_uri::NO_SUCH_SUBSCRIPTION,
-                Dict::new(),
-            );
-        };
-        // Subscription ids outlive sessions, so a client may know the id before it is told. Its SUBSCRIBEs are answered first.
-        for request in subscribed.waiting {
-            turn.send(session, Message::Subscribed { request, subscription });
-        }
         turn.send(
             session,
             Message::Unsubscribed {
@@ -194,39 +220,98 @@ impl Realm {
                 details: Dict::new(),
             },
         );
-        self.remove_subscriber(turn, subscription, subscribed.order);
+        self.remove_subscriber(turn, subscription, &subscribed);
+    }
+
+    /// Takes a subscription out of its session; what the session still waits to hear of it is answered.
+    pub(super) fn take_subscription(
+        &mut self,
+        turn: &mut Turn<'_>,
+        session: SessionId,
+        subscription: SubscriptionId,
+    ) -> Option<Subscribed> {
+        let mut subscribed = self.sessions.get_mut(session)?.subscriptions.remove(&subscription)?;
+        // Subscription ids outlive sessions, so a client may know the id before it is told. Its SUBSCRIBEs are answered first.
+        for request in subscribed.waiting.drain(..) {
+            turn.send(session, Message::Subscribed { request, subscription });
+        }
+        Some(subscribed)
     }
 
     /// Takes a subscriber off its topic; with the last one this node's interest ends.
-    pub(super) fn remove_subscriber(&mut self, turn: &mut Turn<'_>, subscription: SubscriptionId, order: u64) {
-        let Some(topic) = self.broker.by_id.get(&subscription).cloned() else {
+    pub(super) fn remove_subscriber(&mut self, turn: &mut Turn<'_>, subscription: SubscriptionId, subscribed: &Subscribed) {
+        let Some(key) = self.broker.by_id.get(&subscription) else {
             return;
         };
-        let Some(entry) = self.broker.topics.get_mut(&topic) else {
+        let key = TopicKey {
+            shard: subscribed.shard.clone(),
+            ..key.clone()
+        };
+        let Some((_, group)) = self.broker.group_mut(&key) else {
             return;
         };
-        entry.active.remove(&order);
-        entry.pending.remove(&order);
-        let nobody_waits = entry.pending.is_empty();
-        if let Interest::Announced { deadline, .. } = &mut entry.interest
-            && nobody_waits
-            && let Some(at) = deadline.take()
-        {
-            self.timers.unset(at, Timer::Interest(subscription));
+        let went = group.active.remove(&subscribed.order);
+        group.pending.remove(&subscribed.order);
+        let nobody_waits = group.pending.is_empty();
+        let nobody_is_left = nobody_waits && group.active.is_empty();
+        if let Interest::Announced { ticket, deadline } = &mut group.interest {
+            let ticket = *ticket;
+            if nobody_waits && let Some(at) = deadline.take() {
+                self.timers.unset(at, Timer::Interest(ticket));
+            }
+            if nobody_is_left {
+                self.broker.tickets.remove(&ticket);
+            }
         }
-        if !entry.active.is_empty() || !nobody_waits {
+        if nobody_is_left {
+            self.renounce(turn, subscription, key.clone());
+        }
+        if let Some(session) = went {
+            self.on_subscriber_went(turn, session, subscription, &key);
+        }
+    }
+
+    /// The last subscriber of this node under a key is gone: the other nodes need not send its events any more.
+    fn renounce(&mut self, turn: &mut Turn<'_>, subscription: SubscriptionId, key: TopicKey) {
+        let Some(topic) = self.broker.topics.get_mut(key.policy, &key.uri) else {
             return;
+        };
+        match &key.shard {
+            None => topic.group = None,
+            Some(shard) => _ = topic.shards.remove(shard),
         }
-        if let Interest::Announced { ticket, .. } = entry.interest {
-            self.broker.tickets.remove(&ticket);
+        if topic.group.is_none() && topic.shards.is_empty() {
+            self.broker.topics.remove(key.policy, &key.uri);
+            self.broker.by_id.remove(&subscription);
         }
-        self.broker.topics.remove(&topic);
-        self.broker.by_id.remove(&subscription);
         let ticket = self.broker.next_ticket();
         turn.effects.push(Effect::Interest {
-            topic,
+            topic: key,
             wanted: false,
             ticket,
         });
     }
+}
+
+/// What a SUBSCRIBE is for.
+///
+/// # Errors
+/// The details of the ERROR `wamp.error.invalid_argument`.
+fn read_key(options: &Dict, uri: Uri) -> Result<TopicKey, Dict> {
+    let policy = match options.get("match") {
+        None => MatchPolicy::Exact,
+        Some(Value::Text(policy)) => match policy.as_str() {
+            "exact" => MatchPolicy::Exact,
+            "prefix" => MatchPolicy::Prefix,
+            "wildcard" => MatchPolicy::Wildcard,
+            _ => return Err(because("option match is none of exact, prefix and wildcard")),
+        },
+        Some(_) => return Err(because("option match is no text")),
+    };
+    let shard = match options.get("nkey") {
+        None => None,
+        Some(Value::Text(shard)) if shard.len() <= SHARD_BYTES_MAX => Some(Shard::from(shard.as_str())),
+        Some(_) => return Err(because("option nkey is no text of at most 255 bytes")),
+    };
+    Ok(TopicKey { policy, uri, shard })
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{NODES, TOPICS, World};
+use super::{NODES, PATTERNS, TOPICS, World};
 use crate::{
     router::{Input, MatchPolicy, SessionInfo},
     wamp::{Dict, Message, SessionId, SubscriptionId, Uri, message::code},
@@ -22,12 +22,15 @@ impl World {
         self.last_session += 1;
         let session = SessionId::new(self.last_session).unwrap();
         let text = |t: &str| t.to_owned();
+        let features = is_told_of_revocations(session)
+            .then_some("subscriber.subscription_revocation")
+            .into_iter();
         let info = SessionInfo {
             authid: format!("user{session}"),
-            authrole: text("tester"),
+            authrole: text(if self.last_session.is_multiple_of(2) { "even" } else { "odd" }),
             authmethod: text("anonymous"),
             authprovider: text("static"),
-            features: Vec::new(),
+            features: features.map(str::to_owned).collect(),
         };
         self.oracle.joins(session, node);
         self.input(node, Input::SessionJoined { session, info });
@@ -116,14 +119,23 @@ impl World {
         self.says(session, message);
     }
 
-    pub(super) fn subscribe(&mut self, a: usize, topic: &str) {
+    pub(super) fn subscribe(&mut self, a: usize, (policy, topic): (MatchPolicy, &str)) {
         let Some(session) = self.pick(a) else { return };
         let request = self.oracle.next_request(session);
+        let mut options = Dict::new();
+        match policy {
+            MatchPolicy::Exact => {}
+            MatchPolicy::Prefix => options.set("match", "prefix"),
+            MatchPolicy::Wildcard => options.set("match", "wildcard"),
+        }
+        if topic == ".y" && !session.get().is_multiple_of(4) {
+            options.set("nkey", format!("n{}", session.get() % 4));
+        }
         self.says(
             session,
             Message::Subscribe {
                 request,
-                options: Dict::new(),
+                options,
                 topic: Uri::from(topic),
             },
         );
@@ -131,32 +143,86 @@ impl World {
 
     pub(super) fn unsubscribe(&mut self, a: usize, b: usize) {
         let Some(session) = self.pick(a) else { return };
-        let node = self.oracle.node_of(session);
-        // Also an id that the client was not told yet: it is the same for everyone.
-        let topic = Uri::from(TOPICS[b % TOPICS.len()]);
-        let subscription: SubscriptionId = self.nodes[node].realm.ids.subscription(MatchPolicy::Exact, &topic);
+        let subscription = self.subscription(session, b);
         let request = self.oracle.next_request(session);
         self.says(session, Message::Unsubscribe { request, subscription });
     }
 
-    pub(super) fn publish(&mut self, a: usize, topic: &str, acknowledge: bool) {
+    /// Ends a subscription that a session may have, from its node or, if the session will be told, from another.
+    pub(super) fn revoke(&mut self, a: usize, b: usize) {
         let Some(session) = self.pick(a) else { return };
-        let payload = self.oracle.news(session);
+        let known = self.oracle.subscription(session, b / 3);
+        let subscription = known.unwrap_or_else(|| self.subscription(session, b / 3));
+        let told = is_told_of_revocations(session);
+        let alive = self.alive();
+        let node = if told {
+            alive[b % alive.len()]
+        } else {
+            self.oracle.node_of(session)
+        };
+        let reason = Uri::from("com.why");
+        self.input(
+            node,
+            Input::RevokeSubscription {
+                session,
+                subscription,
+                reason,
+            },
+        );
+        if !told {
+            self.oracle.is_revoked(session, subscription);
+        }
+    }
+
+    /// Also an id that the client was not told yet: it is the same for everyone.
+    fn subscription(&self, session: SessionId, b: usize) -> SubscriptionId {
+        let (policy, topic) = PATTERNS[b % PATTERNS.len()];
+        self.nodes[self.oracle.node_of(session)].realm.ids.subscription(policy, topic)
+    }
+
+    pub(super) fn publish(&mut self, a: usize, b: usize) {
+        let Some(session) = self.pick(a) else { return };
+        let topic = Uri::from(TOPICS[b % TOPICS.len()]);
+        let options = self.options(b / TOPICS.len()).with("acknowledge", b.is_multiple_of(4));
+        let payload = self.oracle.news(session, &topic, &options);
         let request = self.oracle.next_request(session);
-        let options = Dict::new().with("acknowledge", acknowledge);
         let node = self.oracle.node_of(session);
         // Who was told SUBSCRIBED before every node knew is not counted on either.
         let sure = |n: &usize| !self.broken.contains(&(node, *n)) && self.nodes[*n].realm.stats().subscribed_unconfirmed == 0;
         let reached: BTreeSet<usize> = (0..NODES).filter(sure).collect();
-        self.oracle.must_hear(session, &Uri::from(topic), &reached);
+        self.oracle.must_hear(session, &reached);
         self.says(
             session,
             Message::Publish {
                 request,
                 options,
-                topic: Uri::from(topic),
+                topic,
                 payload,
             },
         );
     }
+
+    /// Mostly none; else lists of all kinds, or a resource key.
+    fn options(&self, b: usize) -> Dict {
+        let Some(someone) = self.pick(b / 12) else {
+            return Dict::new();
+        };
+        let (id, authid) = (vec![someone.get().into()], vec![format!("user{someone}").into()]);
+        let role = vec![["even", "odd"][b / 12 % 2].into()];
+        match b % 12 {
+            0 => Dict::new().with("exclude", id),
+            1 => Dict::new().with("eligible", id),
+            2 => Dict::new().with("exclude_authid", authid),
+            3 => Dict::new().with("eligible_authid", authid),
+            4 => Dict::new().with("exclude_authrole", role),
+            5 => Dict::new().with("eligible_authrole", role).with("exclude", id),
+            6 => Dict::new().with("rkey", format!("r{}", b / 12 % 5)),
+            _ => Dict::new(),
+        }
+    }
+}
+
+/// Every second session announces that it can be told.
+fn is_told_of_revocations(session: SessionId) -> bool {
+    session.get().is_multiple_of(2)
 }

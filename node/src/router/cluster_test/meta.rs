@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{World, oracle::Oracle};
+use crate::router::MatchPolicy;
 use crate::wamp::{Dict, Message, Payload, PublicationId, RequestId, Serializer, SessionId, Uri, Value};
 
 /// Subscribed to in this order: who hears of a join will hear of the end.
@@ -13,6 +14,8 @@ const EVENTS: [&str; 2] = ["wamp.session.on_leave", "wamp.session.on_join"];
 pub(super) struct MetaOracle {
     calls: BTreeMap<(SessionId, RequestId), MetaCall>,
     heard: BTreeSet<(SessionId, Uri, SessionId)>,
+    /// Who lost a subscription, maybe that of the ends.
+    pub(super) revoked: BTreeSet<SessionId>,
     publications: BTreeMap<(Uri, SessionId), PublicationId>,
 }
 
@@ -61,7 +64,7 @@ impl World {
 
     pub(super) fn watch_sessions(&mut self, a: usize) {
         for topic in EVENTS {
-            self.subscribe(a, topic);
+            self.subscribe(a, (MatchPolicy::Exact, topic));
         }
     }
 }
@@ -131,7 +134,8 @@ impl Oracle {
     pub(super) fn meta_is_complete(&self) {
         let living = self.living();
         for (session, topic, about) in &self.meta.heard {
-            if **topic == *EVENTS[1] && living.contains(session) && !living.contains(about) {
+            let whole = !self.meta.revoked.contains(session);
+            if **topic == *EVENTS[1] && whole && living.contains(session) && !living.contains(about) {
                 let left = (*session, Uri::from(EVENTS[0]), *about);
                 assert!(
                     self.meta.heard.contains(&left),

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use super::meta::MetaOracle;
 use crate::{
     router::{PeerFrame, frame::CallId},
-    wamp::{Message, Payload, RegistrationId, RequestId, Serializer, SessionId, SubscriptionId, Uri, message::code},
+    wamp::{Dict, Message, Payload, RegistrationId, RequestId, Serializer, SessionId, SubscriptionId, Uri, Value, message::code},
 };
 
 /// Every session's view, and the calls and events as a whole.
@@ -25,12 +25,49 @@ pub(super) struct Oracle {
     /// News that must arrive.
     expected: Vec<Expected>,
     pub(super) meta: MetaOracle,
+    /// Topic and options of all news.
+    news: BTreeMap<(SessionId, u64), (Uri, Dict)>,
+    /// The shard of a subscription that got news with a resource key.
+    sharded: BTreeMap<(SessionId, u64, SubscriptionId), String>,
+}
+
+/// What a SUBSCRIBE was for.
+#[derive(Clone)]
+struct Wanted {
+    policy: String,
+    topic: Uri,
+    shard: Option<String>,
+}
+
+impl Wanted {
+    fn matches(&self, topic: &str) -> bool {
+        match self.policy.as_str() {
+            "prefix" => topic.starts_with(&*self.topic),
+            "wildcard" => {
+                let (mine, its) = (self.topic.split('.'), topic.split('.'));
+                mine.clone().count() == its.clone().count() && mine.zip(its).all(|(m, i)| m.is_empty() || m == i)
+            }
+            _ => *topic == *self.topic,
+        }
+    }
+}
+
+/// True if the lists of a PUBLISH admit a session.
+fn admits(options: &Dict, session: SessionId) -> bool {
+    let lists = |list: &str, who: Value| options.get(list).and_then(Value::as_list).map(|list| list.contains(&who));
+    let (id, authid) = (Value::from(session.get()), Value::from(format!("user{session}")));
+    let role = Value::from(["even", "odd"][(session.get() % 2) as usize]);
+    [("", id), ("_authid", authid), ("_authrole", role)]
+        .into_iter()
+        .all(|(kind, who)| {
+            lists(&format!("exclude{kind}"), who.clone()) != Some(true) && lists(&format!("eligible{kind}"), who) != Some(false)
+        })
 }
 
 /// News of `publisher` that `subscriber`, subscribed and linked, must hear.
 struct Expected {
     subscriber: SessionId,
-    topic: Uri,
+    subscription: SubscriptionId,
     publisher: SessionId,
     number: u64,
 }
@@ -45,18 +82,18 @@ struct Client {
     registering: BTreeMap<RequestId, Uri>,
     registrations: BTreeMap<RegistrationId, Uri>,
     unregistering: BTreeSet<RequestId>,
-    subscribing: BTreeMap<RequestId, Uri>,
+    subscribing: BTreeMap<RequestId, Wanted>,
     /// In answer order: UNSUBSCRIBEs and what they are for.
     unsubscribing: BTreeMap<RequestId, SubscriptionId>,
-    subscriptions: BTreeMap<SubscriptionId, Uri>,
+    subscriptions: BTreeMap<SubscriptionId, Wanted>,
     publishing: BTreeSet<RequestId>,
     invocations: BTreeMap<RequestId, Payload>,
     last_invocation: u64,
     /// The last call of each caller that came, apart from refused ones; and of all.
     called_by: BTreeMap<SessionId, (u64, u64)>,
-    /// The last news of each publisher, and all news.
+    /// The last news of each publisher, and all news under each subscription.
     heard: BTreeMap<SessionId, u64>,
-    heard_all: BTreeSet<(SessionId, u64)>,
+    heard_all: BTreeSet<(SessionId, u64, SubscriptionId)>,
 }
 
 struct Call {
@@ -134,10 +171,12 @@ impl Oracle {
         pack(session, client.last_call)
     }
 
-    pub(super) fn news(&mut self, session: SessionId) -> Payload {
+    pub(super) fn news(&mut self, session: SessionId, topic: &Uri, options: &Dict) -> Payload {
         let client = self.client(session);
         client.last_news += 1;
-        pack(session, client.last_news)
+        let number = client.last_news;
+        self.news.insert((session, number), (topic.clone(), options.clone()));
+        pack(session, number)
     }
 
     pub(super) fn held(&self, session: SessionId, b: usize) -> Option<RegistrationId> {
@@ -186,7 +225,7 @@ impl Oracle {
 
     /// The living subscribers of a topic.
     pub(super) fn subscribers(&self, topic: &Uri) -> Vec<SessionId> {
-        let subscribed = |c: &Client| c.alive && c.subscriptions.values().any(|t| t == topic);
+        let subscribed = |c: &Client| c.alive && c.subscriptions.values().any(|wanted| wanted.matches(topic));
         self.sessions
             .iter()
             .filter(|(_, c)| subscribed(c))
@@ -194,19 +233,35 @@ impl Oracle {
             .collect()
     }
 
-    /// The last news of `publisher` must reach all subscribers of these nodes.
-    pub(super) fn must_hear(&mut self, publisher: SessionId, topic: &Uri, nodes: &BTreeSet<usize>) {
+    /// The last news of `publisher` must reach all subscribers of these nodes, apart from those it is not for, and from those with a
+    /// node key where it has a resource key: which shard gets it changes with the nodes that come and go.
+    pub(super) fn must_hear(&mut self, publisher: SessionId, nodes: &BTreeSet<usize>) {
         let number = self.client(publisher).last_news;
-        for subscriber in self.subscribers(topic) {
-            if subscriber != publisher && nodes.contains(&self.node_of(subscriber)) {
-                self.expected.push(Expected {
-                    subscriber,
-                    topic: topic.clone(),
-                    publisher,
-                    number,
-                });
+        let (topic, options) = self.news[&(publisher, number)].clone();
+        for subscriber in self.subscribers(&topic) {
+            if subscriber == publisher || !nodes.contains(&self.node_of(subscriber)) || !admits(&options, subscriber) {
+                continue;
             }
+            let client = &self.sessions[&subscriber];
+            let subscriptions = client
+                .subscriptions
+                .iter()
+                .filter(|(_, wanted)| wanted.matches(&topic) && (wanted.shard.is_none() || options.get("rkey").is_none()));
+            self.expected.extend(subscriptions.map(|(subscription, _)| Expected {
+                subscriber,
+                subscription: *subscription,
+                publisher,
+                number,
+            }));
         }
+    }
+
+    /// A subscription that the session may have had is over, and the session is not told.
+    pub(super) fn is_revoked(&mut self, session: SessionId, subscription: SubscriptionId) {
+        self.meta.revoked.insert(session);
+        self.client(session).subscriptions.remove(&subscription);
+        self.expected
+            .retain(|e| (e.subscriber, e.subscription) != (session, subscription));
     }
 
     /// What is under way between two nodes is lost.
@@ -222,11 +277,22 @@ impl Oracle {
     pub(super) fn missed(&self) -> Vec<String> {
         let missed = self.expected.iter().filter(|e| {
             let subscriber = &self.sessions[&e.subscriber];
-            subscriber.alive && !subscriber.heard_all.contains(&(e.publisher, e.number))
+            subscriber.alive && !subscriber.heard_all.contains(&(e.publisher, e.number, e.subscription))
         });
         missed
-            .map(|e| format!("news {} of {} in {} at {}", e.number, e.publisher, e.topic, e.subscriber))
+            .map(|e| {
+                format!(
+                    "news {} of {} under {} at {}",
+                    e.number, e.publisher, e.subscription, e.subscriber
+                )
+            })
             .collect()
+    }
+
+    /// A subscription that the session was told of.
+    pub(super) fn subscription(&self, session: SessionId, b: usize) -> Option<SubscriptionId> {
+        let subscriptions = &self.sessions[&session].subscriptions;
+        subscriptions.keys().nth(b % subscriptions.len().max(1)).copied()
     }
 
     pub(super) fn last_heard(&self, subscriber: SessionId, publisher: SessionId) -> Option<u64> {
@@ -270,13 +336,19 @@ impl Oracle {
                 client.registrations.remove(registration).expect("it was held");
                 client.unregistering.insert(*request);
             }
-            Message::Subscribe { request, topic, .. } => _ = client.subscribing.insert(*request, topic.clone()),
+            Message::Subscribe { request, topic, options } => {
+                let wanted = Wanted {
+                    policy: options.text("match").unwrap_or("exact").to_owned(),
+                    topic: topic.clone(),
+                    shard: options.text("nkey").map(str::to_owned),
+                };
+                client.subscribing.insert(*request, wanted);
+            }
             Message::Unsubscribe { request, subscription } => {
                 client.unsubscribing.insert(*request, *subscription);
                 // Nothing has to arrive any more, and nothing may.
-                let topic = client.subscriptions.get(subscription).cloned();
                 self.expected
-                    .retain(|e| e.subscriber != session || Some(&e.topic) != topic.as_ref());
+                    .retain(|e| (e.subscriber, e.subscription) != (session, *subscription));
             }
             Message::Publish { request, options, .. } if options.bool("acknowledge") == Some(true) => {
                 client.publishing.insert(*request);
@@ -380,12 +452,21 @@ impl Oracle {
             } => self.is_invoked(session, request, registration, payload),
             Message::Subscribed { request, subscription } => {
                 let client = self.client(session);
-                let topic = client.subscribing.remove(&request).expect("one answer per SUBSCRIBE");
-                client.subscriptions.insert(subscription, topic);
+                let wanted = client.subscribing.remove(&request).expect("one answer per SUBSCRIBE");
+                client.subscriptions.insert(subscription, wanted);
             }
-            Message::Unsubscribed { request, .. } => {
+            Message::Unsubscribed { request: None, details } => {
+                let subscription = details.get("subscription").and_then(Value::as_integer).unwrap();
+                let subscription = SubscriptionId::new(subscription as u64).unwrap();
+                assert_eq!(details.text("reason"), Some("com.why"));
+                assert!(self.client(session).subscriptions.contains_key(&subscription), "it was none");
+                self.is_revoked(session, subscription);
+                self.outcomes.insert("revoked".to_owned());
+            }
+            Message::Unsubscribed {
+                request: Some(request), ..
+            } => {
                 let client = self.client(session);
-                let request = request.expect("nothing is revoked here");
                 let subscription = client.unsubscribing.remove(&request).expect("one answer per UNSUBSCRIBE");
                 client
                     .subscriptions
@@ -396,25 +477,52 @@ impl Oracle {
                 subscription,
                 payload,
                 publication,
+                details,
                 ..
             } => {
-                let client = self.client(session);
-                let topic = client.subscriptions.get(&subscription).cloned();
-                let topic = topic.expect("an event outside of its subscription");
-                if topic.is_reserved() {
-                    return self.hears_of(session, &topic, publication, &payload);
+                let wanted = self.client(session).subscriptions.get(&subscription);
+                let wanted = wanted.expect("an event outside of its subscription").topic.clone();
+                if wanted.is_reserved() {
+                    return self.hears_of(session, &wanted, publication, &payload);
                 }
-                let client = self.client(session);
+                if details.text("topic").is_some_and(|topic| topic.starts_with("wamp.")) {
+                    // Whoever wants all topics gets the router's too.
+                    return self.outcome("a meta event under a pattern");
+                }
                 let (publisher, number) = unpack(&payload);
-                assert_ne!(publisher, session, "its own event");
-                client.heard_all.insert((publisher, number));
-                let last = client.heard.insert(publisher, number).unwrap_or(0);
-                assert!(number > last, "news {number} of {publisher} after {last} at {session}");
+                self.hears(session, subscription, publisher, number, &details);
             }
             Message::Published { request, .. } => {
                 assert!(self.client(session).publishing.remove(&request), "one answer per PUBLISH");
             }
             other => panic!("{session} gets {other:?}"),
+        }
+    }
+
+    fn hears(&mut self, session: SessionId, subscription: SubscriptionId, publisher: SessionId, number: u64, details: &Dict) {
+        let (topic, options) = self.news[&(publisher, number)].clone();
+        assert!(
+            admits(&options, session),
+            "{session} is not to hear news {number} of {publisher}"
+        );
+        let client = self.client(session);
+        let wanted = client
+            .subscriptions
+            .get(&subscription)
+            .expect("an event outside of its subscription");
+        assert!(wanted.matches(&topic), "{topic} at {}", wanted.topic);
+        let told = (wanted.policy != "exact").then_some(&*topic);
+        assert_eq!(details.text("topic"), told);
+        assert_ne!(publisher, session, "its own event");
+        let shard = wanted.shard.clone();
+        let new = client.heard_all.insert((publisher, number, subscription));
+        assert!(new, "news {number} of {publisher} came twice to {session}");
+        let last = client.heard.insert(publisher, number).unwrap_or(0);
+        assert!(number >= last, "news {number} of {publisher} after {last} at {session}");
+        if let (Some(shard), Some(_)) = (shard, options.get("rkey")) {
+            let first = self.sharded.entry((publisher, number, subscription)).or_insert(shard.clone());
+            assert_eq!(*first, shard, "news {number} of {publisher} went to two shards");
+            self.outcomes.insert("sharded".to_owned());
         }
     }
 

@@ -102,9 +102,9 @@ impl World {
                 assert_eq!(invocations(self) - before, u64::from(held));
             }
             for (n, topic) in TOPICS.into_iter().enumerate() {
-                let payload = self.oracle.news(newcomer);
-                let request = self.oracle.next_request(newcomer);
                 let topic = Uri::from(topic);
+                let payload = self.oracle.news(newcomer, &topic, &Dict::new());
+                let request = self.oracle.next_request(newcomer);
                 let message = Message::Publish {
                     request,
                     options: Dict::new(),
@@ -123,7 +123,7 @@ impl World {
 }
 
 /// What a few hundred random walks must have met.
-pub(super) const EXPECTED: [&str; 27] = [
+pub(super) const EXPECTED: [&str; 30] = [
     "meta_overdue",
     "listed exactly",
     "listed with nodes missing",
@@ -131,6 +131,9 @@ pub(super) const EXPECTED: [&str; 27] = [
     "kill wamp.error.no_such_session",
     "wamp.session.on_join",
     "wamp.session.on_leave",
+    "revoked",
+    "sharded",
+    "subscriptions_revoked",
     "results",
     "invocations_forwarded",
     "calls_parked",
@@ -157,6 +160,7 @@ pub(super) fn add(seen: &mut BTreeMap<String, u64>, stats: &Stats) {
     for (name, count) in [
         ("meta_overdue", stats.meta_overdue),
         ("results", stats.results),
+        ("subscriptions_revoked", stats.subscriptions_revoked),
         ("invocations_forwarded", stats.invocations_forwarded),
         ("calls_parked", stats.calls_parked),
         ("calls_retried", stats.calls_retried),

@@ -18,7 +18,6 @@ use super::frame::CallId;
 
 pub(super) use call::Answer;
 pub(super) use invoke::Invoke;
-pub(super) use registration::check_choice;
 
 use barrier::Barriers;
 use index::CallIndex;

@@ -5,7 +5,7 @@
 //! that the answering node had when it was asked are applied there; what it has registered lies before it by itself, since
 //! REGISTERED follows the apply.
 
-use super::{Meta, Realm, kill};
+use super::{Meta, Realm, kill, subscription};
 use crate::{
     router::{LogIndex, NodeRef, PeerFrame, turn::Turn},
     wamp::{Dict, SessionId},
@@ -18,6 +18,8 @@ pub(super) enum Question {
     Flush,
     /// End sessions of yours.
     Kill(kill::Order),
+    /// Tell of subscriptions of yours.
+    Subscriptions(subscription::Which),
 }
 
 /// Something about a session of this node that the log is told.
@@ -45,6 +47,7 @@ impl Question {
         match self {
             Self::Flush => Dict::new().with("what", "flush"),
             Self::Kill(order) => order.to_dict().with("what", "kill"),
+            Self::Subscriptions(which) => which.to_dict().with("what", "subscriptions"),
         }
     }
 
@@ -52,6 +55,7 @@ impl Question {
         match dict.text("what")? {
             "flush" => Some(Self::Flush),
             "kill" => kill::Order::from_dict(dict).map(Self::Kill),
+            "subscriptions" => subscription::Which::from_dict(dict).map(Self::Subscriptions),
             _ => None,
         }
     }
@@ -63,6 +67,7 @@ impl Realm {
         match question {
             Question::Flush => Dict::new(),
             Question::Kill(order) => self.carry_out_kill(turn, &order),
+            Question::Subscriptions(which) => self.rows_here(&which),
         }
     }
 

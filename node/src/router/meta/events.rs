@@ -15,6 +15,7 @@ use super::{ask::Own, registration, session};
 use crate::{
     router::{
         LogIndex, MatchPolicy, NodeRef, Op, Realm, Testament,
+        broker::Event,
         registry::{Callee, Registration, SessionRow},
         turn::Turn,
     },
@@ -141,7 +142,7 @@ impl Realm {
 
     /// True if a session of this node wants events of `topic`.
     pub(super) fn listens(&self, topic: &str) -> bool {
-        self.broker.topics.contains_key(topic)
+        self.broker.topics.matches(topic).next().is_some()
     }
 
     fn look(&self, scope: &Scope) -> Seen {
@@ -244,7 +245,16 @@ impl Realm {
         };
         let publication = self.ids.derived(topic, &[session.get(), about, index]);
         let payload = Payload::from_values(Serializer::MsgPack, &args, &Dict::new());
-        self.deliver(turn, &Uri::from(topic), publication, None, Dict::new(), payload);
+        let event = Event {
+            publication,
+            topic: Uri::from(topic),
+            publisher: session,
+            exclude_me: false,
+            audience: None,
+            details: Dict::new(),
+            payload,
+        };
+        self.deliver(turn, event);
     }
 }
 

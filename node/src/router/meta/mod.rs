@@ -19,20 +19,24 @@ mod events;
 mod kill;
 mod registration;
 mod session;
+mod subscription;
 mod testament;
 mod time;
 
 use std::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
+    collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
     time::Instant,
 };
 
 use super::{
     LogIndex, NodeRef, PeerFrame, Realm,
+    ids::IdSource,
     timers::Timer,
     turn::{Turn, because},
 };
-use crate::wamp::{Dict, Message, Payload, RequestId, Serializer, SessionId, Uri, UriCheck, Value, error_uri, message::code};
+use crate::wamp::{
+    Dict, Message, Payload, RequestId, Serializer, SessionId, SubscriptionId, Uri, UriCheck, Value, error_uri, message::code,
+};
 use args::Args;
 use ask::{FlushWaiter, Question};
 
@@ -53,6 +57,8 @@ pub(super) struct Meta {
     settled: u64,
     /// The time of the newest ops, milliseconds since 1970 (UTC), and when it was heard.
     clock: Option<(Instant, u64)>,
+    /// When the first of its present subscribers came, for each subscription of this node with one; milliseconds since 1970 (UTC).
+    created: HashMap<SubscriptionId, u64>,
     /// What a snapshot has changed and nobody was told yet.
     untold: Vec<events::Change>,
 }
@@ -83,6 +89,7 @@ enum Request {
     Session(session::Request),
     Kill(kill::Request),
     Registration(registration::Request),
+    Subscription(subscription::Request),
     Testament(testament::Request),
 }
 
@@ -114,14 +121,19 @@ impl Request {
         session::parser(procedure)
             .or_else(|| kill::parser(procedure))
             .or_else(|| registration::parser(procedure))
+            .or_else(|| subscription::parser(procedure))
             .or_else(|| testament::parser(procedure))
     }
 
     /// What the nodes are asked so that it can be answered; `None`: it is for the log.
-    fn question(&self, caller: SessionId) -> Option<Question> {
+    fn question(&self, caller: SessionId, ids: &IdSource) -> Option<Question> {
         match self {
             Self::Session(_) | Self::Registration(_) => Some(Question::Flush),
             Self::Kill(request) => Some(Question::Kill(request.order(caller))),
+            Self::Subscription(request) => {
+                let which = request.which(|policy, topic| ids.subscription(policy, topic));
+                Some(Question::Subscriptions(which))
+            }
             Self::Testament(_) => None,
         }
     }
@@ -158,7 +170,7 @@ impl Realm {
             return true;
         }
         self.stats.meta_calls += 1;
-        let question = what.question(session);
+        let question = what.question(session, &self.ids);
         let mut pending = Pending {
             session,
             request,
@@ -229,6 +241,7 @@ impl Realm {
             Request::Session(request) => self.answer_session(request),
             Request::Kill(request) => kill::answer(request, &pending.answers, !pending.missing.is_empty()),
             Request::Registration(request) => self.answer_registration(request),
+            Request::Subscription(request) => subscription::answer(request, &pending.answers),
             Request::Testament(_) => Self::answer_testament(pending.missing.contains(&self.me)),
         };
         let mut details = Dict::new();

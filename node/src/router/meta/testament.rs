@@ -15,7 +15,8 @@ use super::{
 };
 use crate::{
     router::{
-        Op,
+        Disclose, Op,
+        broker::Event,
         op::{Testament, TestamentScope},
         registry::SessionRow,
         turn::{Turn, because},
@@ -101,6 +102,13 @@ impl Realm {
         serializer: Serializer,
         request: &Request,
     ) -> Result<(), Refusal> {
+        if let Request::Add(will) = request
+            && will.options.bool("disclose_me") == Some(true)
+            && self.config.disclose == Disclose::Deny
+        {
+            let details = because("this realm does not disclose who publishes (setting disclose = \"deny\")");
+            return Err((error_uri::DISCLOSE_ME_DISALLOWED, details));
+        }
         let (there, under_way) = (
             self.registry.testaments(session).len(),
             self.meta.testaments_under_way(session),
@@ -156,7 +164,21 @@ impl Realm {
             ];
             let publication = self.ids.derived("testament", &facts);
             self.stats.testaments += 1;
-            self.deliver(turn, &testament.topic, publication, None, Dict::new(), testament.payload);
+            // What was proposed can be read; options that cannot would leave the event to everybody.
+            let Ok((_, options)) = testament.options.to_values() else {
+                continue;
+            };
+            let (audience, disclose_me) = self.audience_of(&testament.topic, &options);
+            let event = Event {
+                publication,
+                topic: testament.topic,
+                publisher: session,
+                exclude_me: true,
+                audience,
+                details: self.details_of(session, &row.authid, &row.authrole, disclose_me),
+                payload: testament.payload,
+            };
+            self.deliver(turn, event);
         }
     }
 }

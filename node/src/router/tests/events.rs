@@ -2,7 +2,7 @@
 
 use crate::{
     router::{
-        Effect, Input, PeerFrame,
+        Effect, Input, PeerFrame, TopicKey,
         testing::{NODE_2, NODE_3, TestRealm, TestSession, error_of, payload, publication, session},
     },
     wamp::{Dict, Message, PublicationId, SubscriptionId, Uri},
@@ -30,6 +30,7 @@ fn event(publication: PublicationId, publisher: &TestSession) -> PeerFrame {
         topic,
         publisher,
         exclude_me: true,
+        audience: None,
         details,
         payload: payload("news"),
     }
@@ -144,7 +145,7 @@ fn one_copy_goes_to_each_interested_node_in_slot_order() {
     let news = bob.subscribes(NEWS);
     for node in [NODE_3, NODE_2] {
         realm.link(node);
-        let changes = vec![(Uri::from(NEWS), true), (Uri::from("com.other"), true)];
+        let changes = vec![(TopicKey::from(NEWS), true), (TopicKey::from("com.other"), true)];
         assert_eq!(realm.input(Input::PeerInterest { node, changes }), []);
     }
     let (_, effects) = alice.publishes(NEWS, Dict::new());
@@ -165,12 +166,12 @@ fn a_node_that_lost_interest_or_its_link_gets_nothing() {
         realm.link(node);
         realm.input(Input::PeerInterest {
             node,
-            changes: vec![(Uri::from(NEWS), true)],
+            changes: vec![(TopicKey::from(NEWS), true)],
         });
     }
     realm.input(Input::PeerInterest {
         node: NODE_2,
-        changes: vec![(Uri::from(NEWS), false)],
+        changes: vec![(TopicKey::from(NEWS), false)],
     });
     assert_eq!(realm.input(Input::PeerDown { node: NODE_3 }), []);
     assert_eq!(alice.publishes(NEWS, Dict::new()).1, []);
@@ -182,7 +183,7 @@ fn interest_without_a_link_is_not_taken() {
     let alice = realm.join();
     realm.input(Input::PeerInterest {
         node: NODE_2,
-        changes: vec![(Uri::from(NEWS), true)],
+        changes: vec![(TopicKey::from(NEWS), true)],
     });
     assert_eq!(alice.publishes(NEWS, Dict::new()).1, []);
     assert_eq!(realm.stats().dropped_unlinked, 1);
@@ -197,7 +198,7 @@ fn an_event_from_elsewhere_is_delivered_here_and_never_sent_on() {
         realm.link(node);
         realm.input(Input::PeerInterest {
             node,
-            changes: vec![(Uri::from(NEWS), true)],
+            changes: vec![(TopicKey::from(NEWS), true)],
         });
     }
     let (topic, publisher) = (Uri::from(NEWS), session(201));
@@ -206,6 +207,7 @@ fn an_event_from_elsewhere_is_delivered_here_and_never_sent_on() {
         topic,
         publisher,
         exclude_me: true,
+        audience: None,
         details: Dict::new(),
         payload: payload("news"),
     };

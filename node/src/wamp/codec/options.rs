@@ -52,7 +52,7 @@ const WELCOME: Table = &[
     ("authprovider", Type::Text),
     ("authextra", Type::Dict),
 ];
-const SUBSCRIBE: Table = &[("match", Type::Match), ("get_retained", Type::Bool)];
+const SUBSCRIBE: Table = &[("match", Type::Match), ("get_retained", Type::Bool), ("nkey", Type::Text)];
 const PUBLISH: Table = &[
     ("acknowledge", Type::Bool),
     ("exclude_me", Type::Bool),
@@ -64,6 +64,7 @@ const PUBLISH: Table = &[
     ("eligible_authrole", Type::Texts),
     ("disclose_me", Type::Bool),
     ("retain", Type::Bool),
+    ("rkey", Type::Text),
     ("transaction_hash", Type::Text),
 ];
 const EVENT: Table = &[

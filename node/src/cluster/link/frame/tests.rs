@@ -32,11 +32,26 @@ fn every_frame() -> Vec<PeerFrame> {
         },
         PeerFrame::Nack { call },
         PeerFrame::Forget { call },
+        PeerFrame::RevokeSubscription {
+            session: id(SessionId::new),
+            subscription: id(SubscriptionId::new),
+            reason: "com.why".into(),
+        },
+        PeerFrame::Event {
+            publication: id(PublicationId::new),
+            topic: "com.lamp".into(),
+            publisher: id(SessionId::new),
+            exclude_me: false,
+            audience: Some(Box::new(audience())),
+            details: Dict::new().with("publisher", 7u64),
+            payload: Payload::EMPTY,
+        },
         PeerFrame::Event {
             publication: id(PublicationId::new),
             topic: "com.lamp.é".into(),
             publisher: id(SessionId::new),
             exclude_me: true,
+            audience: None,
             details: Dict::new(),
             payload,
         },
@@ -50,6 +65,15 @@ fn every_frame() -> Vec<PeerFrame> {
             answer: Dict::new(),
         },
     ]
+}
+
+fn audience() -> Audience {
+    let lists = Dict::new()
+        .with("exclude", vec![1u64.into(), (1u64 << 53).into()])
+        .with("eligible", Vec::new())
+        .with("eligible_authid", vec!["ann".into(), "bob".into()])
+        .with("exclude_authrole", vec!["guest".into()]);
+    Audience::from_dict(&lists).unwrap()
 }
 
 fn written(realm: Option<&str>, frame: &PeerFrame) -> Vec<u8> {
@@ -90,7 +114,7 @@ fn every_frame_comes_back_as_it_was_alone_and_in_a_row() {
 }
 
 #[test]
-fn the_layout_is_that_of_version_2() {
+fn the_layout_is_that_of_version_3() {
     let result = PeerFrame::Result {
         call: CallId(300),
         details: Dict::new(),
@@ -144,6 +168,10 @@ fn ids_texts_and_payload_tags_of_a_peer_are_checked() {
         fault(EVENT | HAS_DETAILS, &[one, b"\x01t", one, &[1], b"\x01\x05"]),
         Some(Malformed::Details)
     );
+    // {"eligible": [0]}: no session has that id.
+    let lists: &[u8] = b"\x0e\x01\x08eligible\x08\x01\x03\x00";
+    assert_eq!(fault(EVENT, &[one, b"\x01t", one, &[3], lists]), Some(Malformed::Details));
+    assert_eq!(fault(EVENT, &[one, b"\x01t", one, &[3], b"\x00"]), None);
     assert_eq!(fault(INVOKE, &[&[1, 0], one, &[1]]), Some(Malformed::Id("registration")));
     assert_eq!(fault(INVOKE, &[&[1, 1], none, &[1]]), Some(Malformed::Id("callee")));
     assert_eq!(fault(INVOKE, &[&[1]]), Some(Malformed::Frame));

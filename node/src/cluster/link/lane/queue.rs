@@ -225,7 +225,11 @@ fn payload_bytes(frame: &PeerFrame) -> usize {
         | PeerFrame::Result { payload, .. }
         | PeerFrame::Error { payload, .. }
         | PeerFrame::Event { payload, .. } => payload.bytes().len(),
-        PeerFrame::Nack { .. } | PeerFrame::Forget { .. } | PeerFrame::MetaAsk { .. } | PeerFrame::MetaAnswer { .. } => 0,
+        PeerFrame::Nack { .. }
+        | PeerFrame::Forget { .. }
+        | PeerFrame::RevokeSubscription { .. }
+        | PeerFrame::MetaAsk { .. }
+        | PeerFrame::MetaAnswer { .. } => 0,
     }
 }
 

@@ -26,6 +26,7 @@ fn event(number: u64, length: usize) -> PeerFrame {
         topic,
         publisher: session(1),
         exclude_me: true,
+        audience: None,
         details,
         payload,
     }

@@ -122,12 +122,12 @@ impl LinkEvents for Recorder {
         }
     }
 
-    fn interest(&self, from: NodeRef, _realm: &Uri, changes: Vec<(Uri, bool)>) {
+    fn interest(&self, from: NodeRef, _realm: &Uri, changes: Vec<(TopicKey, bool)>) {
         let mut closed = self.gate.lock();
         self.opened.wait_while(&mut closed, |closed| *closed);
         drop(closed);
         for (topic, wanted) in changes {
-            self.note(Noted::Interest(from, topic.to_string(), wanted));
+            self.note(Noted::Interest(from, topic.uri.to_string(), wanted));
         }
     }
 
@@ -287,6 +287,7 @@ fn event(source: u64, number: u64, length: usize) -> PeerFrame {
         topic: "com.topic".into(),
         publisher: session(source),
         exclude_me: true,
+        audience: None,
         details: Dict::new(),
         payload,
     }
