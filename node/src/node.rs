@@ -23,7 +23,7 @@ use crate::{
     },
     config::{self, Config},
     pages,
-    router::{Disclose, NodeRef, Realm, RealmConfig, Slot},
+    router::{Disclose, NodeRef, OnConflict, Realm, RealmConfig, Slot},
     session::{
         auth::{Anonymous, Principal, RealmAuth, Secret},
         cluster::Cluster,
@@ -274,6 +274,12 @@ fn realm_handle(shared: &Arc<Shared>, name: &Uri, realm: Option<&config::Realm>,
             config::Disclose::Always => Disclose::Always,
         };
         core.trustlevels = realm.trustlevels.clone();
+        core.prefer_local_callees = realm.prefer_local_callees;
+        core.allow_force_reregister = realm.allow_force_reregister;
+        core.on_conflict = match realm.on_conflict {
+            config::OnConflict::Refuse => OnConflict::Refuse,
+            config::OnConflict::SamePrincipalReplaces => OnConflict::SamePrincipalReplaces,
+        };
     }
     core.limits.open_calls_max = limits.calls_per_session_max;
     core.limits.registrations_max = limits.registrations_per_session_max;

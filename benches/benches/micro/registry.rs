@@ -2,7 +2,7 @@
 
 use divan::Bencher;
 use ringfort::{
-    router::{MatchPolicy, Op, OpOutcome, Registry},
+    router::{InvokePolicy, MatchPolicy, OnConflict, Op, OpOutcome, Registry},
     wamp::Uri,
 };
 
@@ -24,6 +24,8 @@ fn register(callee: u64, procedure: Uri) -> Op {
         request: request(1),
         procedure,
         policy: MatchPolicy::Exact,
+        invoke: InvokePolicy::Single,
+        conflict: OnConflict::Refuse,
     }
 }
 

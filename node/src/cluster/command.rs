@@ -9,12 +9,12 @@ use prost::Message as _;
 use ringfort_proto::cluster::v1 as pb;
 
 use crate::{
-    router::{MatchPolicy, NodeRef, Op, Slot, Testament, TestamentScope},
+    router::{InvokePolicy, MatchPolicy, NodeRef, OnConflict, Op, Slot, Testament, TestamentScope},
     wamp::{Payload, RegistrationId, RequestId, Serializer, SessionId, Uri},
 };
 
 /// The command version this build writes and understands.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// One entry of the replicated log.
 #[derive(Clone, Debug, PartialEq)]
@@ -234,6 +234,8 @@ fn op_to_pb(realm: &Uri, op: &Op) -> pb::RealmOp {
             request,
             procedure,
             policy,
+            invoke,
+            conflict,
         } => P::Register(pb::Register {
             session: session.get(),
             request: request.get(),
@@ -243,6 +245,8 @@ fn op_to_pb(realm: &Uri, op: &Op) -> pb::RealmOp {
                 MatchPolicy::Prefix => 1,
                 MatchPolicy::Wildcard => 2,
             },
+            invoke: invoke.code().into(),
+            conflict: conflict.code().into(),
         }),
         Op::Unregister {
             session,
@@ -252,6 +256,15 @@ fn op_to_pb(realm: &Uri, op: &Op) -> pb::RealmOp {
             session: session.get(),
             request: request.map_or(0, RequestId::get),
             registration: registration.get(),
+        }),
+        Op::Revoke {
+            registration,
+            callee,
+            reason,
+        } => P::Revoke(pb::Revoke {
+            registration: registration.get(),
+            callee: callee.map_or(0, SessionId::get),
+            reason: reason.clone(),
         }),
     };
     pb::RealmOp {
@@ -267,6 +280,7 @@ fn op_from_pb(op: pb::RealmOp) -> Result<(Uri, Op), DecodeError> {
         let scope = u8::try_from(raw).ok().and_then(TestamentScope::from_code);
         scope.ok_or(DecodeError::Field("scope of a testament that this build does not know"))
     };
+    let small = |code| u8::try_from(code).ok();
     let decoded = match op.op.ok_or(DecodeError::Field("realm op this build does not know"))? {
         P::SessionJoined(joined) => Op::SessionJoined {
             session: session(joined.session)?,
@@ -306,12 +320,26 @@ fn op_from_pb(op: pb::RealmOp) -> Result<(Uri, Op), DecodeError> {
                 2 => MatchPolicy::Wildcard,
                 _ => return Err(DecodeError::Field("match policy this build does not know")),
             },
+            invoke: small(register.invoke)
+                .and_then(InvokePolicy::from_code)
+                .ok_or(DecodeError::Field("invocation policy this build does not know"))?,
+            conflict: small(register.conflict)
+                .and_then(OnConflict::from_code)
+                .ok_or(DecodeError::Field("rule for conflicts this build does not know"))?,
         },
         P::Unregister(unregister) => Op::Unregister {
             session: session(unregister.session)?,
             request: RequestId::new(unregister.request),
             registration: RegistrationId::new(unregister.registration)
                 .ok_or(DecodeError::Field("registration id out of range"))?,
+        },
+        P::Revoke(revoke) => Op::Revoke {
+            registration: RegistrationId::new(revoke.registration).ok_or(DecodeError::Field("registration id out of range"))?,
+            callee: match revoke.callee {
+                0 => None,
+                raw => Some(session(raw)?),
+            },
+            reason: revoke.reason,
         },
     };
     Ok((Uri::new(op.realm), decoded))
@@ -390,6 +418,24 @@ mod tests {
                     request: RequestId::new(3).unwrap(),
                     procedure: Uri::from("lamp.set"),
                     policy: MatchPolicy::Wildcard,
+                    invoke: InvokePolicy::RoundRobin,
+                    conflict: OnConflict::Replace,
+                },
+            ),
+            (
+                Uri::from("r"),
+                Op::Revoke {
+                    registration: RegistrationId::new(9).unwrap(),
+                    callee: None,
+                    reason: "why".into(),
+                },
+            ),
+            (
+                Uri::from("r"),
+                Op::Revoke {
+                    registration: RegistrationId::new(9).unwrap(),
+                    callee: Some(session),
+                    reason: String::new(),
                 },
             ),
             (
@@ -444,7 +490,7 @@ mod tests {
     #[test]
     fn an_entry_of_a_newer_build_is_an_error_that_says_so() {
         let newer = pb::Command {
-            version: 2,
+            version: VERSION + 1,
             shard: 0,
             body: None,
         }
@@ -456,7 +502,7 @@ mod tests {
                 .contains("run the newer build")
         );
         let unknown_body = pb::Command {
-            version: 1,
+            version: VERSION,
             shard: 0,
             body: None,
         }

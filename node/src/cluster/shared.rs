@@ -27,7 +27,10 @@ use super::{
     session_id::SessionIds,
 };
 use crate::{
-    router::{Input, NodeRef, Op, PeerFrame, TopicKey, frame::CallId},
+    router::{
+        Input, NodeRef, Op, PeerFrame, TopicKey,
+        frame::{CallId, Refusal},
+    },
     session::{
         cluster::{Cluster, Drain},
         outbox::Touched,
@@ -48,7 +51,7 @@ pub struct Shared {
     links: OnceLock<Links>,
     realms: OnceLock<BTreeMap<Uri, RealmHandle>>,
     /// Invokes no link took; they come back as a Nack once the realm is released.
-    bounced: Mutex<Vec<(Uri, NodeRef, CallId)>>,
+    bounced: Mutex<Vec<(Uri, NodeRef, CallId, SessionId)>>,
     /// Tickets of a node without links: nobody else has to know.
     acked: Mutex<Vec<(Uri, u64)>>,
     /// What [`Cluster::flush`] has to look at, set after it was filled: nearly every flush finds none of it, and takes no lock.
@@ -105,11 +108,15 @@ impl Shared {
             if bounced.is_empty() {
                 return;
             }
-            for (realm, from, call) in bounced {
+            for (realm, from, call, callee) in bounced {
                 if let Some(realm) = self.realm(&realm) {
                     realm.input(Input::Peer {
                         from,
-                        frame: PeerFrame::Nack { call },
+                        frame: PeerFrame::Nack {
+                            call,
+                            callee,
+                            why: Refusal::Stale,
+                        },
                     });
                 }
             }
@@ -125,12 +132,12 @@ impl Cluster for Shared {
 
     fn forward(&self, realm: &Uri, to: NodeRef, source: SessionId, frame: PeerFrame) {
         let call = match &frame {
-            PeerFrame::Invoke { call, .. } => Some(*call),
+            PeerFrame::Invoke { call, callee, .. } => Some((*call, *callee)),
             _ => None,
         };
         let taken = self.links.get().is_some_and(|links| links.forward(realm, to, source, frame));
-        if let (false, Some(call)) = (taken, call) {
-            self.bounced.lock().push((realm.clone(), to, call));
+        if let (false, Some((call, callee))) = (taken, call) {
+            self.bounced.lock().push((realm.clone(), to, call, callee));
             self.returns_filled.store(true, Release);
         }
     }

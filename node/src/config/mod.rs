@@ -38,7 +38,7 @@ pub use log::{Log, LogFormat};
 pub use node::Node;
 pub use observability::Observability;
 pub use principal::Principal;
-pub use realm::{Anonymous, Disclose, Realm, UriCheck};
+pub use realm::{Anonymous, Disclose, OnConflict, Realm, UriCheck};
 pub use report::{Fault, Problem, Report};
 pub use secret::Secret;
 

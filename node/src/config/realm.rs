@@ -25,6 +25,16 @@ pub struct Realm {
     /// numbers from 0, told to callees and subscribers as `trustlevel`. They hear none for roles that are not named here.
     /// Default: none.
     pub trustlevels: BTreeMap<String, u64>,
+    /// Whether a call of a procedure with several callees goes to one on the caller's own node where there is one. Default `false`:
+    /// the callees of all nodes take turns. With `true` calls cross nodes less, and callees beside busy clients get more of them.
+    pub prefer_local_callees: bool,
+    /// Whether a client may take a procedure from whoever registered it, with the option `force_reregister` of REGISTER. Default
+    /// `false`, since any client of the realm could silence a device.
+    pub allow_force_reregister: bool,
+    /// What becomes of a registration with one callee when it is registered again: `refuse` keeps it; `same_principal_replaces`
+    /// gives it to the newcomer if that has the same authid and role, such as a device that came back before its old session was
+    /// known to be dead. Default `refuse`.
+    pub on_conflict: OnConflict,
 }
 
 /// Whether it is told who calls and publishes.
@@ -38,6 +48,17 @@ pub enum Disclose {
     Deny,
     /// Always.
     Always,
+}
+
+/// What becomes of a registration that does not share when its procedure is registered again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnConflict {
+    /// It stays.
+    #[default]
+    Refuse,
+    /// It goes if its callee has the authid and role of the newcomer.
+    SamePrincipalReplaces,
 }
 
 /// Who may join a realm without credentials.
@@ -75,6 +96,9 @@ impl Default for Realm {
             uri_check: UriCheck::Loose,
             disclose: Disclose::Allow,
             trustlevels: BTreeMap::new(),
+            prefer_local_callees: false,
+            allow_force_reregister: false,
+            on_conflict: OnConflict::Refuse,
         }
     }
 }

@@ -27,7 +27,16 @@ const BROKER: [&str; 9] = [
 ];
 
 /// What works of calls.
-const DEALER: [&str; 3] = ["session_meta_api", "registration_meta_api", "testament_meta_api"];
+const DEALER: [&str; 8] = [
+    "pattern_based_registration",
+    "shared_registration",
+    "sharded_registration",
+    "call_reroute",
+    "registration_revocation",
+    "session_meta_api",
+    "registration_meta_api",
+    "testament_meta_api",
+];
 
 fn features(names: &[&str]) -> Dict {
     Dict(names.iter().map(|name| ((*name).to_owned(), true.into())).collect())

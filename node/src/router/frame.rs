@@ -11,6 +11,41 @@ use crate::wamp::{Dict, Payload, PublicationId, RegistrationId, SessionId, Subsc
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CallId(pub u64);
 
+/// Why a callee, or its node, does not take a call. The later ones say more: where all callees refuse, the caller hears the last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Refusal {
+    /// The callee is not, or no longer, there, or too much waits for its node's log. Nothing was delivered.
+    Stale,
+    /// Its node may not start invocations for now. Nothing was delivered.
+    NoLease,
+    /// It has as many open invocations as it asked for. Nothing was delivered.
+    Busy,
+    /// It answered `wamp.error.unavailable`.
+    Unavailable,
+}
+
+impl Refusal {
+    /// Its number on the wire; never changes.
+    pub const fn code(self) -> u8 {
+        match self {
+            Self::Stale => 0,
+            Self::NoLease => 1,
+            Self::Busy => 2,
+            Self::Unavailable => 3,
+        }
+    }
+
+    /// The one with that number. What a newer node says and this one does not know counts as stale: nothing was begun.
+    pub const fn from_code(code: u8) -> Self {
+        match code {
+            1 => Self::NoLease,
+            2 => Self::Busy,
+            3 => Self::Unavailable,
+            _ => Self::Stale,
+        }
+    }
+}
+
 /// A message between the cores of one realm on two nodes.
 #[derive(Clone, Debug, PartialEq)]
 pub enum PeerFrame {
@@ -34,8 +69,9 @@ pub enum PeerFrame {
         error: Uri,
         payload: Payload,
     },
-    /// Callee's node to caller's node: nothing was delivered, the route is stale. The caller's node may look up again, once.
-    Nack { call: CallId },
+    /// Callee's node to caller's node: `callee` does not take the call, and whatever it did with it, it did not begin. The caller's
+    /// node may ask another one, or look up again, once.
+    Nack { call: CallId, callee: SessionId, why: Refusal },
     /// Caller's node to callee's node: the caller is gone; whatever the callee answers is dropped.
     Forget { call: CallId },
     /// Publisher's node to a node with interest: one copy, whatever the number of subscribers there.

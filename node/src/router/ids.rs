@@ -35,10 +35,7 @@ impl IdSource {
     pub(super) fn publication(&mut self) -> PublicationId {
         // SplitMix64: one addition and a finalizer whose every output bit depends on every state bit.
         self.state = self.state.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.state;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        PublicationId::new(fold(z ^ (z >> 31))).expect("fold stays in the id range")
+        PublicationId::new(fold(mix(self.state))).expect("fold stays in the id range")
     }
 
     /// The publication id of an event that every node derives from the same facts.
@@ -72,6 +69,13 @@ impl IdSource {
         hasher.write(shard.as_bytes());
         hasher.finish()
     }
+}
+
+/// The finalizer of SplitMix64: every bit of the answer depends on every bit of `z`.
+pub(super) fn mix(mut z: u64) -> u64 {
+    z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    z ^ (z >> 31)
 }
 
 /// Maps 64 random bits to 1..=2^53, each equally likely.

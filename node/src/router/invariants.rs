@@ -75,7 +75,7 @@ impl Realm {
     fn check_caller(&self, id: SessionId, session: &Session, calls_out: &mut usize) -> Result<(), String> {
         for (request, call) in session.calls.iter() {
             match call {
-                Call::Local { callee, invocation } => {
+                Call::Local { callee, invocation, .. } => {
                     let record = self.sessions.get(*callee).and_then(|s| s.invocations.get(invocation));
                     let expected = Caller::Local { session: id, request };
                     demand!(
@@ -108,6 +108,8 @@ impl Realm {
         );
         let bytes: usize = session.parked.iter().map(|p| p.what.payload.bytes().len()).sum();
         demand!(bytes == session.parked_bytes, "parked bytes of {id} are miscounted");
+        let kept: usize = session.calls.iter().map(|(_, call)| call.kept_bytes()).sum();
+        demand!(kept == session.kept_bytes, "kept bytes of {id} are miscounted");
         let waits = self.dealer.barriers.waiting.contains(&id);
         demand!(
             waits != session.parked.is_empty(),
@@ -129,7 +131,7 @@ impl Realm {
                 } => {
                     let record = self.sessions.get(caller).and_then(|s| s.calls.get(&call));
                     let there =
-                        matches!(record, Some(Call::Local { callee, invocation }) if *callee == id && *invocation == request);
+                        matches!(record, Some(Call::Local { callee, invocation, .. }) if *callee == id && *invocation == request);
                     demand!(there, "invocation {request} of {id} has no call");
                 }
                 Caller::Remote { node, call } => {
@@ -143,6 +145,7 @@ impl Realm {
                 }
             }
         }
+        session.invocations.check()?;
         for (request, registering) in &session.registering {
             *timers += 1;
             let timer = Timer::Register(id, *request);

@@ -1,12 +1,13 @@
 //! What a node asks the committed log to change in one realm, and what comes of it.
 
-use super::NodeRef;
+use super::{NodeRef, registry::Callee};
 use crate::wamp::{Payload, RegistrationId, RequestId, SessionId, Uri};
 
 /// How the URI of a registration or subscription is compared. Spec: advanced profile, "Pattern-based Registrations/Subscriptions".
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum MatchPolicy {
     /// Equality.
+    #[default]
     Exact,
     /// Leading characters.
     Prefix,
@@ -24,7 +25,19 @@ impl MatchPolicy {
         }
     }
 
-    /// Its name in options and details.
+    /// The policy with that number.
+    pub const fn from_code(code: u8) -> Option<Self> {
+        match code {
+            0 => Some(Self::Exact),
+            1 => Some(Self::Prefix),
+            2 => Some(Self::Wildcard),
+            _ => None,
+        }
+    }
+}
+
+impl MatchPolicy {
+    /// Its name in REGISTER.Options and SUBSCRIBE.Options.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Exact => "exact",
@@ -39,15 +52,88 @@ impl MatchPolicy {
             .into_iter()
             .find(|policy| policy.name() == name)
     }
+}
+
+/// Which callee of a registration a call goes to. Spec: advanced profile, "Shared Registration".
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum InvokePolicy {
+    /// There is one.
+    #[default]
+    Single,
+    /// One after the other, in the order of registration. Choice: each node counts for its own callers.
+    RoundRobin,
+    /// Any.
+    Random,
+    /// The one that registered first.
+    First,
+    /// The one that registered last.
+    Last,
+}
+
+impl InvokePolicy {
+    const ALL: [Self; 5] = [Self::Single, Self::RoundRobin, Self::Random, Self::First, Self::Last];
+
+    /// Its name in REGISTER.Options.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Single => "single",
+            Self::RoundRobin => "roundrobin",
+            Self::Random => "random",
+            Self::First => "first",
+            Self::Last => "last",
+        }
+    }
+
+    /// The policy of that name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|policy| policy.name() == name)
+    }
+
+    /// Its number in the log and in snapshots; never changes.
+    pub const fn code(self) -> u8 {
+        match self {
+            Self::Single => 0,
+            Self::RoundRobin => 1,
+            Self::Random => 2,
+            Self::First => 3,
+            Self::Last => 4,
+        }
+    }
 
     /// The policy with that number.
-    pub const fn from_code(code: u8) -> Option<Self> {
-        match code {
-            0 => Some(Self::Exact),
-            1 => Some(Self::Prefix),
-            2 => Some(Self::Wildcard),
-            _ => None,
+    pub fn from_code(code: u8) -> Option<Self> {
+        Self::ALL.into_iter().find(|policy| policy.code() == code)
+    }
+}
+
+/// What a REGISTER does to a registration that does not share.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnConflict {
+    /// It is refused.
+    #[default]
+    Refuse,
+    /// It takes the place of a `single` registration of the same authid and authrole: a device that came back meets its own old
+    /// session, whose end nobody has noticed yet.
+    SamePrincipalReplaces,
+    /// It takes the place of whatever is registered: REGISTER.Options.force_reregister, of Crossbar.
+    Replace,
+}
+
+impl OnConflict {
+    /// Its number in the log; never changes.
+    pub const fn code(self) -> u8 {
+        match self {
+            Self::Refuse => 0,
+            Self::SamePrincipalReplaces => 1,
+            Self::Replace => 2,
         }
+    }
+
+    /// The one with that number.
+    pub fn from_code(code: u8) -> Option<Self> {
+        [Self::Refuse, Self::SamePrincipalReplaces, Self::Replace]
+            .into_iter()
+            .find(|conflict| conflict.code() == code)
     }
 }
 
@@ -73,12 +159,14 @@ pub enum Op {
     },
     /// A session is gone: its row and all its registrations go.
     SessionGone { session: SessionId },
-    /// REGISTER. Refused if an exact `single` registration of the procedure exists.
+    /// REGISTER. Adds a callee to a registration that shares by the same policy; else `conflict` decides.
     Register {
         session: SessionId,
         request: RequestId,
         procedure: Uri,
         policy: MatchPolicy,
+        invoke: InvokePolicy,
+        conflict: OnConflict,
     },
     /// UNREGISTER of a registration the session holds. `request` is `None` where nobody waits for the outcome.
     Unregister {
@@ -98,6 +186,13 @@ pub enum Op {
     ///
     /// Spec: WAMP advanced profile, "Session Meta API": closing all sessions generates neither.
     Hush { session: SessionId },
+    /// The router takes a registration away from one of its callees, or from all of them, whatever node they are on.
+    Revoke {
+        registration: RegistrationId,
+        callee: Option<SessionId>,
+        /// For the callees: UNREGISTERED.Details.reason.
+        reason: String,
+    },
 }
 
 /// What a session wants published when it ends. Spec: WAMP advanced profile, "Testament".
@@ -152,6 +247,15 @@ impl TestamentScope {
     }
 }
 
+/// Callees that have lost a registration other than by their own UNREGISTER or end, in the order of registration.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Lost {
+    /// What they have lost.
+    pub registration: RegistrationId,
+    /// Who.
+    pub callees: Vec<Callee>,
+}
+
 /// What applying an [`Op`] did.
 #[derive(Clone, Debug, PartialEq)]
 pub enum OpOutcome {
@@ -159,8 +263,12 @@ pub enum OpOutcome {
     Done,
     /// The procedure is now registered under this id.
     Registered(RegistrationId),
-    /// The procedure has a registration that does not share.
-    AlreadyExists,
+    /// The procedure is now registered under this id, and those who held it under another one have lost it.
+    Replaced { registration: RegistrationId, lost: Lost },
+    /// The procedure has a registration that does not share, or shares by this other policy.
+    AlreadyExists(InvokePolicy),
+    /// These callees have lost their registration.
+    Revoked(Lost),
     /// Nothing of that name is there.
     NotFound,
     /// The op comes from a node life that is over; nothing was changed.

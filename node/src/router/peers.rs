@@ -77,7 +77,7 @@ impl Realm {
             }
             PeerFrame::MetaAsk { ask, question } => self.on_meta_ask(turn, from, ask, &question),
             PeerFrame::MetaAnswer { ask, index, answer } => self.on_meta_answer(turn, from, ask, index, answer),
-            PeerFrame::Nack { call } => self.on_nack(turn, from, call),
+            PeerFrame::Nack { call, callee, why } => self.on_nack(turn, from, call, callee, why),
             PeerFrame::Forget { call } => self.on_forget(turn, from, call),
             PeerFrame::Event {
                 publication,

@@ -9,9 +9,9 @@ use std::{
 };
 
 use super::{
-    Disclose, Effect, Input, LogIndex, NodeRef, RealmLimits, Registry, Stats, broker::Broker, dealer::Dealer, ids::IdSource,
-    meta::Meta, session_table::RequestIdVerdict, session_table::SessionTable, timers::Timer, timers::Timers, turn::Turn,
-    turn::because,
+    Disclose, Effect, Input, LogIndex, NodeRef, OnConflict, RealmLimits, Registry, Stats, broker::Broker, dealer::Dealer,
+    ids::IdSource, meta::Meta, session_table::RequestIdVerdict, session_table::SessionTable, timers::Timer, timers::Timers,
+    turn::Turn, turn::because,
 };
 use crate::wamp::{Dict, Message, Payload, RequestId, SessionId, Uri, UriCheck, error_uri, message::code};
 
@@ -40,6 +40,12 @@ pub struct RealmConfig {
     pub request_id_check: RequestIdCheck,
     /// How URIs are checked.
     pub uri_check: UriCheck,
+    /// A callee of a shared registration on the caller's own node is preferred to those on others.
+    pub prefer_local_callees: bool,
+    /// REGISTER.Options.force_reregister, of Crossbar, may take a procedure from whoever holds it.
+    pub allow_force_reregister: bool,
+    /// What a REGISTER does to a `single` registration of the same procedure; [`OnConflict::Replace`] lets everyone replace everyone.
+    pub on_conflict: OnConflict,
     /// Puts `_fence`, registration id and epoch, into INVOCATION.Details, so that a callee can guard side effects.
     pub fence_details: bool,
     /// Whether callees and subscribers learn who called or published.
@@ -59,6 +65,9 @@ impl RealmConfig {
             id_key,
             request_id_check: RequestIdCheck::default(),
             uri_check: UriCheck::default(),
+            prefer_local_callees: false,
+            allow_force_reregister: false,
+            on_conflict: OnConflict::Refuse,
             fence_details: false,
             disclose: Disclose::default(),
             trustlevels: BTreeMap::new(),
@@ -184,12 +193,12 @@ impl Realm {
         match message {
             Message::Call {
                 request,
-                options: _,
+                options,
                 procedure,
                 payload,
             } => {
                 if self.accept_request(turn, session, code::CALL, request) {
-                    self.on_call(turn, session, request, procedure, payload);
+                    self.on_call(turn, session, request, &options, procedure, payload);
                 }
             }
             Message::Yield {

@@ -1,13 +1,13 @@
 //! The realm's replicated state: registrations and the session index.
 //!
-//! Invariants: a pure function of the ops applied so far, in their order; a procedure has at most one registration per policy; a
-//! registration has at least one callee; an id is never given twice; nothing belongs to a node life that was fenced.
+//! Invariants: a pure function of the ops applied so far, in their order; a procedure has at most one registration per match
+//! policy; a registration has at least one callee, and one only if it does not share; an id is never given twice; nothing belongs to a node life that was fenced.
 
 mod snapshot;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 
-use super::{LogIndex, MatchPolicy, NodeRef, Op, OpOutcome, Slot, Testament};
+use super::{InvokePolicy, LogIndex, MatchPolicy, NodeRef, OnConflict, Op, OpOutcome, Slot, Testament, op::Lost, pattern};
 use crate::wamp::{RegistrationId, SessionId, Uri, id::IdMap};
 
 /// A session that answers invocations of a registration.
@@ -28,7 +28,9 @@ pub struct Registration {
     pub procedure: Uri,
     /// How a CALL's procedure is compared with it.
     pub policy: MatchPolicy,
-    /// The log index at which it came to be.
+    /// Which callee a call goes to; that of the first REGISTER.
+    pub invoke: InvokePolicy,
+    /// The log index at which its newest callee registered.
     pub index: LogIndex,
     /// Who answers, in order of registration.
     pub callees: Vec<Callee>,
@@ -67,8 +69,7 @@ struct Testaments {
 pub struct Registry {
     // Ordered where the order shows: every call looks one up, whatever their number.
     registrations: IdMap<RegistrationId, Registration>,
-    exact: HashMap<Uri, RegistrationId>,
-    patterns: BTreeMap<(MatchPolicy, Uri), RegistrationId>,
+    procedures: pattern::Index<RegistrationId>,
     by_callee: BTreeMap<Callee, BTreeSet<RegistrationId>>,
     sessions: BTreeMap<SessionId, SessionRow>,
     /// How many sessions each node life has; no life stands here without one.
@@ -134,15 +135,15 @@ impl Registry {
                 request: _,
                 procedure,
                 policy,
-            } => self.register(
-                index,
-                Callee {
+                invoke,
+                conflict,
+            } => {
+                let callee = Callee {
                     node: by,
                     session: *session,
-                },
-                procedure,
-                *policy,
-            ),
+                };
+                self.register(index, callee, procedure, *policy, *invoke, *conflict)
+            }
             Op::Unregister {
                 session,
                 request: _,
@@ -157,6 +158,12 @@ impl Registry {
                 );
                 if removed { OpOutcome::Done } else { OpOutcome::NotFound }
             }
+            Op::Revoke {
+                registration, callee, ..
+            } => match self.evict(*registration, *callee) {
+                Some(lost) => OpOutcome::Revoked(lost),
+                None => OpOutcome::NotFound,
+            },
         }
     }
 
@@ -185,7 +192,26 @@ impl Registry {
 
     /// The registration an exact lookup of `procedure` finds.
     pub fn lookup(&self, procedure: &Uri) -> Option<&Registration> {
-        self.registrations.get(self.exact.get(procedure)?)
+        self.registrations.get(self.procedures.exact(procedure)?)
+    }
+
+    /// The registration of this very pattern.
+    pub fn lookup_pattern(&self, policy: MatchPolicy, pattern: &Uri) -> Option<&Registration> {
+        self.registrations.get(&self.id_of(policy, pattern)?)
+    }
+
+    /// The registrations by prefix or wildcard that a CALL of `procedure` matches, the best first.
+    ///
+    /// Choice: none matches what is the protocol's own. Clients may not register it, and a pattern is no way around that.
+    pub fn matching_patterns(&self, procedure: &Uri) -> impl Iterator<Item = &Registration> {
+        let free = self.procedures.pattern_count() > 0 && !procedure.is_reserved();
+        let ids = free.then(|| self.procedures.patterns(procedure)).into_iter().flatten();
+        ids.filter_map(|id| self.registrations.get(id))
+    }
+
+    /// The registration that a CALL of `procedure` goes to.
+    pub fn best_match(&self, procedure: &Uri) -> Option<&Registration> {
+        self.lookup(procedure).or_else(|| self.matching_patterns(procedure).next())
     }
 
     /// The registration of that id.
@@ -198,6 +224,11 @@ impl Registry {
         let mut all: Vec<&Registration> = self.registrations.values().collect();
         all.sort_unstable_by_key(|registration| registration.id);
         all.into_iter()
+    }
+
+    /// How many registrations there are.
+    pub fn registration_count(&self) -> usize {
+        self.registrations.len()
     }
 
     /// The registrations of one callee, by id.
@@ -219,11 +250,6 @@ impl Registry {
     /// The node lives that have a session, by slot.
     pub fn nodes(&self) -> impl Iterator<Item = NodeRef> {
         self.by_node.keys().copied()
-    }
-
-    /// The registration of `procedure` under `policy`.
-    pub fn registration_under(&self, policy: MatchPolicy, procedure: &Uri) -> Option<&Registration> {
-        self.registrations.get(&self.id_of(policy, procedure)?)
     }
 
     /// The testaments of a session, in the order in which they were made.
@@ -273,23 +299,92 @@ impl Registry {
         }
     }
 
-    fn register(&mut self, index: LogIndex, callee: Callee, procedure: &Uri, policy: MatchPolicy) -> OpOutcome {
-        if self.id_of(policy, procedure).is_some() {
-            return OpOutcome::AlreadyExists;
-        }
-        // 2^43 registrations are out of reach: at a million a second they last for 278 days of nothing else, and then REGISTER is refused.
-        let Some(id) = self.next_id() else {
-            return OpOutcome::AlreadyExists;
+    fn register(
+        &mut self,
+        index: LogIndex,
+        callee: Callee,
+        procedure: &Uri,
+        policy: MatchPolicy,
+        invoke: InvokePolicy,
+        conflict: OnConflict,
+    ) -> OpOutcome {
+        let standing = self.id_of(policy, procedure).and_then(|id| self.registrations.get_mut(&id));
+        let Some(standing) = standing else {
+            return match self.add(index, callee, procedure, policy, invoke) {
+                Some(registration) => OpOutcome::Registered(registration),
+                None => OpOutcome::AlreadyExists(invoke),
+            };
         };
+        let (id, by) = (standing.id, standing.invoke);
+        let shares = by != InvokePolicy::Single && by == invoke;
+        if shares && conflict != OnConflict::Replace {
+            // Choice: a session that registers once more is told what it has.
+            if self.by_callee.entry(callee).or_default().insert(id) {
+                standing.callees.push(callee);
+                standing.index = index;
+            }
+            return OpOutcome::Registered(id);
+        }
+        let replaces = match conflict {
+            OnConflict::Refuse => false,
+            OnConflict::SamePrincipalReplaces => by == invoke && self.is_of_same_principal(id, callee),
+            OnConflict::Replace => true,
+        };
+        if !replaces || self.ids_given >= COUNTER_MAX {
+            return OpOutcome::AlreadyExists(by);
+        }
+        let lost = self.evict(id, None);
+        match (self.add(index, callee, procedure, policy, invoke), lost) {
+            (Some(registration), Some(lost)) => OpOutcome::Replaced { registration, lost },
+            _ => OpOutcome::AlreadyExists(by),
+        }
+    }
+
+    /// Adds a registration. 2^43 of them are out of reach: at a million a second they last for 278 days of nothing else, and then
+    /// REGISTER is refused.
+    fn add(
+        &mut self,
+        index: LogIndex,
+        callee: Callee,
+        procedure: &Uri,
+        policy: MatchPolicy,
+        invoke: InvokePolicy,
+    ) -> Option<RegistrationId> {
+        let id = self.next_id()?;
         self.insert(Registration {
             id,
             procedure: procedure.clone(),
             policy,
+            invoke,
             index,
             callees: vec![callee],
             created_ms: self.time_ms,
         });
-        OpOutcome::Registered(id)
+        Some(id)
+    }
+
+    /// True if every callee of a registration is another session of the same authid and authrole.
+    fn is_of_same_principal(&self, id: RegistrationId, callee: Callee) -> bool {
+        let (Some(row), Some(registration)) = (self.sessions.get(&callee.session), self.registrations.get(&id)) else {
+            return false;
+        };
+        registration.callees.iter().all(|held| {
+            let same = |other: &SessionRow| (&other.authid, &other.authrole) == (&row.authid, &row.authrole);
+            held.session != callee.session && self.sessions.get(&held.session).is_some_and(same)
+        })
+    }
+
+    /// Takes one callee, or all of them, off a registration. `None` if it has no such callee.
+    fn evict(&mut self, id: RegistrationId, session: Option<SessionId>) -> Option<Lost> {
+        let all = self.registrations.get(&id)?.callees.iter();
+        let callees: Vec<Callee> = all.filter(|c| session.is_none_or(|s| c.session == s)).copied().collect();
+        for callee in &callees {
+            self.remove_callee(*callee, id);
+        }
+        (!callees.is_empty()).then_some(Lost {
+            registration: id,
+            callees,
+        })
     }
 
     fn next_id(&mut self) -> Option<RegistrationId> {
@@ -301,18 +396,12 @@ impl Registry {
     }
 
     fn id_of(&self, policy: MatchPolicy, procedure: &Uri) -> Option<RegistrationId> {
-        match policy {
-            MatchPolicy::Exact => self.exact.get(procedure).copied(),
-            _ => self.patterns.get(&(policy, procedure.clone())).copied(),
-        }
+        self.procedures.get(policy, procedure).copied()
     }
 
     fn insert(&mut self, registration: Registration) {
-        let (id, procedure) = (registration.id, registration.procedure.clone());
-        match registration.policy {
-            MatchPolicy::Exact => self.exact.insert(procedure, id),
-            policy => self.patterns.insert((policy, procedure), id),
-        };
+        let id = registration.id;
+        self.procedures.insert(registration.policy, &registration.procedure, id);
         for callee in &registration.callees {
             self.by_callee.entry(*callee).or_default().insert(id);
         }
@@ -358,10 +447,7 @@ impl Registry {
             return true;
         }
         if let Some(gone) = self.registrations.remove(&id) {
-            match gone.policy {
-                MatchPolicy::Exact => self.exact.remove(&gone.procedure),
-                policy => self.patterns.remove(&(policy, gone.procedure)),
-            };
+            self.procedures.remove(gone.policy, &gone.procedure);
         }
         true
     }
@@ -375,6 +461,12 @@ impl Registry {
         for (id, r) in &self.registrations {
             if *id != r.id || r.callees.is_empty() || self.id_of(r.policy, &r.procedure) != Some(*id) {
                 return Err(format!("registration {id} is not indexed by its procedure or has no callee"));
+            }
+            if r.invoke == InvokePolicy::Single && r.callees.len() > 1 {
+                return Err(format!("registration {id} does not share and has several callees"));
+            }
+            if r.callees.iter().collect::<BTreeSet<_>>().len() < r.callees.len() {
+                return Err(format!("registration {id} has a callee twice"));
             }
             if id.get() > self.ids_given {
                 return Err(format!("registration {id} was never given"));
@@ -402,7 +494,7 @@ impl Registry {
         if by_node != self.by_node {
             return Err("the sessions of a node are miscounted".into());
         }
-        if self.registrations.len() != self.exact.len() + self.patterns.len() {
+        if self.registrations.len() != self.procedures.len() {
             return Err("the procedure index has entries without a registration".into());
         }
         Ok(())

@@ -5,10 +5,17 @@
 
 use std::{
     collections::{BTreeMap, VecDeque},
+    num::NonZeroU32,
     time::Instant,
 };
 
-use super::{NodeRef, RequestIdCheck, SessionInfo, Shard, frame::CallId, window::Window};
+use super::{
+    MatchPolicy, NodeRef, RequestIdCheck, SessionInfo, Shard,
+    frame::{CallId, Refusal},
+    invocations::Invocations,
+    registry::Callee,
+    window::Window,
+};
 use crate::wamp::{
     Payload, RegistrationId, RequestId, SessionId, SubscriptionId, Uri,
     id::{ID_MAX, IdMap},
@@ -35,8 +42,10 @@ pub(super) struct Session {
     pub(super) parked: VecDeque<ParkedCall>,
     /// Payload bytes of [`Self::parked`].
     pub(super) parked_bytes: usize,
+    /// Payload bytes of [`Self::calls`] that are kept for another callee.
+    pub(super) kept_bytes: usize,
     /// As callee: invocations without a final answer.
-    pub(super) invocations: Window<Invocation>,
+    pub(super) invocations: Invocations,
     /// As callee: REGISTERs that wait for the log.
     pub(super) registering: BTreeMap<RequestId, Registering>,
     /// As callee: what it registered. Only [`Held::Active`] ones are invoked.
@@ -54,6 +63,8 @@ pub(super) enum Call {
         callee: SessionId,
         /// The request id of its INVOCATION.
         invocation: RequestId,
+        /// What is needed to ask another callee; `None` if there is none, or if too much is kept for this caller already.
+        again: Option<Box<Again>>,
     },
     /// The callee is a session of another node.
     Remote {
@@ -61,9 +72,19 @@ pub(super) enum Call {
         node: NodeRef,
         /// The call's number on that link.
         call: CallId,
-        /// What is needed to look up once more; `None` once that was done.
+        /// What is needed to look up once more, or to ask another callee.
         again: Option<Box<Again>>,
     },
+}
+
+impl Call {
+    /// Payload bytes that are kept for another callee of this node's choice. What is with another node is bounded by its lane.
+    pub(super) fn kept_bytes(&self) -> usize {
+        match self {
+            Self::Local { again: Some(again), .. } => again.payload.bytes().len(),
+            _ => 0,
+        }
+    }
 }
 
 /// A call's request, kept until it is certain that it was delivered or never will be.
@@ -73,6 +94,36 @@ pub(super) struct Again {
     pub(super) order: u64,
     pub(super) procedure: Uri,
     pub(super) payload: Payload,
+    /// How it has fared so far; `None` for a plain call that goes its way.
+    pub(super) tries: Option<Box<Tries>>,
+    /// The registration it went to; of no meaning before it went anywhere.
+    pub(super) registration: Option<RegistrationId>,
+}
+
+/// What is known of a call that cannot go to any callee.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Tries {
+    /// The hash of its `rkey`: it is for one callee only.
+    pub(super) shard: Option<u64>,
+    /// Who did not take it since it was looked up last.
+    pub(super) asked: Vec<Callee>,
+    /// The registration it stays with, since one of its callees has seen it or was too busy.
+    pub(super) bound_to: Option<RegistrationId>,
+    /// The refusal that says most.
+    pub(super) worst: Option<Refusal>,
+    /// It was looked up again behind a read barrier.
+    pub(super) retried: bool,
+}
+
+/// Whether a session of this node takes an invocation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Readiness {
+    /// It does.
+    Ready,
+    /// It has as many open ones as it asked for.
+    Busy,
+    /// It does not, or no longer, hold the registration.
+    Gone,
 }
 
 /// A call that waits for a read barrier, or behind one that does.
@@ -115,6 +166,9 @@ pub(super) struct Invocation {
 #[derive(Debug)]
 pub(super) struct Registering {
     pub(super) procedure: Uri,
+    pub(super) policy: MatchPolicy,
+    /// How many invocations it takes at once; `None` for any number.
+    pub(super) concurrency: Option<NonZeroU32>,
     pub(super) deadline: Instant,
 }
 
@@ -184,10 +238,23 @@ impl SessionTable {
         ids
     }
 
-    /// True if a session of this node holds the registration and may be invoked for it.
-    pub(super) fn may_be_invoked(&self, callee: SessionId, registration: RegistrationId) -> bool {
-        self.get(callee)
-            .is_some_and(|s| matches!(s.registrations.get(&registration), Some(Held::Active)))
+    /// Whether a session of this node takes an invocation of the registration.
+    pub(super) fn readiness(&self, callee: SessionId, registration: RegistrationId) -> Readiness {
+        match self.get(callee) {
+            Some(session) if matches!(session.registrations.get(&registration), Some(Held::Active)) => {
+                if session.invocations.is_full(registration) {
+                    Readiness::Busy
+                } else {
+                    Readiness::Ready
+                }
+            }
+            _ => Readiness::Gone,
+        }
+    }
+
+    /// True if a session of this node has the registration, be it about to leave it.
+    pub(super) fn holds(&self, callee: SessionId, registration: RegistrationId) -> bool {
+        self.get(callee).is_some_and(|s| s.registrations.contains_key(&registration))
     }
 }
 
@@ -200,7 +267,8 @@ impl Session {
             calls: Window::default(),
             parked: VecDeque::new(),
             parked_bytes: 0,
-            invocations: Window::default(),
+            kept_bytes: 0,
+            invocations: Invocations::default(),
             registering: BTreeMap::new(),
             registrations: BTreeMap::new(),
             subscriptions: BTreeMap::new(),
@@ -226,6 +294,41 @@ impl Session {
     pub(super) fn next_invocation(&mut self) -> RequestId {
         self.last_invocation = self.last_invocation % ID_MAX + 1;
         RequestId::new(self.last_invocation).expect("a remainder by ID_MAX plus one lies in the id range")
+    }
+
+    /// True if the client announced the feature, as `role.feature`.
+    pub(super) fn announced(&self, feature: &str) -> bool {
+        self.info
+            .features
+            .binary_search_by(|known| known.as_str().cmp(feature))
+            .is_ok()
+    }
+
+    /// The session has the registration, and is invoked for it unless it is about to leave it.
+    pub(super) fn hold(&mut self, registration: RegistrationId, concurrency: Option<NonZeroU32>) {
+        self.registrations.entry(registration).or_insert(Held::Active);
+        if let Some(max) = concurrency {
+            self.invocations.bound(registration, max);
+        }
+    }
+
+    /// The session has the registration no more.
+    pub(super) fn let_go(&mut self, registration: RegistrationId) -> Option<Held> {
+        self.invocations.unbound(registration);
+        self.registrations.remove(&registration)
+    }
+
+    /// Adds an open call.
+    pub(super) fn add_call(&mut self, request: RequestId, call: Call) {
+        self.kept_bytes += call.kept_bytes();
+        self.calls.insert(request, call);
+    }
+
+    /// Takes an open call out.
+    pub(super) fn take_call(&mut self, request: RequestId) -> Option<Call> {
+        let call = self.calls.remove(&request)?;
+        self.kept_bytes -= call.kept_bytes();
+        Some(call)
     }
 
     /// Puts a parked call where its order belongs: nearly always at the end, a retried one further ahead.

@@ -19,6 +19,10 @@ pub struct Stats {
     pub calls_parked: u64,
     /// Calls that were looked up again after a node refused them as stale.
     pub calls_retried: u64,
+    /// Calls that were sent to another callee since one did not take them.
+    pub calls_rerouted: u64,
+    /// Registrations that the router took from sessions of this node.
+    pub registrations_revoked: u64,
     /// Read barriers asked for.
     pub barriers: u64,
     /// Read barriers that failed or took too long.

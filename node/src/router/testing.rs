@@ -12,8 +12,9 @@ use std::{
 use bytes::Bytes;
 
 use super::{
-    BarrierOutcome, Effect, Input, MatchPolicy, NodeRef, Op, PeerFrame, Realm, RealmConfig, SessionInfo, Slot, Stats,
-    frame::CallId,
+    BarrierOutcome, Effect, Input, InvokePolicy, MatchPolicy, NodeRef, OnConflict, Op, PeerFrame, Realm, RealmConfig,
+    SessionInfo, Slot, Stats,
+    frame::{CallId, Refusal},
 };
 use crate::wamp::{
     Dict, Message, Payload, PublicationId, RegistrationId, RequestId, Serializer, SessionId, SubscriptionId, Uri, Value,
@@ -107,12 +108,27 @@ impl TestRealm {
         session
     }
 
+    /// A new session that announced these features, sorted; its row is committed.
+    pub(super) fn join_with(&self, features: &[&str]) -> TestSession {
+        let session = self.join_as(None, features);
+        assert_eq!(self.commit(), []);
+        session
+    }
+
     pub(super) fn join_uncommitted(&self) -> TestSession {
-        self.join_with(|_| {})
+        self.join_like(|_| {})
+    }
+
+    /// A new session of that authid, or of one of its own; its row is not committed.
+    pub(super) fn join_as(&self, authid: Option<&str>, features: &[&str]) -> TestSession {
+        self.join_like(|info| {
+            info.authid = authid.map_or_else(|| info.authid.clone(), str::to_owned);
+            info.features = features.iter().map(|feature| (*feature).to_owned()).collect();
+        })
     }
 
     /// A session whose facts `change` has altered; its row is not committed.
-    pub(super) fn join_with(&self, change: impl FnOnce(&mut SessionInfo)) -> TestSession {
+    pub(super) fn join_like(&self, change: impl FnOnce(&mut SessionInfo)) -> TestSession {
         let id = {
             let mut world = self.0.borrow_mut();
             world.last_session += 1;
@@ -165,6 +181,15 @@ impl TestRealm {
         let mut effects = self.input(Input::Applied { index, by, op });
         effects.extend(self.input(Input::AppliedTo { index }));
         effects
+    }
+
+    /// Commits a registration of another node's session that shares.
+    pub(super) fn shared_elsewhere(&self, node: NodeRef, session: u64, procedure: &str, invoke: InvokePolicy) {
+        let mut op = register_op(session, procedure);
+        if let Op::Register { invoke: by, .. } = &mut op {
+            *by = invoke;
+        }
+        assert_eq!(self.commit_by(node, op), []);
     }
 
     /// Commits a registration of another node's session; gives its id.
@@ -257,6 +282,8 @@ impl TestSession {
             request,
             procedure: Uri::from(procedure),
             policy: MatchPolicy::Exact,
+            invoke: InvokePolicy::Single,
+            conflict: OnConflict::Refuse,
         };
         assert_eq!(effects, [Effect::Propose { op }]);
         match self.realm.commit().as_slice() {
@@ -272,6 +299,55 @@ impl TestSession {
             ] if (*session, *r) == (self.id, request) => *registration,
             other => panic!("not REGISTERED but {other:?}"),
         }
+    }
+
+    /// Registers with options and sees it committed; tells what else came of it before REGISTERED.
+    pub(super) fn registers_with(&self, procedure: &str, options: Dict) -> (RegistrationId, Vec<Effect>) {
+        let (request, _) = self.asks_to_register(procedure, options);
+        let mut effects = self.realm.commit();
+        match effects.pop() {
+            Some(Effect::Send {
+                session,
+                message: Message::Registered {
+                    request: r,
+                    registration,
+                },
+            }) if (session, r) == (self.id, request) => (registration, effects),
+            other => panic!("not REGISTERED but {other:?}"),
+        }
+    }
+
+    /// Registers by an invocation policy and sees it committed.
+    pub(super) fn shares(&self, procedure: &str, invoke: &str) -> RegistrationId {
+        self.registers_with(procedure, Dict::new().with("invoke", invoke)).0
+    }
+
+    /// Calls, and tells who was invoked.
+    pub(super) fn reaches(&self, procedure: &str) -> SessionId {
+        self.reaches_with(procedure, Dict::new())
+    }
+
+    pub(super) fn reaches_with(&self, procedure: &str, options: Dict) -> SessionId {
+        let (request, payload) = (self.next(), payload("question"));
+        let procedure = Uri::from(procedure);
+        let effects = self.says(Message::Call {
+            request,
+            options,
+            procedure,
+            payload,
+        });
+        invoked(&effects)
+    }
+
+    /// Answers an invocation with an error.
+    pub(super) fn fails(&self, invocation: u64, error: &str) -> Vec<Effect> {
+        self.says(Message::Error {
+            request_type: code::INVOCATION,
+            request: request(invocation),
+            details: Dict::new(),
+            error: Uri::from(error),
+            payload: Payload::EMPTY,
+        })
     }
 
     pub(super) fn unregisters(&self, registration: RegistrationId) -> (RequestId, Vec<Effect>) {
@@ -419,6 +495,25 @@ pub(super) fn some_instant() -> Instant {
     Instant::now()
 }
 
+/// Who the one invocation is for, be it here or elsewhere; panics if the effects are anything else.
+pub(super) fn invoked(effects: &[Effect]) -> SessionId {
+    match effects {
+        [
+            Effect::Send {
+                session,
+                message: Message::Invocation { .. },
+            },
+        ] => *session,
+        [
+            Effect::Forward {
+                frame: PeerFrame::Invoke { callee, .. },
+                ..
+            },
+        ] => *callee,
+        other => panic!("not one invocation but {other:?}"),
+    }
+}
+
 /// The error URI an answer of one ERROR carries; panics if it is anything else.
 pub(super) fn error_of(effects: &[Effect]) -> &str {
     match effects {
@@ -478,6 +573,8 @@ pub(super) fn register_op(session: u64, procedure: &str) -> Op {
         request: request(1),
         procedure: Uri::from(procedure),
         policy: MatchPolicy::Exact,
+        invoke: InvokePolicy::Single,
+        conflict: OnConflict::Refuse,
     }
 }
 
@@ -491,6 +588,11 @@ pub(super) fn invoke(call: u64, registration: RegistrationId, callee: SessionId,
         details,
         payload,
     }
+}
+
+pub(super) fn refusal(call: u64, callee: SessionId, why: Refusal) -> PeerFrame {
+    let call = CallId(call);
+    PeerFrame::Nack { call, callee, why }
 }
 
 pub(super) fn result(call: u64) -> PeerFrame {

@@ -503,7 +503,8 @@ fn revoked_by(input: &Input) -> Option<(SessionId, SubscriptionId)> {
 /// True for inputs whose handling asks for the lease.
 fn may_invoke(input: &Input) -> bool {
     match input {
-        Input::Message { message, .. } => matches!(message, Message::Call { .. }),
+        // An ERROR of a callee may send the call to another one.
+        Input::Message { message, .. } => matches!(message, Message::Call { .. } | Message::Error { .. }),
         Input::Peer { frame, .. } => matches!(frame, PeerFrame::Invoke { .. } | PeerFrame::Nack { .. }),
         _ => false,
     }

@@ -13,7 +13,10 @@ use bytes::Bytes;
 
 use super::{convert::Malformed, details};
 use crate::{
-    router::{Audience, PeerFrame, frame::CallId},
+    router::{
+        Audience, PeerFrame,
+        frame::{CallId, Refusal},
+    },
     wamp::{Dict, Payload, PublicationId, RegistrationId, Serializer, SessionId, SubscriptionId, Uri},
 };
 
@@ -67,7 +70,12 @@ pub(super) fn write<'a>(realm: Option<&Uri>, frame: &'a PeerFrame, out: &mut Vec
             put_varint(call.0, out);
             put_bytes(error.as_bytes(), out);
         }
-        PeerFrame::Result { call, .. } | PeerFrame::Nack { call } | PeerFrame::Forget { call } => put_varint(call.0, out),
+        PeerFrame::Nack { call, callee, why } => {
+            put_varint(call.0, out);
+            put_fixed(callee.get(), out);
+            out.push(why.code());
+        }
+        PeerFrame::Result { call, .. } | PeerFrame::Forget { call } => put_varint(call.0, out),
         PeerFrame::Event {
             publication,
             topic,
@@ -273,6 +281,8 @@ impl Packed {
             }
             NACK => PeerFrame::Nack {
                 call: CallId(fields.varint()?),
+                callee: session(fields.fixed()?, "callee")?,
+                why: Refusal::from_code(fields.byte()?),
             },
             FORGET => PeerFrame::Forget {
                 call: CallId(fields.varint()?),

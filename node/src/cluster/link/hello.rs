@@ -8,7 +8,8 @@ use crate::{
     router::NodeRef,
 };
 
-/// The version of the link protocol spoken here, and the oldest one understood. Version 1 had protobuf frames on its data lanes.
+/// The version of the link protocol spoken here, and the oldest one understood. Version 1 had protobuf frames on its data lanes,
+/// version 2 no frames for progress and interrupts.
 const VERSION: u32 = 3;
 const VERSION_MIN: u32 = 3;
 

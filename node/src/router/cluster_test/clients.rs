@@ -216,7 +216,7 @@ impl World {
             3 => Dict::new().with("eligible_authid", authid),
             4 => Dict::new().with("exclude_authrole", role),
             5 => Dict::new().with("eligible_authrole", role).with("exclude", id),
-            6 => Dict::new().with("rkey", format!("r{}", b / 12 % 5)),
+            6..=8 => Dict::new().with("rkey", format!("r{}", b / 12 % 5)),
             _ => Dict::new(),
         }
     }

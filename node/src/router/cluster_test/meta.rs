@@ -6,7 +6,6 @@ use super::{World, oracle::Oracle};
 use crate::router::MatchPolicy;
 use crate::wamp::{Dict, Message, Payload, PublicationId, RequestId, Serializer, SessionId, Uri, Value};
 
-/// Subscribed to in this order: who hears of a join will hear of the end.
 const EVENTS: [&str; 2] = ["wamp.session.on_leave", "wamp.session.on_join"];
 
 /// What is known of meta calls and meta events.
@@ -14,6 +13,8 @@ const EVENTS: [&str; 2] = ["wamp.session.on_leave", "wamp.session.on_join"];
 pub(super) struct MetaOracle {
     calls: BTreeMap<(SessionId, RequestId), MetaCall>,
     heard: BTreeSet<(SessionId, Uri, SessionId)>,
+    /// Who has heard of whose join, and will have to hear of the end.
+    owed: BTreeSet<(SessionId, SessionId)>,
     /// Who lost a subscription, maybe that of the ends.
     pub(super) revoked: BTreeSet<SessionId>,
     publications: BTreeMap<(Uri, SessionId), PublicationId>,
@@ -125,6 +126,9 @@ impl Oracle {
                 "{session} hears of the join of {about} after its end"
             );
         }
+        if &**topic == EVENTS[1] && self.is_subscribed(session, EVENTS[0]) {
+            self.meta.owed.insert((session, about));
+        }
         let known = *self.meta.publications.entry((topic.clone(), about)).or_insert(publication);
         assert_eq!(known, publication, "two publications of {topic} of {about}");
         self.outcome(topic);
@@ -133,9 +137,8 @@ impl Oracle {
     /// Everything has come to rest: who has heard of a join has heard of the end.
     pub(super) fn meta_is_complete(&self) {
         let living = self.living();
-        for (session, topic, about) in &self.meta.heard {
-            let whole = !self.meta.revoked.contains(session);
-            if **topic == *EVENTS[1] && whole && living.contains(session) && !living.contains(about) {
+        for (session, about) in &self.meta.owed {
+            if living.contains(session) && !self.meta.revoked.contains(session) && !living.contains(about) {
                 let left = (*session, Uri::from(EVENTS[0]), *about);
                 assert!(
                     self.meta.heard.contains(&left),

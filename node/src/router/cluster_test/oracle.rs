@@ -150,6 +150,14 @@ impl Oracle {
         self.sessions.iter().filter(|(_, c)| !c.alive).map(|(id, _)| *id).collect()
     }
 
+    /// True if the session has heard SUBSCRIBED of that topic.
+    pub(super) fn is_subscribed(&self, session: SessionId, topic: &str) -> bool {
+        self.sessions[&session]
+            .subscriptions
+            .values()
+            .any(|wanted| &*wanted.topic == topic)
+    }
+
     pub(super) fn outcome(&mut self, outcome: &str) {
         self.outcomes.insert(outcome.to_owned());
     }
@@ -562,7 +570,7 @@ impl Oracle {
 
     /// A node gets a frame.
     pub(super) fn sees_delivery(&mut self, _from: usize, to: usize, frame: &PeerFrame) {
-        if let PeerFrame::Nack { call } = frame
+        if let PeerFrame::Nack { call, .. } = frame
             && let Some((caller, number)) = self.travelling.get(&(to, *call)).copied()
         {
             let made = self.client(caller).last_call;

@@ -98,7 +98,11 @@ impl Realm {
             } else {
                 true
             };
-            let found = if may_route { self.find(&head.what.procedure) } else { None };
+            let found = if may_route {
+                self.find(&head.what.procedure, head.what.tries.as_deref())
+            } else {
+                None
+            };
             if found.is_none() && !due {
                 // It hit when it came and misses now: it waits like any other miss.
                 if head.wait.is_none() {
@@ -113,7 +117,7 @@ impl Realm {
                 break;
             };
             match (found, outcome) {
-                (Some(found), _) => self.route(turn, session, call.request, call.what, found, call.retried),
+                (Some(found), _) => self.route(turn, session, call.request, call.what, found),
                 (None, BarrierOutcome::Passed) => {
                     self.refuse(
                         turn,

@@ -2,23 +2,17 @@
 //!
 //! Spec: WAMP basic profile, "Calling and Invocations", "Call Errors".
 
+use super::choice::Found;
 use crate::{
     router::{
-        LogIndex, PeerFrame, Realm,
+        PeerFrame, Realm,
+        frame::Refusal,
         registry::Callee,
-        session_table::{Again, Call, Caller, Invocation, ParkedCall},
+        session_table::{Again, Call, Caller, Invocation, ParkedCall, Tries},
         turn::{Turn, because, reason},
     },
     wamp::{Dict, Message, Payload, RegistrationId, RequestId, SessionId, Uri, error_uri, message::code},
 };
-
-/// What a lookup found.
-#[derive(Clone, Copy)]
-pub(super) struct Found {
-    pub(super) registration: RegistrationId,
-    pub(super) callee: Callee,
-    pub(super) index: LogIndex,
-}
 
 /// The final answer of a callee.
 pub(in crate::router) enum Answer {
@@ -43,10 +37,26 @@ impl Realm {
         turn: &mut Turn<'_>,
         session: SessionId,
         request: RequestId,
+        options: &Dict,
         procedure: Uri,
         payload: Payload,
     ) {
-        let found = self.find(&procedure);
+        let mut tries = None;
+        if !options.is_empty() {
+            match self.shard_of(options) {
+                Ok(None) => {}
+                Ok(shard) => {
+                    tries = Some(Box::new(Tries {
+                        shard,
+                        ..Tries::default()
+                    }));
+                }
+                Err(details) => {
+                    return self.refuse(turn, session, code::CALL, request, error_uri::INVALID_ARGUMENT, details);
+                }
+            }
+        }
+        let found = self.find(&procedure, tries.as_deref());
         // Nobody registers in `wamp.*`: what is called there is the router's own, or misses like any other.
         if found.is_none() && procedure.is_reserved() && self.on_meta_call(turn, session, request, &procedure, &payload) {
             return;
@@ -65,11 +75,13 @@ impl Realm {
             order: self.dealer.next_order(),
             procedure,
             payload,
+            tries,
+            registration: None,
         };
         match found {
             Some(found) if its_turn => {
                 self.stats.calls += 1;
-                self.route(turn, session, request, what, found, false);
+                self.route(turn, session, request, what, found);
             }
             _ => self.park_call(turn, session, request, what, found.is_none()),
         }
@@ -100,34 +112,8 @@ impl Realm {
         self.stats.calls_parked += 1;
     }
 
-    /// The registration that a CALL of `procedure` goes to.
-    ///
-    /// One whose callee is a session of this node counts only while that session may be invoked: UNREGISTER and the end of a
-    /// session take effect here before the log says so.
-    pub(super) fn find(&self, procedure: &Uri) -> Option<Found> {
-        let registration = self.registry.lookup(procedure)?;
-        let callee = *registration.callees.first()?;
-        let found = Found {
-            registration: registration.id,
-            callee,
-            index: registration.index,
-        };
-        if callee.node == self.me && !self.sessions.may_be_invoked(callee.session, registration.id) {
-            return None;
-        }
-        Some(found)
-    }
-
     /// Sends a call to its callee.
-    pub(super) fn route(
-        &mut self,
-        turn: &mut Turn<'_>,
-        session: SessionId,
-        request: RequestId,
-        what: Again,
-        found: Found,
-        retried: bool,
-    ) {
+    pub(super) fn route(&mut self, turn: &mut Turn<'_>, session: SessionId, request: RequestId, mut what: Again, found: Found) {
         if !self.has_lease(turn.now) {
             return self.refuse(
                 turn,
@@ -138,13 +124,32 @@ impl Realm {
                 reason("no_lease"),
             );
         }
+        if found.busy {
+            let details = reason("max_concurrency_reached");
+            return self.refuse(turn, session, code::CALL, request, error_uri::NO_AVAILABLE_CALLEE, details);
+        }
+        self.move_round(&found);
+        what.registration = Some(found.registration);
+        let mut details = Dict::new();
+        if found.by_pattern {
+            details.set("procedure", &*what.procedure);
+        }
         let Callee { node, session: callee } = found.callee;
         let call = if node == self.me {
             let caller = Caller::Local { session, request };
-            let Some(invocation) = self.invoke(turn, callee, found.registration, caller, Dict::new(), what.payload) else {
+            let (payload, again) = if found.has_others && self.may_be_asked_of_another(session, callee, &what.payload) {
+                (what.payload.clone(), Some(Box::new(what)))
+            } else {
+                (what.payload, None)
+            };
+            let Some(invocation) = self.invoke(turn, callee, found.registration, caller, details, payload) else {
                 return;
             };
-            Call::Local { callee, invocation }
+            Call::Local {
+                callee,
+                invocation,
+                again,
+            }
         } else if self.peers.contains(&node) {
             let call = self.dealer.next_call();
             let (registration, index, payload) = (found.registration, found.index, what.payload.clone());
@@ -153,7 +158,7 @@ impl Realm {
                 registration,
                 callee,
                 index,
-                details: Dict::new(),
+                details,
                 payload,
             };
             turn.forward(node, session, frame);
@@ -162,7 +167,7 @@ impl Realm {
             Call::Remote {
                 node,
                 call,
-                again: (!retried).then(|| Box::new(what)),
+                again: Some(Box::new(what)),
             }
         } else {
             // Nothing was delivered, so this is not the loss of a call under way.
@@ -176,8 +181,19 @@ impl Realm {
             );
         };
         if let Some(caller) = self.sessions.get_mut(session) {
-            caller.calls.insert(request, call);
+            caller.add_call(request, call);
         }
+    }
+
+    /// True if the callee may pass a call on and there is room to keep its payload until then.
+    fn may_be_asked_of_another(&self, caller: SessionId, callee: SessionId, payload: &Payload) -> bool {
+        let passes_on = self.sessions.get(callee).is_some_and(|callee| callee.announced(CALL_REROUTE));
+        let room = self.config.limits.parked_bytes_max;
+        passes_on
+            && self
+                .sessions
+                .get(caller)
+                .is_some_and(|caller| caller.kept_bytes.saturating_add(payload.bytes().len()) <= room)
     }
 
     /// Sends an INVOCATION to a session of this node; `None` if it is not here.
@@ -192,7 +208,7 @@ impl Realm {
     ) -> Option<RequestId> {
         let session = self.sessions.get_mut(callee)?;
         let request = session.next_invocation();
-        session.invocations.insert(request, Invocation { caller });
+        session.invocations.insert(request, registration, Invocation { caller });
         if self.config.fence_details {
             let epoch = u64::from(self.me.epoch);
             details.set(
@@ -239,8 +255,42 @@ impl Realm {
         error: Uri,
         payload: Payload,
     ) {
-        if let Some(invocation) = self.end_invocation(turn, callee, request) {
+        let Some(invocation) = self.end_invocation(turn, callee, request) else {
+            return;
+        };
+        let passes_on =
+            *error == *error_uri::UNAVAILABLE && self.sessions.get(callee).is_some_and(|callee| callee.announced(CALL_REROUTE));
+        if passes_on {
+            self.pass_on(turn, callee, invocation.caller);
+        } else {
             self.answer(turn, callee, invocation.caller, Answer::Error { details, error, payload });
+        }
+    }
+
+    /// A callee is unavailable: its call goes to another one, which the caller's node finds.
+    ///
+    /// Spec: WAMP advanced profile, "Call Re-Routing".
+    fn pass_on(&mut self, turn: &mut Turn<'_>, callee: SessionId, caller: Caller) {
+        let why = Refusal::Unavailable;
+        match caller {
+            Caller::Local { session, request } => {
+                let Some(caller) = self.sessions.get_mut(session) else {
+                    return;
+                };
+                if let Some(Call::Local { again: Some(what), .. }) = caller.take_call(request) {
+                    let asked = Callee {
+                        node: self.me,
+                        session: callee,
+                    };
+                    return self.ask_another(turn, session, request, *what, asked, why);
+                }
+                let (error, details) = (error_uri::NO_AVAILABLE_CALLEE, reason("callees_unavailable"));
+                self.refuse(turn, session, code::CALL, request, error, details);
+            }
+            Caller::Remote { node, call } => {
+                self.dealer.incoming.remove(&(node, call));
+                turn.forward(node, callee, PeerFrame::Nack { call, callee, why });
+            }
         }
     }
 
@@ -276,7 +326,7 @@ impl Realm {
         match caller {
             Caller::Local { session, request } => {
                 if let Some(caller) = self.sessions.get_mut(session) {
-                    caller.calls.remove(&request);
+                    caller.take_call(request);
                     self.conclude(turn, session, request, answer);
                 }
             }
@@ -325,3 +375,6 @@ impl Realm {
         turn.send(session, message);
     }
 }
+
+/// The feature of a callee whose `wamp.error.unavailable` is an answer to the dealer and not to the caller.
+const CALL_REROUTE: &str = "callee.call_reroute";

@@ -32,9 +32,10 @@ impl Realm {
         };
         caller.parked.clear();
         caller.parked_bytes = 0;
+        caller.kept_bytes = 0;
         for call in std::mem::take(&mut caller.calls).into_values() {
             match call {
-                Call::Local { callee, invocation } => {
+                Call::Local { callee, invocation, .. } => {
                     if let Some(callee) = self.sessions.get_mut(callee) {
                         callee.invocations.remove(&invocation);
                     }

@@ -13,11 +13,13 @@ use crate::{
     router::{
         LogIndex, NodeRef, PeerFrame, Realm,
         frame::CallId,
-        session_table::{Call, Caller, ParkedCall},
+        frame::Refusal,
+        registry::Callee,
+        session_table::{Call, Caller, Readiness},
         timers::Timer,
-        turn::{Turn, reason},
+        turn::Turn,
     },
-    wamp::{Dict, Payload, RegistrationId, SessionId, error_uri, message::code},
+    wamp::{Dict, Payload, RegistrationId, SessionId},
 };
 
 /// Invocations from other nodes that wait for this node's log, per callee in the order in which they came.
@@ -87,7 +89,7 @@ impl Realm {
         let full = self.dealer.parked.count >= limits.parked_invokes_max
             || self.dealer.parked.bytes.saturating_add(invoke.payload.bytes().len()) > limits.parked_invokes_bytes_max;
         if full {
-            return self.nack(turn, &invoke);
+            return self.nack(turn, &invoke, Refusal::Stale);
         }
         let deadline = turn.now + limits.invoke_wait;
         if !behind {
@@ -112,7 +114,7 @@ impl Realm {
         let Some(parked) = self.dealer.parked.pop(callee) else {
             return;
         };
-        self.nack(turn, &parked.invoke);
+        self.nack(turn, &parked.invoke, Refusal::Stale);
         if let Some(next) = self.dealer.parked.first(callee) {
             self.timers.set(next.deadline, Timer::Invoke(callee));
         }
@@ -122,7 +124,7 @@ impl Realm {
     /// Refuses everything that waits for a callee that is gone.
     pub(super) fn nack_parked_invokes(&mut self, turn: &mut Turn<'_>, callee: SessionId) {
         while let Some(invoke) = self.unpark_invoke(callee) {
-            self.nack(turn, &invoke);
+            self.nack(turn, &invoke, Refusal::Stale);
         }
     }
 
@@ -167,9 +169,9 @@ impl Realm {
         Some(parked.invoke)
     }
 
-    /// True if the caller's node knows of a registration that this node's log has not reached.
+    /// True if the caller's node may know of a callee that this node's log has not reached.
     fn is_ahead(&self, invoke: &Invoke) -> bool {
-        invoke.index > self.applied && self.registry.registration(invoke.registration).is_none()
+        invoke.index > self.applied && !self.sessions.holds(invoke.callee, invoke.registration)
     }
 
     fn accept_invoke(&mut self, turn: &mut Turn<'_>, invoke: Invoke) {
@@ -178,8 +180,13 @@ impl Realm {
             self.stats.dropped_repeated_frames += 1;
             return;
         }
-        if !self.has_lease(turn.now) || !self.sessions.may_be_invoked(invoke.callee, invoke.registration) {
-            return self.nack(turn, &invoke);
+        if !self.has_lease(turn.now) {
+            return self.nack(turn, &invoke, Refusal::NoLease);
+        }
+        match self.sessions.readiness(invoke.callee, invoke.registration) {
+            Readiness::Ready => {}
+            Readiness::Busy => return self.nack(turn, &invoke, Refusal::Busy),
+            Readiness::Gone => return self.nack(turn, &invoke, Refusal::Stale),
         }
         let caller = Caller::Remote {
             node: invoke.from,
@@ -191,9 +198,10 @@ impl Realm {
         }
     }
 
-    fn nack(&mut self, turn: &mut Turn<'_>, invoke: &Invoke) {
+    fn nack(&mut self, turn: &mut Turn<'_>, invoke: &Invoke, why: Refusal) {
         self.stats.invokes_refused += 1;
-        turn.forward(invoke.from, invoke.callee, PeerFrame::Nack { call: invoke.call });
+        let (call, callee) = (invoke.call, invoke.callee);
+        turn.forward(invoke.from, callee, PeerFrame::Nack { call, callee, why });
     }
 
     /// Callee's node: the caller is gone.
@@ -214,45 +222,31 @@ impl Realm {
             return;
         };
         if let Some(caller) = self.sessions.get_mut(session) {
-            caller.calls.remove(&request);
+            caller.take_call(request);
             self.conclude(turn, session, request, answer);
         }
     }
 
-    /// Caller's node: the route was stale and nothing was delivered. Looks up again once, after a fresh barrier.
-    ///
-    /// Choice: later CALLs of that caller that are already under way are not called back, so the order towards a callee is kept
-    /// from the retry on: what the caller calls from now on waits behind it.
-    pub(in crate::router) fn on_nack(&mut self, turn: &mut Turn<'_>, from: NodeRef, call: CallId) {
+    /// Caller's node: a callee does not take the call.
+    pub(in crate::router) fn on_nack(
+        &mut self,
+        turn: &mut Turn<'_>,
+        from: NodeRef,
+        call: CallId,
+        callee: SessionId,
+        why: Refusal,
+    ) {
         let Some((session, request)) = self.dealer.outgoing.remove(&(from, call)) else {
             self.stats.dropped_late_frames += 1;
             return;
         };
-        let Some(caller) = self.sessions.get_mut(session) else {
-            return;
-        };
-        match caller.calls.remove(&request) {
-            Some(Call::Remote { again: Some(what), .. }) => {
-                let wait = Some(self.dealer.barriers.join());
-                caller.park(ParkedCall {
-                    request,
-                    what: *what,
-                    wait,
-                    retried: true,
-                });
-                self.dealer.barriers.waiting.insert(session);
-                self.stats.calls_retried += 1;
-            }
-            // Refused twice, with a read barrier in between: the callee has left and its node knows, though the log does not say so
-            // yet. The caller hears what it would hear on that node, and a moment later everywhere.
-            _ => self.refuse(
-                turn,
-                session,
-                code::CALL,
-                request,
-                error_uri::NO_SUCH_PROCEDURE,
-                reason("stale_route"),
-            ),
+        let call = self.sessions.get_mut(session).and_then(|caller| caller.take_call(request));
+        if let Some(Call::Remote { again: Some(what), .. }) = call {
+            let asked = Callee {
+                node: from,
+                session: callee,
+            };
+            self.ask_another(turn, session, request, *what, asked, why);
         }
     }
 }

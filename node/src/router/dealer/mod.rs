@@ -1,18 +1,20 @@
 //! The dealer: registrations and calls.
 //!
 //! Owns: where a CALL goes, who waits for which answer, and the read barriers that a miss asks for. Does not own the registrations
-//! themselves: those are replicated, in [`super::registry`]. Start reading at `call`.
+//! themselves: those are replicated, in [`super::registry`]. Start reading at `call`, then `choice`.
 //!
 //! Invariants: a call ends in exactly one final answer, or silently if its caller left; it is delivered at most once; calls of one
-//! caller reach a callee in the order in which they were made, apart from one that was refused as stale and looked up again while
-//! later ones were under way; no invocation comes before REGISTERED or after UNREGISTER was handled.
+//! caller reach a callee in the order in which they were made, apart from one that a callee or its node did not take and that was
+//! sent to another one, or looked up again, while later ones were under way; no invocation comes before REGISTERED or after UNREGISTER was handled.
 
 mod barrier;
 mod call;
+mod choice;
 mod detach;
 mod index;
 mod invoke;
 mod registration;
+mod revocation;
 
 use super::frame::CallId;
 
@@ -20,6 +22,7 @@ pub(super) use call::Answer;
 pub(super) use invoke::Invoke;
 
 use barrier::Barriers;
+use choice::Rounds;
 use index::CallIndex;
 use invoke::ParkedInvokes;
 
@@ -34,6 +37,8 @@ pub(super) struct Dealer {
     pub(super) incoming: CallIndex,
     /// Calls of other nodes that wait for this node's log.
     pub(super) parked: ParkedInvokes,
+    /// Where the rounds of shared registrations stand.
+    pub(super) rounds: Rounds,
     last_call: u64,
     last_order: u64,
 }

@@ -5,17 +5,18 @@
 //!
 //! Spec: WAMP basic profile, "Registering and Unregistering"; advanced profile, "Pattern-based Registrations", "Shared Registration".
 
-use std::time::Instant;
+use std::{collections::BTreeMap, num::NonZeroU32, time::Instant};
 
+use super::revocation::{LOST, REPLACED};
 use crate::{
     router::{
-        Effect, LogIndex, MatchPolicy, NodeRef, Op, OpOutcome, Realm,
+        Effect, InvokePolicy, LogIndex, MatchPolicy, NodeRef, OnConflict, Op, OpOutcome, Realm, pattern,
         registry::Callee,
         session_table::{Held, Registering},
         timers::Timer,
         turn::{Turn, because},
     },
-    wamp::{Dict, Message, RegistrationId, RequestId, SessionId, Uri, Value, error_uri, message::code},
+    wamp::{Dict, Message, RegistrationId, RequestId, SessionId, Uri, error_uri, message::code},
 };
 
 impl Realm {
@@ -27,16 +28,17 @@ impl Realm {
         options: &Dict,
         procedure: Uri,
     ) {
-        let choices = [
-            ("match", "exact", ["prefix", "wildcard"].as_slice()),
-            ("invoke", "single", &["roundrobin", "random", "first", "last"]),
-        ];
-        for (option, works, known) in choices {
-            if let Err((error, details)) = check_choice(options, option, works, known) {
-                return self.refuse(turn, session, code::REGISTER, request, error, details);
-            }
-        }
-        if !procedure.is_uri(self.config.uri_check) || procedure.is_reserved() {
+        let wish = match self.read_wish(options) {
+            Ok(wish) => wish,
+            Err((error, details)) => return self.refuse(turn, session, code::REGISTER, request, error, details),
+        };
+        let Wish {
+            policy,
+            invoke,
+            conflict,
+            concurrency,
+        } = wish;
+        if !pattern::is_valid(policy, &procedure, self.config.uri_check) || procedure.is_reserved() {
             return self.refuse(turn, session, code::REGISTER, request, error_uri::INVALID_URI, Dict::new());
         }
         let Some(callee) = self.sessions.get_mut(session) else {
@@ -51,6 +53,8 @@ impl Realm {
             request,
             Registering {
                 procedure: procedure.clone(),
+                policy,
+                concurrency,
                 deadline,
             },
         );
@@ -59,8 +63,45 @@ impl Realm {
             session,
             request,
             procedure,
-            policy: MatchPolicy::Exact,
+            policy,
+            invoke,
+            conflict,
         });
+    }
+
+    /// What REGISTER.Options ask for.
+    fn read_wish(&self, options: &Dict) -> Result<Wish, (&'static str, Dict)> {
+        let mut wish = Wish::default();
+        if options.is_empty() {
+            wish.conflict = self.config.on_conflict;
+            return Ok(wish);
+        }
+        let unknown = |option: &str| {
+            let details = because(&format!("option {option} has an unknown value"));
+            (error_uri::INVALID_ARGUMENT, details)
+        };
+        if let Some(value) = options.get("match") {
+            let named = value.as_text().and_then(MatchPolicy::from_name);
+            wish.policy = named.ok_or_else(|| unknown("match"))?;
+        }
+        if let Some(value) = options.get("invoke") {
+            let named = value.as_text().and_then(InvokePolicy::from_name);
+            wish.invoke = named.ok_or_else(|| unknown("invoke"))?;
+        }
+        if let Some(value) = options.get("concurrency") {
+            let count = value.as_integer().and_then(|count| u32::try_from(count).ok());
+            // Choice: 0 asks for no bound, as leaving it out does.
+            wish.concurrency = NonZeroU32::new(count.ok_or_else(|| unknown("concurrency"))?);
+        }
+        wish.conflict = match options.bool("force_reregister") {
+            Some(true) if !self.config.allow_force_reregister => {
+                let details = because("force_reregister is not allowed in this realm (setting allow_force_reregister)");
+                return Err((error_uri::OPTION_NOT_ALLOWED, details));
+            }
+            Some(true) => OnConflict::Replace,
+            _ => self.config.on_conflict,
+        };
+        Ok(wish)
     }
 
     pub(in crate::router) fn on_unregister(
@@ -100,7 +141,17 @@ impl Realm {
     pub(in crate::router) fn on_applied(&mut self, turn: &mut Turn<'_>, index: LogIndex, by: NodeRef, op: Op) {
         // Other ops may stand at the same index, so only what lies before it is certainly complete.
         self.applied = self.applied.max(index.saturating_sub(1));
-        let outcome = self.registry.apply(index, by, &op);
+        let mut outcome = self.registry.apply(index, by, &op);
+        // Who has lost a registration is told by his own node, whoever took it.
+        match (&outcome, &op) {
+            (OpOutcome::Revoked(lost), Op::Revoke { reason, .. }) => self.on_lost(turn.effects, lost, reason),
+            (OpOutcome::Replaced { registration, lost }, _) => {
+                let registration = *registration;
+                self.on_lost(turn.effects, lost, REPLACED);
+                outcome = OpOutcome::Registered(registration);
+            }
+            _ => {}
+        }
         if by != self.me {
             return;
         }
@@ -109,9 +160,10 @@ impl Realm {
                 session,
                 request,
                 procedure,
-                policy: _,
+                policy,
+                ..
             } => {
-                self.on_register_applied(turn, session, request, &procedure, outcome);
+                self.on_register_applied(turn, session, request, (policy, &procedure), outcome);
             }
             Op::Unregister {
                 session,
@@ -120,6 +172,7 @@ impl Realm {
             } => self.on_unregister_applied(turn, session, registration),
             Op::SessionJoined { .. }
             | Op::SessionGone { .. }
+            | Op::Revoke { .. }
             | Op::AddTestament { .. }
             | Op::FlushTestaments { .. }
             | Op::Hush { .. } => {}
@@ -131,9 +184,10 @@ impl Realm {
         turn: &mut Turn<'_>,
         session: SessionId,
         request: RequestId,
-        procedure: &Uri,
+        (policy, procedure): (MatchPolicy, &Uri),
         outcome: OpOutcome,
     ) {
+        let is_it = |r: &Registering| r.policy == policy && r.procedure == *procedure;
         // A session that left has its SessionGone op behind this one, which takes the registration away everywhere.
         let Some(callee) = self.sessions.get_mut(session) else {
             return;
@@ -141,38 +195,42 @@ impl Realm {
         let waiting = callee
             .registering
             .get(&request)
-            .filter(|r| r.procedure == *procedure)
-            .map(|r| r.deadline);
-        if let Some(deadline) = waiting {
+            .filter(|r| is_it(r))
+            .map(|r| (r.deadline, r.concurrency));
+        if let Some((deadline, _)) = waiting {
             callee.registering.remove(&request);
             self.timers.unset(deadline, Timer::Register(session, request));
         }
         match (waiting, outcome) {
-            (Some(_), OpOutcome::Registered(registration)) => {
-                callee.registrations.insert(registration, Held::Active);
+            (Some((_, concurrency)), OpOutcome::Registered(registration)) => {
+                callee.hold(registration, concurrency);
                 turn.send(session, Message::Registered { request, registration });
             }
             (Some(_), OpOutcome::Fenced) => {
                 let details = because("this node is no longer a member");
                 self.refuse(turn, session, code::REGISTER, request, error_uri::UNAVAILABLE, details);
             }
-            (Some(_), _) => {
-                self.refuse(
-                    turn,
-                    session,
-                    code::REGISTER,
-                    request,
-                    error_uri::PROCEDURE_ALREADY_EXISTS,
-                    Dict::new(),
-                );
+            (Some(_), outcome) => {
+                let details = match outcome {
+                    OpOutcome::AlreadyExists(invoke) => {
+                        because(&format!("registered already, with invoke = \"{}\"", invoke.name()))
+                    }
+                    _ => Dict::new(),
+                };
+                let error = error_uri::PROCEDURE_ALREADY_EXISTS;
+                self.refuse(turn, session, code::REGISTER, request, error, details);
+            }
+            // It had this registration before, by an earlier REGISTER, and goes on having it.
+            (None, OpOutcome::Registered(registration)) if callee.registrations.contains_key(&registration) => {
+                self.stats.registers_late += 1;
             }
             (None, OpOutcome::Registered(registration)) => {
                 self.stats.registers_late += 1;
                 // The client has asked again meanwhile: this is what it wants. Its second op finds the procedure taken, by itself.
-                let again = callee.registering.iter().find(|(_, r)| r.procedure == *procedure);
-                if let Some((again, deadline)) = again.map(|(request, r)| (*request, r.deadline)) {
+                let again = callee.registering.iter().find(|(_, r)| is_it(r));
+                if let Some((again, deadline, concurrency)) = again.map(|(request, r)| (*request, r.deadline, r.concurrency)) {
                     callee.registering.remove(&again);
-                    callee.registrations.insert(registration, Held::Active);
+                    callee.hold(registration, concurrency);
                     self.timers.unset(deadline, Timer::Register(session, again));
                     let request = again;
                     turn.send(session, Message::Registered { request, registration });
@@ -196,7 +254,7 @@ impl Realm {
         // Gone either way: if the log did not find it, something else had taken it.
         if let Some(Held::Leaving {
             waiting: Some((request, deadline)),
-        }) = callee.registrations.remove(&registration)
+        }) = callee.let_go(registration)
         {
             self.timers.unset(deadline, Timer::Unregister(session, registration));
             turn.send(
@@ -253,36 +311,29 @@ impl Realm {
                 continue;
             };
             let node = self.me;
-            let replicated: Vec<(RegistrationId, Uri)> = self
+            let replicated: BTreeMap<RegistrationId, (MatchPolicy, Uri)> = self
                 .registry
                 .registrations_of(Callee { node, session })
-                .map(|r| (r.id, r.procedure.clone()))
+                .map(|r| (r.id, (r.policy, r.procedure.clone())))
                 .collect();
-            let lost = |id: &RegistrationId| !replicated.iter().any(|(r, _)| r == id);
+            let lost = |id: &RegistrationId| !replicated.contains_key(id);
             let gone: Vec<RegistrationId> = callee.registrations.keys().copied().filter(lost).collect();
             for id in gone {
-                if let Some(Held::Leaving {
-                    waiting: Some((request, deadline)),
-                }) = callee.registrations.remove(&id)
-                {
-                    self.timers.unset(deadline, Timer::Unregister(session, id));
-                    let message = Message::Unregistered {
-                        request: Some(request),
-                        details: Dict::new(),
-                    };
-                    effects.push(Effect::Send { session, message });
-                }
+                self.lose(effects, session, id, LOST);
             }
-            for (registration, procedure) in replicated {
+            let Some(callee) = self.sessions.get_mut(session) else {
+                continue;
+            };
+            for (registration, (policy, procedure)) in replicated {
                 if callee.registrations.contains_key(&registration) {
                     continue;
                 }
                 let waiting = callee
                     .registering
                     .iter()
-                    .find(|(_, r)| r.procedure == procedure)
-                    .map(|(request, r)| (*request, r.deadline));
-                let Some((request, deadline)) = waiting else {
+                    .find(|(_, r)| r.policy == policy && r.procedure == procedure)
+                    .map(|(request, r)| (*request, r.deadline, r.concurrency));
+                let Some((request, deadline, concurrency)) = waiting else {
                     self.stats.registers_late += 1;
                     callee.registrations.insert(registration, Held::Leaving { waiting: None });
                     effects.push(Effect::Propose {
@@ -296,7 +347,7 @@ impl Realm {
                 };
                 callee.registering.remove(&request);
                 self.timers.unset(deadline, Timer::Register(session, request));
-                callee.registrations.insert(registration, Held::Active);
+                callee.hold(registration, concurrency);
                 effects.push(Effect::Send {
                     session,
                     message: Message::Registered { request, registration },
@@ -323,23 +374,11 @@ impl Realm {
     }
 }
 
-/// Checks an option that picks one of several policies, of which only `works` is announced.
-pub(in crate::router) fn check_choice(
-    options: &Dict,
-    option: &str,
-    works: &str,
-    known: &[&str],
-) -> Result<(), (&'static str, Dict)> {
-    match options.get(option) {
-        None => Ok(()),
-        Some(Value::Text(choice)) if choice == works => Ok(()),
-        Some(Value::Text(choice)) if known.contains(&choice.as_str()) => Err((
-            error_uri::OPTION_NOT_ALLOWED,
-            because(&format!("option {option} = \"{choice}\" is not announced")),
-        )),
-        Some(_) => Err((
-            error_uri::INVALID_ARGUMENT,
-            because(&format!("option {option} has an unknown value")),
-        )),
-    }
+/// What a REGISTER asks for beside its procedure.
+#[derive(Default)]
+struct Wish {
+    policy: MatchPolicy,
+    invoke: InvokePolicy,
+    conflict: OnConflict,
+    concurrency: Option<NonZeroU32>,
 }

@@ -5,10 +5,10 @@
 //! that the answering node had when it was asked are applied there; what it has registered lies before it by itself, since
 //! REGISTERED follows the apply.
 
-use super::{Meta, Realm, kill, subscription};
+use super::{Meta, Realm, kill, removal, subscription};
 use crate::{
     router::{LogIndex, NodeRef, PeerFrame, turn::Turn},
-    wamp::{Dict, SessionId},
+    wamp::{Dict, RegistrationId, SessionId},
 };
 
 /// A question to every node.
@@ -18,6 +18,8 @@ pub(super) enum Question {
     Flush,
     /// End sessions of yours.
     Kill(kill::Order),
+    /// Take a subscription from a session of yours.
+    Remove(removal::Order),
     /// Tell of subscriptions of yours.
     Subscriptions(subscription::Which),
 }
@@ -31,6 +33,8 @@ pub(in crate::router) enum Own {
     Gone,
     /// A change of its testaments, by number.
     Testament(u64),
+    /// A registration is taken from it; it may be of another node.
+    Removal(RegistrationId),
 }
 
 /// A node that waits for this node's log.
@@ -47,6 +51,7 @@ impl Question {
         match self {
             Self::Flush => Dict::new().with("what", "flush"),
             Self::Kill(order) => order.to_dict().with("what", "kill"),
+            Self::Remove(order) => order.to_dict().with("what", "remove"),
             Self::Subscriptions(which) => which.to_dict().with("what", "subscriptions"),
         }
     }
@@ -55,6 +60,7 @@ impl Question {
         match dict.text("what")? {
             "flush" => Some(Self::Flush),
             "kill" => kill::Order::from_dict(dict).map(Self::Kill),
+            "remove" => removal::Order::from_dict(dict).map(Self::Remove),
             "subscriptions" => subscription::Which::from_dict(dict).map(Self::Subscriptions),
             _ => None,
         }
@@ -67,6 +73,7 @@ impl Realm {
         match question {
             Question::Flush => Dict::new(),
             Question::Kill(order) => self.carry_out_kill(turn, &order),
+            Question::Remove(order) => self.carry_out_removal(turn, &order),
             Question::Subscriptions(which) => self.rows_here(&which),
         }
     }
@@ -148,6 +155,10 @@ impl Realm {
         while let Some((session, own)) = self.meta.own.front().copied() {
             let there = self.registry.session(session).is_some_and(|row| row.node == self.me);
             let settled = match own {
+                Own::Removal(id) => self
+                    .registry
+                    .registration(id)
+                    .is_none_or(|r| r.callees.iter().all(|c| c.session != session)),
                 Own::Gone => !there,
                 _ if !there => ends.contains(&session),
                 Own::Joined => true,

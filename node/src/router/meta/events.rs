@@ -70,7 +70,7 @@ impl Scope {
                 Some(Self::Session(Callee { node, session }))
             }
             Op::Register { procedure, policy, .. } => Some(Self::Procedure(*policy, procedure.clone())),
-            Op::Unregister { registration, .. } => Some(Self::Registration(*registration)),
+            Op::Unregister { registration, .. } | Op::Revoke { registration, .. } => Some(Self::Registration(*registration)),
             Op::AddTestament { .. } | Op::FlushTestaments { .. } | Op::Hush { .. } => None,
         }
     }
@@ -82,6 +82,11 @@ impl Realm {
         match op {
             Op::SessionJoined { session, .. } if by == self.me => self.meta.note_applied(session, Own::Joined),
             Op::SessionGone { session } if by == self.me => self.meta.note_applied(session, Own::Gone),
+            Op::Revoke {
+                registration,
+                callee: Some(session),
+                ..
+            } if by == self.me => self.meta.note_applied(session, Own::Removal(registration)),
             Op::AddTestament { session, ref testament } if by == self.me => {
                 self.meta.note_applied(session, Own::Testament(testament.number));
             }
@@ -155,7 +160,7 @@ impl Realm {
                 seen.sessions.extend(row.map(|row| with_testaments(callee.session, row)));
                 seen.keep(registry.registrations_of(*callee));
             }
-            Scope::Procedure(policy, procedure) => seen.keep(registry.registration_under(*policy, procedure)),
+            Scope::Procedure(policy, procedure) => seen.keep(registry.lookup_pattern(*policy, procedure)),
             Scope::Registration(id) => seen.keep(registry.registration(*id)),
             Scope::Node(node) => {
                 let of_node = |n: NodeRef| n.slot == node.slot && n.epoch <= node.epoch;
@@ -243,7 +248,13 @@ impl Realm {
                 (vec![id, Value::from(about.get())], about.get())
             }
         };
-        let publication = self.ids.derived(topic, &[session.get(), about, index]);
+        // A session may come to a registration and go more than once; the rest happens once and has the same id also where a node
+        // learns of it by a snapshot.
+        let again = match change {
+            Change::Registered(..) | Change::Unregistered(..) => index,
+            _ => 0,
+        };
+        let publication = self.ids.derived(topic, &[session.get(), about, again]);
         let payload = Payload::from_values(Serializer::MsgPack, &args, &Dict::new());
         let event = Event {
             publication,

@@ -18,6 +18,7 @@ mod ask;
 mod events;
 mod kill;
 mod registration;
+mod removal;
 mod session;
 mod subscription;
 mod testament;
@@ -90,6 +91,7 @@ enum Request {
     Kill(kill::Request),
     Registration(registration::Request),
     Subscription(subscription::Request),
+    Removal(removal::Request),
     Testament(testament::Request),
 }
 
@@ -122,6 +124,7 @@ impl Request {
             .or_else(|| kill::parser(procedure))
             .or_else(|| registration::parser(procedure))
             .or_else(|| subscription::parser(procedure))
+            .or_else(|| removal::parser(procedure))
             .or_else(|| testament::parser(procedure))
     }
 
@@ -134,7 +137,8 @@ impl Request {
                 let which = request.which(|policy, topic| ids.subscription(policy, topic));
                 Some(Question::Subscriptions(which))
             }
-            Self::Testament(_) => None,
+            Self::Removal(removal::Request::Subscriber(order)) => Some(Question::Remove(order.clone())),
+            Self::Removal(removal::Request::Callee { .. }) | Self::Testament(_) => None,
         }
     }
 }
@@ -163,9 +167,16 @@ impl Realm {
             self.refuse(turn, session, code::CALL, request, error_uri::UNAVAILABLE, details);
             return true;
         }
-        if let Request::Testament(change) = &what
-            && let Err((error, details)) = self.propose_testament(turn, session, payload.serializer(), change)
-        {
+        let proposed = match &what {
+            Request::Testament(change) => self.propose_testament(turn, session, payload.serializer(), change),
+            Request::Removal(removal::Request::Callee {
+                registration,
+                session,
+                reason,
+            }) => self.propose_removal(turn, *registration, *session, reason),
+            _ => Ok(()),
+        };
+        if let Err((error, details)) = proposed {
             self.refuse(turn, session, code::CALL, request, error, details);
             return true;
         }
@@ -232,7 +243,7 @@ impl Realm {
     }
 
     fn finish_meta_call(&mut self, turn: &mut Turn<'_>, mut pending: Pending) {
-        if !matches!(pending.what, Request::Testament(_)) {
+        if pending.what.question(pending.session, &self.ids).is_some() {
             // A node without a link when the others were asked: whatever its sessions are about may have changed meanwhile.
             let others = self.registry.nodes().filter(|node| *node != self.me);
             pending.missing.extend(others.filter(|node| !pending.answered.contains(node)));
@@ -242,6 +253,7 @@ impl Realm {
             Request::Kill(request) => kill::answer(request, &pending.answers, !pending.missing.is_empty()),
             Request::Registration(request) => self.answer_registration(request),
             Request::Subscription(request) => subscription::answer(request, &pending.answers),
+            Request::Removal(request) => removal::answer(request, &pending.answers, !pending.missing.is_empty()),
             Request::Testament(_) => Self::answer_testament(pending.missing.contains(&self.me)),
         };
         let mut details = Dict::new();

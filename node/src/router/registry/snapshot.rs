@@ -1,16 +1,17 @@
 //! The registry as bytes: deterministic, versioned, checked when read.
 //!
 //! Layout, integers little-endian, text as `u32` length and UTF-8: version byte; `u64` ids given; `u32` count of (slot `u16`, epoch
-//! `u32`) fenced; `u32` count of registrations (id `u64`, policy `u8`, index `u64`, created `u64`, procedure, `u32` count of (slot, epoch, session
-//! `u64`)); `u32` count of sessions (id `u64`, slot, epoch, authid, authrole, authmethod,
+//! `u32`) fenced; `u32` count of registrations (id `u64`, policy `u8`, invoke `u8`, index `u64`, created `u64`, procedure, `u32`
+//! count of (slot, epoch, session `u64`)); `u32` count of sessions (id `u64`, slot, epoch, authid, authrole, authmethod,
 //! authprovider, hushed `u8`); `u32` count of sessions with testaments (id `u64`, number of the newest change `u64`, `u32` count of
-//! (number `u64`, scope `u8`, topic, options, payload)). A payload is serializer `u8`, elements `u8` and its bytes, as text. Maps stand in key order.
+//! (number `u64`, scope `u8`, topic, options, payload)). A payload is serializer `u8`, elements `u8` and its bytes, as text. Maps
+//! stand in key order.
 
 use bytes::Bytes;
 
 use super::{COUNTER_MAX, Callee, Registration, Registry, SessionRow, Testaments};
 use crate::{
-    router::{MatchPolicy, NodeRef, Slot, Testament, TestamentScope},
+    router::{InvokePolicy, MatchPolicy, NodeRef, Slot, Testament, TestamentScope},
     wamp::{Payload, RegistrationId, Serializer, SessionId, Uri},
 };
 
@@ -36,6 +37,7 @@ impl Registry {
         for r in self.registrations() {
             out.extend_from_slice(&r.id.get().to_le_bytes());
             out.push(r.policy.code());
+            out.push(r.invoke.code());
             out.extend_from_slice(&r.index.to_le_bytes());
             out.extend_from_slice(&r.created_ms.to_le_bytes());
             write_text(out, &r.procedure);
@@ -225,6 +227,7 @@ impl<'a> Reader<'a> {
     fn registration(&mut self) -> Result<Registration, String> {
         let id = RegistrationId::new(self.u64()?).ok_or("registration id out of range")?;
         let policy = MatchPolicy::from_code(self.u8()?).ok_or("unknown match policy")?;
+        let invoke = InvokePolicy::from_code(self.u8()?).ok_or("unknown invocation policy")?;
         let index = self.u64()?;
         let created_ms = self.u64()?;
         let procedure = Uri::from(self.text()?);
@@ -239,6 +242,7 @@ impl<'a> Reader<'a> {
             id,
             procedure,
             policy,
+            invoke,
             index,
             callees,
             created_ms,

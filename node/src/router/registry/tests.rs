@@ -60,9 +60,11 @@ fn policies_do_not_exclude_each_other() {
             request,
             procedure: Uri::from("a"),
             policy,
+            invoke: InvokePolicy::Single,
+            conflict: OnConflict::Refuse,
         };
         registered(registry.apply(1, NODE, &op));
-        assert_eq!(registry.apply(1, OTHER, &op), OpOutcome::AlreadyExists);
+        assert_eq!(registry.apply(1, OTHER, &op), OpOutcome::AlreadyExists(InvokePolicy::Single));
     }
     assert_eq!(registry.lookup(&Uri::from("a")).unwrap().policy, MatchPolicy::Exact);
     registry.check().unwrap();

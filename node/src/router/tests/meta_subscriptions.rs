@@ -246,3 +246,28 @@ fn what_other_nodes_have_subscribed_to_is_neither_created_nor_deleted_here() {
     let (_, effects) = bob.unsubscribes(topic);
     assert_eq!(topics(&realm, &effects), ["wamp.subscription.on_unsubscribe"]);
 }
+
+#[test]
+fn a_subscriber_is_removed_wherever_it_is() {
+    let (here, there) = (TestRealm::new(), TestRealm::new());
+    here.link(NODE_2);
+    there.link(NODE_2);
+    let (alice, _) = (here.join(), there.join());
+    let bob = there.join();
+    let topic = subscribes(&there, &bob, "com.x", "exact").0;
+    let remove = || {
+        let args = [id(topic), Value::from(bob.id.get()), "com.tired".into()];
+        let effects = meta_call(&alice, "wamp.subscription.remove_subscriber", &args, Dict::new());
+        let [Effect::Forward { frame, .. }] = &effects[..] else {
+            panic!("{effects:?}")
+        };
+        let effects = there.hears(NODE_2, frame.clone());
+        let Some(Effect::Forward { frame, .. }) = effects.last() else {
+            panic!("{effects:?}")
+        };
+        here.hears(NODE_2, frame.clone())
+    };
+    assert_eq!(result_of(&remove(), &alice), []);
+    assert_eq!(there.inside(|realm| realm.subscription_count()), 0);
+    assert_eq!(error_of(&remove()), "wamp.error.no_such_subscription");
+}

@@ -16,7 +16,7 @@ fn world() -> (TestRealm, TestSession, [TestSession; 4]) {
     let publisher = realm.join();
     let who = [("ann", "admin"), ("bob", "admin"), ("cyd", "guest"), ("dan", "guest")];
     let subscribers = who.map(|(authid, role)| {
-        let session = realm.join_with(|info| (info.authid, info.authrole) = (authid.into(), role.into()));
+        let session = realm.join_like(|info| (info.authid, info.authrole) = (authid.into(), role.into()));
         realm.commit();
         session.subscribes(NEWS);
         session
@@ -158,7 +158,7 @@ fn lists_come_back_from_their_dict_as_they_were() {
 
 fn realm_of(disclose: Disclose) -> (TestRealm, TestSession) {
     let realm = TestRealm::with(|c| c.disclose = disclose);
-    let publisher = realm.join_with(|info| (info.authid, info.authrole) = ("ann".into(), "admin".into()));
+    let publisher = realm.join_like(|info| (info.authid, info.authrole) = ("ann".into(), "admin".into()));
     realm.commit();
     realm.join().subscribes(NEWS);
     (realm, publisher)
@@ -201,7 +201,7 @@ fn a_realm_that_denies_refuses_and_says_so_where_asked_for() {
 #[test]
 fn events_carry_the_trust_level_of_the_publishers_role() {
     let realm = TestRealm::with(|c| c.trustlevels = [("admin".to_owned(), 7)].into());
-    let admin = realm.join_with(|info| info.authrole = "admin".into());
+    let admin = realm.join_like(|info| info.authrole = "admin".into());
     realm.commit();
     let other = realm.join();
     realm.join().subscribes(NEWS);

@@ -2,7 +2,7 @@
 
 use crate::{
     router::{
-        Effect, MatchPolicy, NodeRef, Op, RealmLimits,
+        Effect, InvokePolicy, MatchPolicy, NodeRef, OnConflict, Op, RealmLimits,
         testing::{ME, NODE_2, TestRealm, error_of, register_op, registration, secs},
     },
     wamp::{Dict, Message, Uri, Value, message::code},
@@ -18,6 +18,8 @@ fn registered_follows_the_commit() {
         request,
         procedure: Uri::from("com.add"),
         policy: MatchPolicy::Exact,
+        invoke: InvokePolicy::Single,
+        conflict: OnConflict::Refuse,
     };
     assert_eq!(effects, [Effect::Propose { op }]);
     let registered = Message::Registered {
@@ -33,17 +35,14 @@ fn the_second_of_two_registers_is_refused_wherever_it_comes_from() {
     let (alice, bob) = (realm.join(), realm.join());
     bob.registers("com.add");
     let (request, _) = alice.asks_to_register("com.add", Dict::new());
-    let exists = "wamp.error.procedure_already_exists";
-    assert_eq!(
-        realm.commit(),
-        [alice.gets_error(code::REGISTER, request, exists, Dict::new())]
-    );
+    let refused = |request| {
+        let details = Dict::new().with("message", "registered already, with invoke = \"single\"");
+        alice.gets_error(code::REGISTER, request, "wamp.error.procedure_already_exists", details)
+    };
+    assert_eq!(realm.commit(), [refused(request)]);
     realm.registered_elsewhere(NODE_2, 201, "com.sub");
     let (request, _) = alice.asks_to_register("com.sub", Dict::new());
-    assert_eq!(
-        realm.commit(),
-        [alice.gets_error(code::REGISTER, request, exists, Dict::new())]
-    );
+    assert_eq!(realm.commit(), [refused(request)]);
 }
 
 #[test]
@@ -51,20 +50,18 @@ fn a_session_may_not_register_a_procedure_twice() {
     let realm = TestRealm::new();
     let bob = realm.join();
     bob.registers("com.add");
-    let (request, _) = bob.asks_to_register("com.add", Dict::new());
-    let refused = bob.gets_error(code::REGISTER, request, "wamp.error.procedure_already_exists", Dict::new());
-    assert_eq!(realm.commit(), [refused]);
+    bob.asks_to_register("com.add", Dict::new());
+    assert_eq!(error_of(&realm.commit()), "wamp.error.procedure_already_exists");
 }
 
 #[test]
-fn policies_that_are_not_announced_are_refused() {
+fn options_that_nobody_knows_are_refused() {
     let realm = TestRealm::new();
     let bob = realm.join();
     let cases = [
-        ("match", Value::from("prefix"), "wamp.error.option_not_allowed"),
-        ("match", Value::from("wildcard"), "wamp.error.option_not_allowed"),
-        ("invoke", Value::from("roundrobin"), "wamp.error.option_not_allowed"),
-        ("invoke", Value::from("last"), "wamp.error.option_not_allowed"),
+        ("force_reregister", Value::from(true), "wamp.error.option_not_allowed"),
+        ("invoke", Value::from("all"), "wamp.error.invalid_argument"),
+        ("concurrency", Value::from(1_u64 << 40), "wamp.error.invalid_argument"),
         ("match", Value::from("fuzzy"), "wamp.error.invalid_argument"),
         ("match", Value::from(1_u64), "wamp.error.invalid_argument"),
         ("invoke", Value::Null, "wamp.error.invalid_argument"),

@@ -3,11 +3,11 @@
 use crate::{
     router::{
         BarrierOutcome::{Failed, Passed},
-        Effect, Input, MatchPolicy, Op, PeerFrame, RealmLimits,
-        frame::CallId,
+        Effect, Input, InvokePolicy, MatchPolicy, OnConflict, Op, PeerFrame, RealmLimits,
+        frame::{CallId, Refusal},
         testing::{
-            ME, NODE_2, NODE_3, TestRealm, TestSession, error_of, invoke, payload, register_op, registration, request, result,
-            secs, session,
+            ME, NODE_2, NODE_3, TestRealm, TestSession, error_of, invoke, payload, refusal, register_op, registration, request,
+            result, secs, session,
         },
     },
     wamp::{Dict, RegistrationId, RequestId, Uri},
@@ -40,8 +40,9 @@ fn forward(source: &TestSession, frame: PeerFrame) -> Effect {
     }
 }
 
+/// What a node hears of session 201 on node 2.
 fn nack(call: u64) -> PeerFrame {
-    PeerFrame::Nack { call: CallId(call) }
+    refusal(call, session(201), Refusal::Stale)
 }
 
 fn lost(alice: &TestSession, call: RequestId) -> Effect {
@@ -236,19 +237,25 @@ fn a_stale_invocation_is_refused() {
         let expected = Effect::Forward {
             to: NODE_2,
             source: callee,
-            frame: nack(9),
+            frame: refusal(9, callee, Refusal::Stale),
         };
         assert_eq!(realm.hears(NODE_2, invoke(9, registration, callee, 2)), [expected]);
     }
     bob.unregisters(add);
-    assert_eq!(realm.hears(NODE_2, invoke(9, add, bob.id, 2)), [forward(&bob, nack(9))]);
+    assert_eq!(
+        realm.hears(NODE_2, invoke(9, add, bob.id, 2)),
+        [forward(&bob, refusal(9, bob.id, Refusal::Stale))]
+    );
 }
 
 #[test]
 fn without_a_lease_an_invocation_is_refused() {
     let (realm, bob, add) = callee();
     realm.input(Input::Lease { until: realm.now() });
-    assert_eq!(realm.hears(NODE_2, invoke(9, add, bob.id, 2)), [forward(&bob, nack(9))]);
+    assert_eq!(
+        realm.hears(NODE_2, invoke(9, add, bob.id, 2)),
+        [forward(&bob, refusal(9, bob.id, Refusal::NoLease))]
+    );
 }
 
 #[test]
@@ -281,7 +288,7 @@ fn an_invocation_that_the_log_does_not_explain_is_refused() {
     assert_eq!(realm.hears(NODE_2, invoke(1, registration(2), bob.id, ahead)), []);
     assert_eq!(
         realm.commit_by(NODE_2, register_op(201, "com.other")),
-        [forward(&bob, nack(1))]
+        [forward(&bob, refusal(1, bob.id, Refusal::Stale))]
     );
 }
 
@@ -300,6 +307,8 @@ fn an_entry_counts_as_applied_when_all_of_its_ops_are() {
         request: request(2),
         procedure,
         policy: MatchPolicy::Exact,
+        invoke: InvokePolicy::Single,
+        conflict: OnConflict::Refuse,
     };
     realm.input(applied(op));
     assert_eq!(
@@ -315,7 +324,10 @@ fn an_invocation_waits_five_seconds_for_the_log() {
     realm.hears(NODE_2, invoke(1, registration(2), bob.id, ahead));
     realm.hears(NODE_2, invoke(2, add, bob.id, 2));
     assert_eq!(realm.pass(secs(4)), []);
-    assert_eq!(realm.pass(secs(1)), [forward(&bob, nack(1)), bob.gets_invocation(1, add)]);
+    assert_eq!(
+        realm.pass(secs(1)),
+        [forward(&bob, refusal(1, bob.id, Refusal::Stale)), bob.gets_invocation(1, add)]
+    );
 }
 
 #[test]
@@ -334,7 +346,7 @@ fn invocations_that_wait_are_bounded_and_forgettable() {
     assert_eq!(realm.hears(NODE_3, ahead()), []);
     assert_eq!(
         realm.hears(NODE_2, invoke(2, registration(1), bob.id, 99)),
-        [forward(&bob, nack(2))]
+        [forward(&bob, refusal(2, bob.id, Refusal::Stale))]
     );
     assert_eq!(realm.hears(NODE_2, PeerFrame::Forget { call: CallId(1) }), []);
     assert_eq!(realm.input(Input::PeerDown { node: NODE_3 }), []);
@@ -354,7 +366,14 @@ fn a_callee_that_leaves_refuses_what_waits_and_cancels_what_is_open() {
         error,
         payload,
     };
-    assert_eq!(bob.leaves(), [forward(&bob, canceled), forward(&bob, nack(2)), bob.gone()]);
+    assert_eq!(
+        bob.leaves(),
+        [
+            forward(&bob, canceled),
+            forward(&bob, refusal(2, bob.id, Refusal::Stale)),
+            bob.gone()
+        ]
+    );
 }
 
 #[test]

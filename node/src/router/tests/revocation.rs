@@ -34,7 +34,7 @@ fn renounced(ticket: u64) -> Effect {
 }
 
 fn announcing(realm: &TestRealm) -> TestSession {
-    let session = realm.join_with(|info| info.features = vec!["subscriber.subscription_revocation".into()]);
+    let session = realm.join_like(|info| info.features = vec!["subscriber.subscription_revocation".into()]);
     realm.commit();
     session
 }

@@ -90,6 +90,8 @@ const CALL: Table = &[
     ("progress", Type::Bool),
     ("timeout", Type::Count),
     ("disclose_me", Type::Bool),
+    ("runmode", Type::Text),
+    ("rkey", Type::Text),
 ];
 const INVOCATION: Table = &[
     ("procedure", Type::Text),

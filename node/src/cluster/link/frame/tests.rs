@@ -30,7 +30,11 @@ fn every_frame() -> Vec<PeerFrame> {
             error: "wamp.error.x".into(),
             payload: payload.clone(),
         },
-        PeerFrame::Nack { call },
+        PeerFrame::Nack {
+            call,
+            callee: id(SessionId::new),
+            why: Refusal::Unavailable,
+        },
         PeerFrame::Forget { call },
         PeerFrame::RevokeSubscription {
             session: id(SessionId::new),
@@ -175,14 +179,17 @@ fn ids_texts_and_payload_tags_of_a_peer_are_checked() {
     assert_eq!(fault(INVOKE, &[&[1, 0], one, &[1]]), Some(Malformed::Id("registration")));
     assert_eq!(fault(INVOKE, &[&[1, 1], none, &[1]]), Some(Malformed::Id("callee")));
     assert_eq!(fault(INVOKE, &[&[1]]), Some(Malformed::Frame));
-    assert_eq!(fault(NACK, &[&[0xff; 9], &[1]]), None);
+    assert_eq!(fault(FORGET, &[&[0xff; 9], &[1]]), None);
     assert_eq!(
-        fault(NACK, &[&[0xff; 9], &[2]]),
+        fault(FORGET, &[&[0xff; 9], &[2]]),
         Some(Malformed::Frame),
         "a number of 65 bits"
     );
-    assert_eq!(fault(NACK, &[&[0xff; 11]]), Some(Malformed::Frame), "a number without end");
-    assert_eq!(fault(NACK, &[&[1], b"of a newer version"]), None);
+    assert_eq!(fault(FORGET, &[&[0xff; 11]]), Some(Malformed::Frame), "a number without end");
+    assert_eq!(fault(FORGET, &[&[1], b"of a newer version"]), None);
+    assert_eq!(fault(NACK, &[&[1], one, &[3], b"of a newer version"]), None);
+    assert_eq!(fault(NACK, &[&[1], over, &[3]]), Some(Malformed::Id("callee")));
+    assert_eq!(fault(NACK, &[&[1], one]), Some(Malformed::Frame));
     assert_eq!(fault(31, &[b"of a newer version"]), None);
     for (kind, bytes) in [(0x10, &b"[]"[..]), (0x14, b"[]"), (0x31, b"[]"), (0x01, b"[]"), (0x11, b"")] {
         let (serializer, elements) = (u32::from(kind) & 0x0f, u32::from(kind) >> 4);

@@ -4,12 +4,16 @@ use crate::{
         fragment::Outgoing,
         frame::{self, write_fragment},
     },
-    router::frame::CallId,
-    wamp::Payload,
+    router::frame::{CallId, Refusal},
+    wamp::{Payload, SessionId},
 };
 
 fn nack(call: u64) -> PeerFrame {
-    PeerFrame::Nack { call: CallId(call) }
+    PeerFrame::Nack {
+        call: CallId(call),
+        callee: SessionId::new(7).unwrap(),
+        why: Refusal::Stale,
+    }
 }
 
 fn put(realm: Option<&str>, frame: &PeerFrame, out: &mut Vec<u8>) {

@@ -70,7 +70,7 @@ async fn a_peer_that_breaks_the_protocol_loses_its_link() {
 
     let nack = || {
         let mut packed = Vec::new();
-        frame::write(Some(&"realm1".into()), &PeerFrame::Nack { call: CallId(1) }, &mut packed).finish(&mut packed);
+        frame::write(Some(&"realm1".into()), &nack_frame(), &mut packed).finish(&mut packed);
         packed
     };
     let batch = |first_seq, packed: Vec<u8>| pb::LinkBatch {
@@ -102,7 +102,7 @@ async fn a_peer_that_breaks_the_protocol_loses_its_link() {
         until(reason, || one.last_error().contains(reason)).await;
         one.links.stop();
     }
-    let heard = one.seen.count(&Noted::Frame(life(2, 1), PeerFrame::Nack { call: CallId(1) }));
+    let heard = one.seen.count(&Noted::Frame(life(2, 1), nack_frame()));
     assert!(
         heard >= 2,
         "frames before the fault, and those after an unknown one, are delivered"
@@ -174,4 +174,12 @@ fn links_work_over_tls_with_control_and_data_on_their_own_runtimes() {
     });
     data.shutdown_timeout(Duration::from_millis(100));
     control.shutdown_timeout(Duration::from_millis(100));
+}
+
+fn nack_frame() -> PeerFrame {
+    PeerFrame::Nack {
+        call: CallId(1),
+        callee: SessionId::new(7).unwrap(),
+        why: Refusal::Stale,
+    }
 }

@@ -23,7 +23,10 @@ use crate::{
         interest::Change,
         net::{self, Acceptor, Addresses, Dialer, Identity, Kind, Security},
     },
-    router::{Slot, frame::CallId},
+    router::{
+        Slot,
+        frame::{CallId, Refusal},
+    },
     wamp::{Dict, Payload, PublicationId, Serializer},
 };
 

@@ -1,0 +1,59 @@
+//! Registrations that the router takes back: by an op of the log ([`crate::router::Op::Revoke`], or a REGISTER that replaces), on
+//! whatever node their callees are.
+//!
+//! Invariant: a session of this node loses a registration in the same step in which the registry does, so nothing is invoked after
+//! the UNREGISTERED that says so.
+//!
+//! Spec: WAMP advanced profile, "Registration Revocation".
+
+use crate::{
+    router::{Effect, Realm, op::Lost, session_table::Held, timers::Timer},
+    wamp::{Dict, Message, RegistrationId, SessionId},
+};
+
+impl Realm {
+    /// Sessions of this node among those who have lost a registration.
+    pub(super) fn on_lost(&mut self, effects: &mut Vec<Effect>, lost: &Lost, reason: &str) {
+        let me = self.me;
+        for callee in lost.callees.iter().filter(|callee| callee.node == me) {
+            self.lose(effects, callee.session, lost.registration, reason);
+        }
+    }
+
+    /// Takes a registration from a session of this node that the registry does not list any more.
+    ///
+    /// Spec: WAMP advanced profile, "Registration Revocation": UNREGISTERED of request 0, to those who announced it.
+    pub(super) fn lose(&mut self, effects: &mut Vec<Effect>, session: SessionId, registration: RegistrationId, reason: &str) {
+        let Some(callee) = self.sessions.get_mut(session) else {
+            return;
+        };
+        let message = match callee.let_go(registration) {
+            // It had given it up itself, and waits for this answer.
+            Some(Held::Leaving {
+                waiting: Some((request, deadline)),
+            }) => {
+                self.timers.unset(deadline, Timer::Unregister(session, registration));
+                Message::Unregistered {
+                    request: Some(request),
+                    details: Dict::new(),
+                }
+            }
+            Some(Held::Active) => {
+                self.stats.registrations_revoked += 1;
+                if !callee.announced("callee.registration_revocation") {
+                    return;
+                }
+                let details = Dict::new().with("registration", registration.get()).with("reason", reason);
+                Message::Unregistered { request: None, details }
+            }
+            _ => return,
+        };
+        effects.push(Effect::Send { session, message });
+    }
+}
+
+/// Why a callee lost a registration to another one.
+pub(super) const REPLACED: &str = "the procedure was registered anew by another session";
+
+/// Why a callee lost a registration while its node was not looking.
+pub(super) const LOST: &str = "the registration is gone";
