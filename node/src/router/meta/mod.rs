@@ -158,13 +158,13 @@ impl Realm {
             None => return false,
             Some(Ok(what)) => what,
             Some(Err((error, details))) => {
-                self.refuse(turn, session, code::CALL, request, error, details);
+                self.refuse_meta_call(turn, session, request, error, details);
                 return true;
             }
         };
         if self.meta.pending.len() >= self.config.limits.meta_calls_max {
             let details = because("too many meta calls are under way on this node (setting meta_calls_max)");
-            self.refuse(turn, session, code::CALL, request, error_uri::UNAVAILABLE, details);
+            self.refuse_meta_call(turn, session, request, error_uri::UNAVAILABLE, details);
             return true;
         }
         let proposed = match &what {
@@ -177,7 +177,7 @@ impl Realm {
             _ => Ok(()),
         };
         if let Err((error, details)) = proposed {
-            self.refuse(turn, session, code::CALL, request, error, details);
+            self.refuse_meta_call(turn, session, request, error, details);
             return true;
         }
         self.stats.meta_calls += 1;
@@ -273,9 +273,23 @@ impl Realm {
             }
             Err((error, because)) => {
                 details.0.extend(because.0);
-                self.refuse(turn, pending.session, code::CALL, pending.request, error, details);
+                self.refuse_meta_call(turn, pending.session, pending.request, error, details);
             }
         }
+    }
+
+    /// Refuses a meta call. The words of the details are its argument too: many clients show their users nothing else.
+    fn refuse_meta_call(&mut self, turn: &mut Turn<'_>, session: SessionId, request: RequestId, error: &str, details: Dict) {
+        self.stats.call_errors += 1;
+        let words: Vec<Value> = details.text("message").map(Value::from).into_iter().collect();
+        let message = Message::Error {
+            request_type: code::CALL,
+            request,
+            payload: Payload::from_values(Serializer::Json, &words, &Dict::new()),
+            details,
+            error: Uri::from(error),
+        };
+        turn.send(session, message);
     }
 
     /// The log went on: whatever waited for it goes on too.
