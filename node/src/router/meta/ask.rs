@@ -107,6 +107,9 @@ impl Realm {
         index: LogIndex,
         answer: Dict,
     ) {
+        if self.on_decisive_answer(turn, from, ask, &answer) {
+            return;
+        }
         let Some(pending) = self.meta.pending.get_mut(&ask).filter(|p| p.waiting.contains(&from)) else {
             self.stats.dropped_late_frames += 1;
             return;
@@ -120,6 +123,7 @@ impl Realm {
 
     /// The link to a node ended: it answers nothing any more and waits for nothing.
     pub(in crate::router) fn detach_node_from_meta(&mut self, turn: &mut Turn<'_>, node: NodeRef) {
+        self.detach_node_from_decisions(turn, node);
         self.meta.flushes.retain(|waiter| waiter.node != node);
         let mut waiting = Vec::new();
         for (ask, pending) in &mut self.meta.pending {

@@ -15,6 +15,7 @@
 
 mod args;
 mod ask;
+mod decision;
 mod events;
 mod kill;
 mod registration;
@@ -48,6 +49,8 @@ pub(super) use ask::Own;
 pub(super) struct Meta {
     /// Meta calls of this node that wait for other nodes or the log.
     pub(super) pending: BTreeMap<u64, Pending>,
+    /// Questions of this node about subscriptions, whose answers decide about events.
+    pub(super) decisions: BTreeMap<u64, decision::Decision>,
     last_ask: u64,
     /// Other nodes that wait for this node's log, in the order in which they asked.
     flushes: VecDeque<FlushWaiter>,
@@ -230,6 +233,9 @@ impl Realm {
 
     /// A meta call waited long enough: whoever has not answered is named. The timer is out already.
     pub(super) fn on_meta_overdue(&mut self, turn: &mut Turn<'_>, ask: u64) {
+        if let Some(decision) = self.meta.decisions.remove(&ask) {
+            return self.conclude_decision(turn, decision);
+        }
         let Some(mut pending) = self.meta.pending.remove(&ask) else {
             return;
         };

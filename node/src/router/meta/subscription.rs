@@ -5,10 +5,8 @@
 //! exact, since a session counts from the moment its SUBSCRIBED is sent.
 //!
 //! Events are published by the node where a session subscribes or unsubscribes, like any other event, so those about one session are
-//! in order. A subscription is created with its first subscriber in the cluster and deleted with its last.
-//! Choice: whether it is the first or last is judged by what this node knows of the others' interest. Two nodes that get their first
-//! subscriber within the same moment may both tell on_create, and two that lose their last may both tell on_delete, or none;
-//! on_subscribe and on_unsubscribe are told exactly once.
+//! in order. A subscription is created with its first subscriber in the cluster and deleted with its last, which the other nodes are
+//! asked about ([`super::decision`]). on_subscribe and on_unsubscribe are told exactly once.
 //!
 //! Spec: WAMP advanced profile, "Subscription Meta API". Subscriptions of `wamp.*` topics are listed and make no events.
 
@@ -55,13 +53,13 @@ pub(super) enum Which {
 
 /// What a node, or all of them together, know of a subscription.
 #[derive(Clone, Debug, PartialEq)]
-struct Row {
-    policy: MatchPolicy,
-    uri: Uri,
+pub(super) struct Row {
+    pub(super) policy: MatchPolicy,
+    pub(super) uri: Uri,
     /// When the first of its present subscribers came, milliseconds since 1970 (UTC).
-    created_ms: u64,
+    pub(super) created_ms: u64,
     /// Empty where they were not asked for.
-    subscribers: Vec<SessionId>,
+    pub(super) subscribers: Vec<SessionId>,
 }
 
 pub(super) fn parser(procedure: &str) -> Option<super::Parser> {
@@ -130,7 +128,7 @@ impl Row {
         row.into()
     }
 
-    fn from_value(value: &Value) -> Option<(SubscriptionId, Self)> {
+    pub(super) fn from_value(value: &Value) -> Option<(SubscriptionId, Self)> {
         let (row, raw) = (value.as_dict()?, |value: &Value| u64::try_from(value.as_integer()?).ok());
         let id = SubscriptionId::new(raw(row.get("id")?)?)?;
         let subscribers = row.get("subscribers")?.as_list()?.iter();
@@ -255,19 +253,17 @@ impl Realm {
         let Some(key) = self.broker.by_id.get(&id).filter(|key| !key.uri.is_reserved()) else {
             return;
         };
-        let (policy, uri) = (key.policy, key.uri.clone());
-        let subscriber = Value::from(session.get());
-        if first && !self.is_wanted_elsewhere(policy, &uri) && self.is_wanted(ON_CREATE) {
+        if first && self.is_wanted(ON_CREATE) {
             let row = Row {
-                policy,
-                uri,
+                policy: key.policy,
+                uri: key.uri.clone(),
                 created_ms,
                 subscribers: Vec::new(),
             };
-            self.publish_meta(turn, ON_CREATE, session, &[subscriber.clone(), row.details(id).into()]);
-        }
-        if self.is_wanted(ON_SUBSCRIBE) {
-            self.publish_meta(turn, ON_SUBSCRIBE, session, &[subscriber, id.get().into()]);
+            self.hasten_decision(turn, id);
+            self.decide_creation(turn, session, id, &row);
+        } else if !self.joins_decision(session, id) {
+            self.tell_subscribed(turn, session, id);
         }
     }
 
@@ -287,23 +283,32 @@ impl Realm {
         if key.uri.is_reserved() {
             return;
         }
-        let args = [Value::from(session.get()), Value::from(id.get())];
+        self.hasten_decision(turn, id);
         if self.is_wanted(ON_UNSUBSCRIBE) {
-            self.publish_meta(turn, ON_UNSUBSCRIBE, session, &args);
+            self.publish_meta(turn, ON_UNSUBSCRIBE, session, &[session.get().into(), id.get().into()]);
         }
-        if last && !self.is_wanted_elsewhere(key.policy, &key.uri) && self.is_wanted(ON_DELETE) {
-            self.publish_meta(turn, ON_DELETE, session, &args);
+        if last && self.is_wanted(ON_DELETE) {
+            self.decide_deletion(turn, session, id, (key.policy, key.uri.clone()));
         }
+    }
+
+    pub(super) fn tell_created(&mut self, turn: &mut Turn<'_>, session: SessionId, id: SubscriptionId, row: &Row) {
+        self.publish_meta(turn, ON_CREATE, session, &[session.get().into(), row.details(id).into()]);
+    }
+
+    pub(super) fn tell_subscribed(&mut self, turn: &mut Turn<'_>, session: SessionId, id: SubscriptionId) {
+        if self.is_wanted(ON_SUBSCRIBE) {
+            self.publish_meta(turn, ON_SUBSCRIBE, session, &[session.get().into(), id.get().into()]);
+        }
+    }
+
+    pub(super) fn tell_deleted(&mut self, turn: &mut Turn<'_>, session: SessionId, id: SubscriptionId) {
+        self.publish_meta(turn, ON_DELETE, session, &[session.get().into(), id.get().into()]);
     }
 
     /// True if any node, as far as this one knows, has a subscriber of `topic`.
     fn is_wanted(&self, topic: &str) -> bool {
         self.listens(topic) || self.broker.interested.matches(topic).next().is_some()
-    }
-
-    /// True if another node, as far as this one knows, has a subscriber of this very subscription.
-    fn is_wanted_elsewhere(&self, policy: MatchPolicy, uri: &Uri) -> bool {
-        self.broker.interested.get(policy, uri).is_some()
     }
 
     /// Publishes an event of the router about a session of this node.

@@ -223,28 +223,66 @@ fn a_session_that_leaves_hears_nothing_of_its_own_end() {
 }
 
 #[test]
-fn what_other_nodes_have_subscribed_to_is_neither_created_nor_deleted_here() {
-    let realm = TestRealm::new();
-    let (alice, bob) = (realm.join(), realm.join());
-    realm.link(NODE_2);
+fn the_other_nodes_decide_whether_a_subscription_is_created_or_deleted() {
+    let (here, there) = (TestRealm::new(), TestRealm::new());
+    let (alice, bob) = (here.join(), here.join());
+    let _ = (there.join(), there.join());
+    let carol = there.join();
+    here.link(NODE_2);
+    there.link(NODE_2);
     for topic in ["on_create", "on_subscribe", "on_unsubscribe", "on_delete"] {
-        subscribes(&realm, &alice, &format!("wamp.subscription.{topic}"), "exact");
+        subscribes(&here, &alice, &format!("wamp.subscription.{topic}"), "exact");
     }
-    let changes = vec![
-        (TopicKey::exact("com.x"), true),
-        (TopicKey::exact("wamp.subscription.on_subscribe"), true),
-    ];
-    realm.input(Input::PeerInterest { node: NODE_2, changes });
-    let (topic, effects) = subscribes(&realm, &bob, "com.x", "exact");
-    assert_eq!(topics(&realm, &effects), ["wamp.subscription.on_subscribe"]);
+    let changes = vec![(TopicKey::exact("wamp.subscription.on_subscribe"), true)];
+    here.input(Input::PeerInterest { node: NODE_2, changes });
+    // Carries the last question there and the answer back.
+    let decided = |effects: &[Effect]| {
+        let Some(Effect::Forward { frame, .. }) = effects.last() else {
+            panic!("{effects:?}")
+        };
+        let answer = there.hears(NODE_2, frame.clone());
+        let [Effect::Forward { frame, .. }] = &answer[..] else {
+            panic!("{answer:?}")
+        };
+        here.hears(NODE_2, frame.clone())
+    };
+    let name = |name: &str| format!("wamp.subscription.{name}");
+    let (topic, effects) = subscribes(&here, &bob, "com.x", "exact");
+    assert_eq!(topics(&here, &effects), Vec::<String>::new());
+    let effects = decided(&effects);
+    assert_eq!(topics(&here, &effects), [name("on_create"), name("on_subscribe")]);
     // The other node has a subscriber of that event, and gets it too.
-    let forwarded = effects.iter().any(|effect| {
-        matches!(effect, Effect::Forward { to: NODE_2, frame: PeerFrame::Event { topic, .. }, .. }
-            if &**topic == "wamp.subscription.on_subscribe")
-    });
-    assert!(forwarded);
+    let forwarded = |effect: &Effect| {
+        matches!(
+            effect,
+            Effect::Forward {
+                frame: PeerFrame::Event { .. },
+                ..
+            }
+        )
+    };
+    assert!(effects.iter().any(forwarded));
+    subscribes(&there, &carol, "com.x", "exact");
     let (_, effects) = bob.unsubscribes(topic);
-    assert_eq!(topics(&realm, &effects), ["wamp.subscription.on_unsubscribe"]);
+    assert_eq!(topics(&here, &effects), [name("on_unsubscribe")]);
+    assert_eq!(decided(&effects), []);
+    // Somebody was there before.
+    here.input(Input::LogTime { unix_ms: 5_000 });
+    let (_, effects) = subscribes(&here, &bob, "com.x", "exact");
+    assert_eq!(topics(&here, &decided(&effects)), [name("on_subscribe")]);
+    carol.leaves();
+    let (_, effects) = bob.unsubscribes(topic);
+    assert_eq!(topics(&here, &decided(&effects)), [name("on_delete")]);
+    // A node that does not answer decides nothing, and whoever goes meanwhile ends the waiting.
+    subscribes(&here, &bob, "com.x", "exact");
+    let effects = here.pass(std::time::Duration::from_millis(250));
+    assert_eq!(topics(&here, &effects), [name("on_create"), name("on_subscribe")]);
+    let topic = subscribes(&here, &bob, "com.y", "exact").0;
+    let (_, effects) = bob.unsubscribes(topic);
+    assert_eq!(
+        topics(&here, &effects),
+        [name("on_create"), name("on_subscribe"), name("on_unsubscribe")]
+    );
 }
 
 #[test]
