@@ -2,7 +2,8 @@
 //! asks the others. Only where somebody wants to know.
 //!
 //! Two nodes that get their first subscriber at the same time find each other's; the one whose subscriber came first, by the time of
-//! the log and then by slot, is the creator. Two that lose their last one in the very same moment may both tell of the end.
+//! the log and then by slot, is the creator. That time is as exact as the nodes' logs are close (milliseconds), so within it both may
+//! tell of the creation. Two that lose their last one in the very same moment may both tell of the end.
 
 use std::{collections::BTreeSet, time::Instant};
 
