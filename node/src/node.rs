@@ -318,6 +318,9 @@ fn realm_handle(shared: &Arc<Shared>, name: &Uri, realm: Option<&config::Realm>,
     core.limits.open_calls_max = limits.calls_per_session_max;
     core.limits.registrations_max = limits.registrations_per_session_max;
     core.limits.subscriptions_max = limits.subscriptions_per_session_max;
+    core.limits.meta_calls_max = limits.meta_calls_max;
+    core.limits.meta_call_bytes_max = limits.meta_call_bytes_max;
+    core.limits.testaments_max = limits.testaments_per_session_max;
     let nobody = NodeRef { slot: Slot(0), epoch: 0 };
     RealmHandle::new(name.clone(), Realm::new(core, nobody), Arc::clone(shared) as Arc<dyn Cluster>)
 }

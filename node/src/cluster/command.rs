@@ -9,8 +9,8 @@ use prost::Message as _;
 use ringfort_proto::cluster::v1 as pb;
 
 use crate::{
-    router::{InvokePolicy, MatchPolicy, NodeRef, OnConflict, Op, RegisterWishes, Slot},
-    wamp::{RegistrationId, RequestId, SessionId, Uri},
+    router::{InvokePolicy, MatchPolicy, NodeRef, OnConflict, Op, RegisterWishes, Slot, Testament, TestamentScope},
+    wamp::{Payload, RegistrationId, RequestId, Serializer, SessionId, Uri},
 };
 
 /// The command version this build writes and understands.
@@ -214,6 +214,19 @@ fn op_to_pb(realm: &Uri, op: &Op) -> pb::RealmOp {
             authmethod: authmethod.clone(),
             authprovider: authprovider.clone(),
         }),
+        Op::AddTestament { session, testament } => P::AddTestament(pb::AddTestament {
+            session: session.get(),
+            number: testament.number,
+            scope: testament.scope.code().into(),
+            topic: testament.topic.to_string(),
+            options: Some(payload_to_pb(&testament.options)),
+            payload: Some(payload_to_pb(&testament.payload)),
+        }),
+        Op::FlushTestaments { session, number, scope } => P::FlushTestaments(pb::FlushTestaments {
+            session: session.get(),
+            number: *number,
+            scope: scope.code().into(),
+        }),
         Op::Hush { session } => P::Hush(pb::Hush { session: session.get() }),
         Op::SessionGone { session } => P::SessionGone(pb::SessionGone { session: session.get() }),
         Op::Register {
@@ -266,6 +279,10 @@ fn op_to_pb(realm: &Uri, op: &Op) -> pb::RealmOp {
 fn op_from_pb(op: pb::RealmOp) -> Result<(Uri, Op), DecodeError> {
     use pb::realm_op::Op as P;
     let session = |raw| SessionId::new(raw).ok_or(DecodeError::Field("session id out of range"));
+    let scope = |raw| {
+        let scope = u8::try_from(raw).ok().and_then(TestamentScope::from_code);
+        scope.ok_or(DecodeError::Field("scope of a testament that this build does not know"))
+    };
     let small = |code| u8::try_from(code).ok();
     let decoded = match op.op.ok_or(DecodeError::Field("realm op this build does not know"))? {
         P::SessionJoined(joined) => Op::SessionJoined {
@@ -274,6 +291,21 @@ fn op_from_pb(op: pb::RealmOp) -> Result<(Uri, Op), DecodeError> {
             authrole: joined.authrole,
             authmethod: joined.authmethod,
             authprovider: joined.authprovider,
+        },
+        P::AddTestament(add) => Op::AddTestament {
+            session: session(add.session)?,
+            testament: Box::new(Testament {
+                number: add.number,
+                scope: scope(add.scope)?,
+                topic: Uri::new(add.topic),
+                options: payload_from_pb(add.options)?,
+                payload: payload_from_pb(add.payload)?,
+            }),
+        },
+        P::FlushTestaments(flush) => Op::FlushTestaments {
+            session: session(flush.session)?,
+            number: flush.number,
+            scope: scope(flush.scope)?,
         },
         P::Hush(hush) => Op::Hush {
             session: session(hush.session)?,
@@ -320,6 +352,28 @@ fn op_from_pb(op: pb::RealmOp) -> Result<(Uri, Op), DecodeError> {
     Ok((Uri::new(op.realm), decoded))
 }
 
+fn payload_to_pb(payload: &Payload) -> pb::Payload {
+    pb::Payload {
+        serializer: payload.serializer().rawsocket_id().into(),
+        elements: payload.elements().into(),
+        bytes: payload.bytes().clone(),
+    }
+}
+
+/// The payload is trusted to be well-formed: the codec of the node that proposed it has proven it.
+fn payload_from_pb(payload: Option<pb::Payload>) -> Result<Payload, DecodeError> {
+    let payload = payload.unwrap_or_default();
+    let serializer = u8::try_from(payload.serializer).ok().and_then(Serializer::from_rawsocket_id);
+    match (serializer, payload.elements) {
+        (_, 0) if payload.bytes.is_empty() => Ok(Payload::EMPTY),
+        // Apart: an entry of the log must not live as long as what it put into the registry.
+        (Some(serializer), elements @ 1..=2) if !payload.bytes.is_empty() => {
+            Ok(Payload::from_proven(serializer, elements as u8, payload.bytes).apart())
+        }
+        _ => Err(DecodeError::Field("a payload that is none")),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -343,6 +397,27 @@ mod tests {
                 },
             ),
             (Uri::from("r"), Op::Hush { session }),
+            (
+                Uri::from("r"),
+                Op::AddTestament {
+                    session,
+                    testament: Box::new(Testament {
+                        number: 9,
+                        scope: TestamentScope::Detached,
+                        topic: Uri::from("lamp.off"),
+                        options: Payload::EMPTY,
+                        payload: Payload::from_proven(Serializer::Json, 1, Bytes::from_static(b"[1]")),
+                    }),
+                },
+            ),
+            (
+                Uri::from("r"),
+                Op::FlushTestaments {
+                    session,
+                    number: 10,
+                    scope: TestamentScope::Destroyed,
+                },
+            ),
             (
                 Uri::from("r"),
                 Op::Register {

@@ -338,6 +338,8 @@ impl StateMachine for Machine {
 fn describe(realm: &Uri, op: &Op) -> (&'static str, String) {
     match op {
         Op::SessionJoined { session, .. } => ("session_joined", format!("{realm} {session}")),
+        Op::AddTestament { session, testament } => ("add_testament", format!("{realm} {} {session}", testament.topic)),
+        Op::FlushTestaments { session, .. } => ("flush_testaments", format!("{realm} {session}")),
         Op::Hush { session } => ("hush", format!("{realm} {session}")),
         Op::SessionGone { session } => ("session_gone", format!("{realm} {session}")),
         Op::Register { session, procedure, .. } => ("register", format!("{realm} {procedure} {session}")),

@@ -32,6 +32,12 @@ pub struct Limits {
     pub registrations_per_session_max: usize,
     /// Calls of one session that wait for an answer. Default 65536. Further ones get an ERROR.
     pub calls_per_session_max: usize,
+    /// Meta calls (`wamp.session.count`, …) of this node's clients that are under way. Default 1024. Further ones get an ERROR.
+    pub meta_calls_max: usize,
+    /// Bytes of the arguments of one meta call, and so of a testament. Default 65536. Larger ones get an ERROR.
+    pub meta_call_bytes_max: usize,
+    /// Testaments of one session. Default 64. Further ones get an ERROR. They stand in the log and in the memory of every node.
+    pub testaments_per_session_max: usize,
     /// Seconds of silence after which a WebSocket client is pinged. Default 10. Smaller costs batteries.
     pub keepalive_secs: u64,
     /// Seconds of silence after which a client that was pinged counts as dead. Default 25; more than `keepalive_secs`.
@@ -51,6 +57,9 @@ impl Default for Limits {
             subscriptions_per_session_max: 10_000,
             registrations_per_session_max: 10_000,
             calls_per_session_max: 65_536,
+            meta_calls_max: 1_024,
+            meta_call_bytes_max: 65_536,
+            testaments_per_session_max: 64,
             keepalive_secs: 10,
             dead_peer_secs: 25,
         }

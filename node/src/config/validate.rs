@@ -360,6 +360,9 @@ fn limits(config: &Config, problems: &mut Vec<Problem>) {
         ("sessions_max", limits.sessions_max),
         ("outbox_messages_max", limits.outbox_messages_max),
         ("subscriptions_per_session_max", limits.subscriptions_per_session_max),
+        ("meta_calls_max", limits.meta_calls_max),
+        ("meta_call_bytes_max", limits.meta_call_bytes_max),
+        ("testaments_per_session_max", limits.testaments_per_session_max),
         ("registrations_per_session_max", limits.registrations_per_session_max),
         ("calls_per_session_max", limits.calls_per_session_max),
     ];

@@ -7,6 +7,7 @@
 mod clients;
 mod faults;
 mod flows;
+mod meta;
 mod oracle;
 mod settle;
 
@@ -192,6 +193,9 @@ impl World {
                 },
             ),
             118 => self.pass(Duration::from_millis(1 + b as u64 % 2_000)),
+            119 if b % 4 != 0 => self.list_sessions(a),
+            125 if b % 8 == 1 => self.kill_session(a, b / 8),
+            127 if b % 2 == 1 => self.watch_sessions(a),
             119 if b % 4 == 0 => self.pass(Duration::from_secs(11)),
             120 => self.break_link(a % NODES, b % NODES),
             121..=122 => self.notice_loss(a),
@@ -226,7 +230,7 @@ impl World {
                 Effect::Keep(keep) => panic!("nobody asked for {keep:?}"),
                 Effect::AskHistory(ask) => panic!("nobody asked {ask:?}"),
                 Effect::TellHistory(tell) => panic!("nobody asked {tell:?}"),
-                Effect::Kill { session, .. } => panic!("nobody killed {session}"),
+                Effect::Kill { session, .. } => _ = self.oracle.leaves(session),
                 Effect::Abort { session, message } => panic!("{session} kept the protocol and got {message:?}"),
                 Effect::Propose { op } => self.nodes[node].proposals.push_back(op),
                 Effect::Barrier => {
@@ -499,7 +503,7 @@ fn walks() -> u32 {
 fn the_random_walk_reaches_every_kind_of_outcome() {
     let mut runner = proptest::test_runner::TestRunner::deterministic();
     let mut seen = BTreeMap::new();
-    for _ in 0..150 {
+    for _ in 0..400 {
         let steps = steps().new_tree(&mut runner).expect("no filter").current();
         let mut world = World::new();
         steps.into_iter().for_each(|step| world.step(step));

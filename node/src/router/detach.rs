@@ -2,7 +2,7 @@
 //!
 //! Invariant: there is one way out. GOODBYE, ABORT, a lost transport and a kill all end here, and a second end is none.
 
-use super::{Op, Realm, SessionInfo, turn::Turn};
+use super::{Op, Realm, SessionInfo, meta::Own, turn::Turn};
 use crate::wamp::SessionId;
 
 impl Realm {
@@ -13,7 +13,7 @@ impl Realm {
         let (authid, authrole) = (info.authid.clone(), info.authrole.clone());
         let (authmethod, authprovider) = (info.authmethod.clone(), info.authprovider.clone());
         if self.sessions.add(session, info) {
-            self.meta.note_proposed(session, true);
+            self.meta.note_proposed(session, Own::Joined);
             turn.propose(Op::SessionJoined {
                 session,
                 authid,
@@ -35,7 +35,7 @@ impl Realm {
         self.keeper.detach(session);
         self.sessions.remove(session);
         // Also takes its registrations away everywhere, and any REGISTER of it that is still on its way.
-        self.meta.note_proposed(session, false);
+        self.meta.note_proposed(session, Own::Gone);
         turn.propose(Op::SessionGone { session });
     }
 }

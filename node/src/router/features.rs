@@ -25,6 +25,7 @@ const BROKER: &[&str] = &[
     "pattern_based_subscription",
     "subscription_revocation",
     "sharded_subscription",
+    "subscription_meta_api",
     "payload_passthru_mode",
     // Of Autobahn, not of the text.
     "x_acknowledged_event_delivery",
@@ -46,6 +47,7 @@ const DEALER: &[&str] = &[
     "payload_passthru_mode",
     "session_meta_api",
     "registration_meta_api",
+    "testament_meta_api",
 ];
 
 fn features(names: &[&str]) -> Dict {

@@ -67,6 +67,17 @@ impl Realm {
             waiting == expected,
             "{waiting} receipts are waited for and {expected} are expected"
         );
+        for (ask, decision) in &self.meta.decisions {
+            demand!(
+                self.timers.contains(decision.deadline, Timer::Meta(*ask)),
+                "decision {ask} has no timer"
+            );
+            demand!(
+                !decision.waiting.is_empty() && decision.waiting.is_subset(&self.peers),
+                "decision {ask} waits for nobody, or for a node without a link"
+            );
+            timers += 1;
+        }
         for (ask, pending) in &self.meta.pending {
             demand!(
                 self.timers.contains(pending.deadline, Timer::Meta(*ask)),

@@ -48,6 +48,8 @@ pub struct RealmLimits {
     pub meta_calls_max: usize,
     /// Argument bytes of a meta call; beyond, `wamp.error.invalid_argument`.
     pub meta_call_bytes_max: usize,
+    /// Testaments of one session; beyond, `wamp.error.unavailable`. They stand in the log and on every node.
+    pub testaments_max: usize,
     /// How long a meta call waits for the other nodes. Those that have not answered then are named in the answer.
     pub meta_wait: Duration,
 }
@@ -75,6 +77,7 @@ impl Default for RealmLimits {
             forwarded_timeout_grace: Duration::from_secs(1),
             meta_calls_max: 1_024,
             meta_call_bytes_max: 64 << 10,
+            testaments_max: 64,
             meta_wait: Duration::from_millis(250),
         }
     }

@@ -50,7 +50,7 @@ pub use features::announced_roles;
 pub use frame::PeerFrame;
 pub use input::{BarrierOutcome, Input, SessionInfo};
 pub use limits::RealmLimits;
-pub use op::{InvokePolicy, MatchPolicy, OnConflict, Op, OpOutcome, Origin, RegisterWishes};
+pub use op::{InvokePolicy, MatchPolicy, OnConflict, Op, OpOutcome, Origin, RegisterWishes, Testament, TestamentScope};
 pub use realm::{CallTimeouts, Disclosure, Realm, RealmConfig, RequestIdCheck, TimeoutUnit};
 pub use registry::Registry;
 pub use slow::{SlowConsumer, TopicRule};

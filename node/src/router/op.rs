@@ -1,7 +1,7 @@
 //! What a node asks the committed log to change in one realm, and what comes of it.
 
 use super::{NodeRef, registry::Callee};
-use crate::wamp::{RegistrationId, RequestId, SessionId, Uri};
+use crate::wamp::{Payload, RegistrationId, RequestId, SessionId, Uri};
 
 /// How the URI of a registration or subscription is compared. Spec: advanced profile, "Pattern-based Registrations/Subscriptions".
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -206,6 +206,14 @@ pub enum Op {
         request: Option<RequestId>,
         registration: RegistrationId,
     },
+    /// What is published when the session ends.
+    AddTestament { session: SessionId, testament: Box<Testament> },
+    /// Takes the session's testaments of a scope back.
+    FlushTestaments {
+        session: SessionId,
+        number: u64,
+        scope: TestamentScope,
+    },
     /// The end of the session will be told to nobody: no meta event, no testament.
     ///
     /// Spec: WAMP advanced profile, "Session Meta API": closing all sessions generates neither.
@@ -217,6 +225,58 @@ pub enum Op {
         /// For the callees: UNREGISTERED.Details.reason.
         reason: String,
     },
+}
+
+/// What a session wants published when it ends. Spec: WAMP advanced profile, "Testament".
+#[derive(Clone, Debug, PartialEq)]
+pub struct Testament {
+    /// Counts the changes of testaments of the session's node: it orders those of one session and names each.
+    pub number: u64,
+    /// Which end it is for.
+    pub scope: TestamentScope,
+    /// Where it is published.
+    pub topic: Uri,
+    /// The options of its PUBLISH, as keyword values.
+    pub options: Payload,
+    /// What is published.
+    pub payload: Payload,
+}
+
+/// Which end of a session a testament is for, in the order in which they come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum TestamentScope {
+    /// Its transport is gone.
+    Detached,
+    /// It can never come back.
+    Destroyed,
+}
+
+impl TestamentScope {
+    /// Its number in snapshots and the log; never changes.
+    pub const fn code(self) -> u8 {
+        match self {
+            Self::Detached => 0,
+            Self::Destroyed => 1,
+        }
+    }
+
+    /// The scope with that number.
+    pub const fn from_code(code: u8) -> Option<Self> {
+        match code {
+            0 => Some(Self::Detached),
+            1 => Some(Self::Destroyed),
+            _ => None,
+        }
+    }
+
+    /// The scope of that name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        match name {
+            "detached" => Some(Self::Detached),
+            "destroyed" => Some(Self::Destroyed),
+            _ => None,
+        }
+    }
 }
 
 /// Callees that have lost a registration other than by their own UNREGISTER or end, in the order of registration.

@@ -7,7 +7,9 @@ mod snapshot;
 
 use std::collections::{BTreeMap, BTreeSet, btree_map::Entry};
 
-use super::{InvokePolicy, LogIndex, MatchPolicy, NodeRef, OnConflict, Op, OpOutcome, RegisterWishes, Slot, op::Lost, pattern};
+use super::{
+    InvokePolicy, LogIndex, MatchPolicy, NodeRef, OnConflict, Op, OpOutcome, RegisterWishes, Slot, Testament, op::Lost, pattern,
+};
 use crate::wamp::{RegistrationId, SessionId, Uri, id::IdMap};
 
 /// A session that answers invocations of a registration.
@@ -65,6 +67,15 @@ pub struct SessionRow {
     pub hushed: bool,
 }
 
+/// The testaments of a session.
+#[derive(Clone, Debug, Default, PartialEq)]
+struct Testaments {
+    /// The number of the newest change.
+    number: u64,
+    /// In the order in which they were made.
+    list: Vec<Testament>,
+}
+
 /// Registrations and sessions of one realm, on all nodes.
 #[derive(Clone, Debug, Default)]
 pub struct Registry {
@@ -78,6 +89,8 @@ pub struct Registry {
     by_node: BTreeMap<NodeRef, usize>,
     /// The highest epoch of each slot that is over: an op of it that is still in the log changes nothing.
     fenced: BTreeMap<Slot, u32>,
+    /// Of sessions that have a row.
+    testaments: BTreeMap<SessionId, Testaments>,
     /// How many registration ids were given.
     ids_given: u64,
     /// When the ops now being applied were proposed. No state: the log says it anew before ops.
@@ -115,10 +128,17 @@ impl Registry {
             Op::Hush { session } => match self.sessions.get_mut(session) {
                 Some(row) if row.node == by => {
                     row.hushed = true;
+                    self.testaments.remove(session);
                     OpOutcome::Done
                 }
                 _ => OpOutcome::NotFound,
             },
+            Op::AddTestament { session, testament } => self.change_testaments(by, *session, testament.number, |list| {
+                list.push((**testament).clone());
+            }),
+            Op::FlushTestaments { session, number, scope } => self.change_testaments(by, *session, *number, |list| {
+                list.retain(|testament| testament.scope != *scope)
+            }),
             Op::SessionGone { session } => self.remove_session(Callee {
                 node: by,
                 session: *session,
@@ -182,6 +202,7 @@ impl Registry {
         }
         self.sessions.retain(|_, row| !is_over(row.node));
         self.by_node.retain(|node, _| !is_over(*node));
+        self.testaments.retain(|session, _| self.sessions.contains_key(session));
     }
 
     /// What follows was proposed at `unix_ms`.
@@ -261,9 +282,35 @@ impl Registry {
         self.by_node.keys().copied()
     }
 
-    /// The registration of `procedure` under `policy`.
-    pub fn registration_under(&self, policy: MatchPolicy, procedure: &Uri) -> Option<&Registration> {
-        self.registrations.get(&self.id_of(policy, procedure)?)
+    /// The testaments of a session, in the order in which they were made.
+    pub fn testaments(&self, session: SessionId) -> &[Testament] {
+        self.testaments.get(&session).map(|of| of.list.as_slice()).unwrap_or_default()
+    }
+
+    /// The number of the newest change of a session's testaments; 0 if there was none.
+    pub(super) fn testaments_number(&self, session: SessionId) -> u64 {
+        self.testaments.get(&session).map_or(0, |of| of.number)
+    }
+
+    /// True if any session has had testaments.
+    pub(super) fn has_testaments(&self) -> bool {
+        !self.testaments.is_empty()
+    }
+
+    fn change_testaments(
+        &mut self,
+        by: NodeRef,
+        session: SessionId,
+        number: u64,
+        change: impl FnOnce(&mut Vec<Testament>),
+    ) -> OpOutcome {
+        if self.sessions.get(&session).is_none_or(|row| row.node != by) {
+            return OpOutcome::NotFound;
+        }
+        let testaments = self.testaments.entry(session).or_default();
+        testaments.number = number;
+        change(&mut testaments.list);
+        OpOutcome::Done
     }
 
     fn insert_session(&mut self, id: SessionId, row: SessionRow) {
@@ -387,6 +434,7 @@ impl Registry {
             Some(row) if row.node == session.node => {
                 self.sessions.remove(&session.session);
                 self.uncount(session.node);
+                self.testaments.remove(&session.session);
                 OpOutcome::Done
             }
             _ => OpOutcome::NotFound,
@@ -455,6 +503,9 @@ impl Registry {
         }
         if held != self.by_callee.values().map(BTreeMap::len).sum::<usize>() || self.by_callee.values().any(BTreeMap::is_empty) {
             return Err("the callee index has entries without a registration".into());
+        }
+        if self.testaments.keys().any(|session| !self.sessions.contains_key(session)) {
+            return Err("a session that is gone has testaments".into());
         }
         let mut by_node = BTreeMap::new();
         for row in self.sessions.values() {

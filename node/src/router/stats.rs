@@ -69,6 +69,8 @@ pub struct Stats {
     pub meta_overdue: u64,
     /// Sessions of this node ended by a meta call.
     pub sessions_killed: u64,
+    /// Testaments published to the subscribers of this node.
+    pub testaments: u64,
     /// Dropped: a question of another node that this version does not know, or one too many.
     pub dropped_meta_asks: u64,
     /// Dropped: input for a session that is not, or no longer, here.

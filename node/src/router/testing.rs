@@ -467,6 +467,8 @@ impl TestSession {
                     session,
                     message: Message::Subscribed { subscription, .. },
                 },
+                // One that matches all topics hears of itself.
+                ..,
             ] if *session == self.id => *subscription,
             other => panic!("not SUBSCRIBED but {other:?}"),
         }

@@ -9,6 +9,8 @@ mod events;
 mod kept;
 mod meta_registrations;
 mod meta_sessions;
+mod meta_subscriptions;
+mod meta_testaments;
 mod parts;
 mod passthru;
 mod patterns;

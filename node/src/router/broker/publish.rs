@@ -130,23 +130,38 @@ impl Realm {
 
     /// What subscribers are told about the publisher.
     fn event_details(&self, publisher: SessionId, disclose_me: bool) -> Dict {
-        let mut details = Dict::new();
         let disclose = disclose_me || self.config.disclosure == Disclosure::Always;
         if !disclose && self.config.trustlevels.is_empty() {
-            return details;
+            return Dict::new();
         }
-        let Some(info) = self.session_info(publisher) else {
-            return details;
-        };
-        if disclose {
+        match self.session_info(publisher) {
+            Some(info) => self.details_of(publisher, &info.authid, &info.authrole, disclose_me),
+            None => Dict::new(),
+        }
+    }
+
+    /// The same of a publisher that may be gone.
+    pub(in crate::router) fn details_of(&self, publisher: SessionId, authid: &str, authrole: &str, disclose_me: bool) -> Dict {
+        let mut details = Dict::new();
+        if disclose_me || self.config.disclosure == Disclosure::Always {
             details.set("publisher", publisher.get());
-            details.set("publisher_authid", info.authid.as_str());
-            details.set("publisher_authrole", info.authrole.as_str());
+            details.set("publisher_authid", authid);
+            details.set("publisher_authrole", authrole);
         }
-        if let Some(level) = self.config.trustlevels.get(&info.authrole) {
+        if let Some(level) = self.config.trustlevels.get(authrole) {
             details.set("trustlevel", *level);
         }
         details
+    }
+
+    /// Whom the options of a PUBLISH choose, and whether its publisher is disclosed.
+    pub(in crate::router) fn audience_of(&self, topic: &Uri, options: &Dict) -> (Option<Box<Audience>>, bool) {
+        let options = Options::read(options);
+        let mut audience = options.audience;
+        if let Some(resource) = options.resource {
+            self.choose_shards(topic, &resource, audience.get_or_insert_default());
+        }
+        (audience, options.disclose_me)
     }
 
     /// Gives an event of this node to every node that wants it, and to the subscribers here.

@@ -87,8 +87,12 @@ impl Realm {
             waiting: Vec::new(),
         });
         if active {
-            group.active.insert(order, session);
-            return self.subscribed(turn, session, request, id);
+            let came = group.active.insert(order, session).is_none();
+            self.subscribed(turn, session, request, id);
+            if came {
+                self.on_subscriber_came(turn, session, id);
+            }
+            return;
         }
         group.pending.insert(order, session);
         subscribed.waiting.push(request);
@@ -177,7 +181,9 @@ impl Realm {
         };
         let pending = std::mem::take(&mut group.pending);
         group.active.extend(&pending);
+        let mut came = Vec::new();
         for session in pending.into_values() {
+            came.push(session);
             let subscribed = self
                 .sessions
                 .get_mut(session)
@@ -187,6 +193,8 @@ impl Realm {
                 self.subscribed(turn, session, request, subscription);
             }
         }
+        came.into_iter()
+            .for_each(|session| self.on_subscriber_came(turn, session, subscription));
     }
 
     pub(in crate::router) fn on_unsubscribe(
@@ -241,7 +249,7 @@ impl Realm {
         let Some((_, group)) = self.broker.group_mut(&key) else {
             return;
         };
-        group.active.remove(&subscribed.order);
+        let went = group.active.remove(&subscribed.order);
         group.pending.remove(&subscribed.order);
         let nobody_waits = group.pending.is_empty();
         let nobody_is_left = nobody_waits && group.active.is_empty();
@@ -255,7 +263,10 @@ impl Realm {
             }
         }
         if nobody_is_left {
-            self.renounce(turn, subscription, key);
+            self.renounce(turn, subscription, key.clone());
+        }
+        if let Some(session) = went {
+            self.on_subscriber_went(turn, session, subscription, &key);
         }
     }
 

@@ -50,6 +50,12 @@ impl World {
         self.input(node, Input::Message { session, message });
     }
 
+    /// Says what the oracle of calls does not follow.
+    pub(super) fn says_meta(&mut self, session: SessionId, message: Message) {
+        let node = self.oracle.node_of(session);
+        self.input(node, Input::Message { session, message });
+    }
+
     pub(super) fn register(&mut self, a: usize, b: usize) {
         let Some(session) = self.pick(a) else { return };
         let (procedure, policy, invoke) = OFFERS[b % OFFERS.len()];
@@ -234,7 +240,7 @@ impl World {
             3 => Dict::new().with("eligible_authid", authid),
             4 => Dict::new().with("exclude_authrole", role),
             5 => Dict::new().with("eligible_authrole", role).with("exclude", id),
-            6 => Dict::new().with("rkey", format!("r{}", b / 12 % 5)),
+            6..=8 => Dict::new().with("rkey", format!("r{}", b / 12 % 5)),
             _ => Dict::new(),
         }
     }

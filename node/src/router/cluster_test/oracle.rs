@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 
+use super::meta::MetaOracle;
 use crate::{
     router::{InvokePolicy, MatchPolicy, PeerFrame, frame::CallId, pattern},
     wamp::{Dict, Message, Payload, RegistrationId, RequestId, Serializer, SessionId, SubscriptionId, Uri, Value, message::code},
@@ -32,6 +33,7 @@ pub(super) struct Oracle {
     outcomes: BTreeSet<String>,
     /// News that must arrive.
     expected: Vec<Expected>,
+    pub(super) meta: MetaOracle,
     /// Topic and options of all news.
     news: BTreeMap<(SessionId, u64), (Uri, Dict)>,
     /// The shard of a subscription that got news with a resource key.
@@ -191,6 +193,23 @@ impl Oracle {
 
     pub(super) fn living(&self) -> Vec<SessionId> {
         self.sessions.iter().filter(|(_, c)| c.alive).map(|(id, _)| *id).collect()
+    }
+
+    /// The sessions that are over.
+    pub(super) fn ended(&self) -> BTreeSet<SessionId> {
+        self.sessions.iter().filter(|(_, c)| !c.alive).map(|(id, _)| *id).collect()
+    }
+
+    /// True if the session has heard SUBSCRIBED of that topic.
+    pub(super) fn is_subscribed(&self, session: SessionId, topic: &str) -> bool {
+        self.sessions[&session]
+            .subscriptions
+            .values()
+            .any(|wanted| &*wanted.topic == topic)
+    }
+
+    pub(super) fn outcome(&mut self, outcome: &str) {
+        self.outcomes.insert(outcome.to_owned());
     }
 
     pub(super) fn node_of(&self, session: SessionId) -> usize {
@@ -404,6 +423,7 @@ impl Oracle {
 
     /// A subscription that the session may have had is over, and the session is not told.
     pub(super) fn is_revoked(&mut self, session: SessionId, subscription: SubscriptionId) {
+        self.meta.revoked.insert(session);
         self.client(session).subscriptions.remove(&subscription);
         self.expected
             .retain(|e| (e.subscriber, e.subscription) != (session, subscription));
@@ -455,6 +475,7 @@ impl Oracle {
             open.extend(c.unsubscribing.keys().map(|r| format!("UNSUBSCRIBE {r} of {id}")));
             open.extend(c.publishing.iter().map(|r| format!("PUBLISH {r} of {id}")));
         }
+        open.extend(self.unanswered_meta());
         open
     }
 
@@ -560,7 +581,14 @@ impl Oracle {
                 self.outcomes
                     .insert(format!("interrupt {}", options.text("mode").expect("a mode")));
             }
-            Message::Result { request, payload, .. } => {
+            Message::Result {
+                request,
+                payload,
+                details,
+            } => {
+                if self.ends_meta_call(session, request, &details, Ok(&payload)) {
+                    return;
+                }
                 let call = self
                     .client(session)
                     .calls
@@ -575,6 +603,9 @@ impl Oracle {
                 details,
                 ..
             } => {
+                if self.ends_meta_call(session, request, &details, Err(&error)) {
+                    return;
+                }
                 let call = self
                     .client(session)
                     .calls
@@ -698,12 +729,18 @@ impl Oracle {
             Message::Event {
                 subscription,
                 payload,
+                publication,
                 details,
                 ..
             } => {
+                let wanted = self.client(session).subscriptions.get(&subscription);
+                let wanted = wanted.expect("an event outside of its subscription").topic.clone();
+                if wanted.is_reserved() {
+                    return self.hears_of(session, &wanted, publication, &payload);
+                }
                 if details.text("topic").is_some_and(|topic| topic.starts_with("wamp.")) {
                     // Whoever wants all topics gets the router's too.
-                    return;
+                    return self.outcome("a meta event under a pattern");
                 }
                 let (publisher, number) = unpack(&payload);
                 self.hears(session, subscription, publisher, number, &details);

@@ -35,6 +35,7 @@ impl World {
             let held: BTreeSet<_> = held.flat_map(|r| r.callees.iter().map(|c| (r.id, c.session))).collect();
             assert_eq!(held, self.oracle.all_held(), "the registrations of node {node}");
         }
+        self.oracle.meta_is_complete();
         self.everything_that_stands_works();
     }
 
@@ -124,7 +125,14 @@ impl World {
 }
 
 /// What a few hundred random walks must have met.
-pub(super) const EXPECTED: [&str; 41] = [
+pub(super) const EXPECTED: [&str; 48] = [
+    "meta_overdue",
+    "listed exactly",
+    "listed with nodes missing",
+    "killed",
+    "kill wamp.error.no_such_session",
+    "wamp.session.on_join",
+    "wamp.session.on_leave",
     "revoked",
     "sharded",
     "subscriptions_revoked",
@@ -170,6 +178,7 @@ pub(super) const EXPECTED: [&str; 41] = [
 
 pub(super) fn add(seen: &mut BTreeMap<String, u64>, stats: &Stats) {
     for (name, count) in [
+        ("meta_overdue", stats.meta_overdue),
         ("results", stats.results),
         ("subscriptions_revoked", stats.subscriptions_revoked),
         ("invocations_forwarded", stats.invocations_forwarded),

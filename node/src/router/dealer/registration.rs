@@ -185,7 +185,12 @@ impl Realm {
                 request: _,
                 registration,
             } => self.on_unregister_applied(turn, session, registration),
-            Op::SessionJoined { .. } | Op::SessionGone { .. } | Op::Hush { .. } | Op::Revoke { .. } => {}
+            Op::SessionJoined { .. }
+            | Op::SessionGone { .. }
+            | Op::Revoke { .. }
+            | Op::AddTestament { .. }
+            | Op::FlushTestaments { .. }
+            | Op::Hush { .. } => {}
         }
     }
 

@@ -6,7 +6,7 @@
 use super::Refusal;
 use crate::{
     router::{MatchPolicy, turn::because},
-    wamp::{Dict, Payload, RegistrationId, SessionId, Uri, UriCheck, Value, error_uri},
+    wamp::{Dict, Payload, RegistrationId, SessionId, SubscriptionId, Uri, UriCheck, Value, error_uri},
 };
 
 /// What is left of the arguments.
@@ -50,6 +50,10 @@ impl Args {
 
     pub(super) fn registration(&mut self) -> Result<RegistrationId, Refusal> {
         id(&self.required("registration")?, "registration", RegistrationId::new)
+    }
+
+    pub(super) fn subscription(&mut self) -> Result<SubscriptionId, Refusal> {
+        id(&self.required("subscription")?, "subscription", SubscriptionId::new)
     }
 
     pub(super) fn text(&mut self, name: &str) -> Result<String, Refusal> {

@@ -5,10 +5,10 @@
 //! that the answering node had when it was asked are applied there; what it has registered lies before it by itself, since
 //! REGISTERED follows the apply.
 
-use super::{Meta, Realm, kill};
+use super::{Meta, Realm, kill, removal, subscription};
 use crate::{
-    router::{LogIndex, NodeRef, PeerFrame, Registry, turn::Turn},
-    wamp::{Dict, SessionId},
+    router::{LogIndex, NodeRef, PeerFrame, turn::Turn},
+    wamp::{Dict, RegistrationId, SessionId},
 };
 
 /// A question to every node.
@@ -18,6 +18,23 @@ pub(super) enum Question {
     Flush,
     /// End sessions of yours.
     Kill(kill::Order),
+    /// Take a subscription from a session of yours.
+    Remove(removal::Order),
+    /// Tell of subscriptions of yours.
+    Subscriptions(subscription::Which),
+}
+
+/// Something about a session of this node that the log is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::router) enum Own {
+    /// It joined.
+    Joined,
+    /// It ended.
+    Gone,
+    /// A change of its testaments, by number.
+    Testament(u64),
+    /// A registration is taken from it; it may be of another node.
+    Removal(RegistrationId),
 }
 
 /// A node that waits for this node's log.
@@ -34,6 +51,8 @@ impl Question {
         match self {
             Self::Flush => Dict::new().with("what", "flush"),
             Self::Kill(order) => order.to_dict().with("what", "kill"),
+            Self::Remove(order) => order.to_dict().with("what", "remove"),
+            Self::Subscriptions(which) => which.to_dict().with("what", "subscriptions"),
         }
     }
 
@@ -41,6 +60,8 @@ impl Question {
         match dict.text("what")? {
             "flush" => Some(Self::Flush),
             "kill" => kill::Order::from_dict(dict).map(Self::Kill),
+            "remove" => removal::Order::from_dict(dict).map(Self::Remove),
+            "subscriptions" => subscription::Which::from_dict(dict).map(Self::Subscriptions),
             _ => None,
         }
     }
@@ -52,6 +73,8 @@ impl Realm {
         match question {
             Question::Flush => Dict::new(),
             Question::Kill(order) => self.carry_out_kill(turn, &order),
+            Question::Remove(order) => self.carry_out_removal(turn, &order),
+            Question::Subscriptions(which) => self.rows_here(&which),
         }
     }
 
@@ -84,11 +107,15 @@ impl Realm {
         index: LogIndex,
         answer: Dict,
     ) {
+        if self.on_decisive_answer(turn, from, ask, &answer) {
+            return;
+        }
         let Some(pending) = self.meta.pending.get_mut(&ask).filter(|p| p.waiting.contains(&from)) else {
             self.stats.dropped_late_frames += 1;
             return;
         };
         pending.waiting.remove(&from);
+        pending.answered.insert(from);
         pending.index = pending.index.max(index);
         pending.answers.push(answer);
         self.advance_meta_call(turn, ask);
@@ -96,6 +123,7 @@ impl Realm {
 
     /// The link to a node ended: it answers nothing any more and waits for nothing.
     pub(in crate::router) fn detach_node_from_meta(&mut self, turn: &mut Turn<'_>, node: NodeRef) {
+        self.detach_node_from_decisions(turn, node);
         self.meta.flushes.retain(|waiter| waiter.node != node);
         let mut waiting = Vec::new();
         for (ask, pending) in &mut self.meta.pending {
@@ -121,10 +149,26 @@ impl Realm {
     /// A session of which both are under way and no row is there may have neither or both applied. It is taken for both: its row, if
     /// it comes at all, goes again.
     pub(super) fn settle_own_rows(&mut self) {
-        let ends: Vec<SessionId> = self.meta.own.iter().filter(|(_, joined)| !joined).map(|(s, _)| *s).collect();
-        while let Some((session, joined)) = self.meta.own.front().copied() {
-            let there = has_row(&self.registry, session, self.me);
-            if there != joined && !(joined && ends.contains(&session)) {
+        let ends: Vec<SessionId> = self
+            .meta
+            .own
+            .iter()
+            .filter(|(_, own)| *own == Own::Gone)
+            .map(|(s, _)| *s)
+            .collect();
+        while let Some((session, own)) = self.meta.own.front().copied() {
+            let there = self.registry.session(session).is_some_and(|row| row.node == self.me);
+            let settled = match own {
+                Own::Removal(id) => self
+                    .registry
+                    .registration(id)
+                    .is_none_or(|r| r.callees.iter().all(|c| c.session != session)),
+                Own::Gone => !there,
+                _ if !there => ends.contains(&session),
+                Own::Joined => true,
+                Own::Testament(number) => number <= self.registry.testaments_number(session),
+            };
+            if !settled {
                 return;
             }
             self.meta.own.pop_front();
@@ -134,21 +178,34 @@ impl Realm {
 }
 
 impl Meta {
-    /// A session of this node joined or ended, and the log is told.
-    pub(in crate::router) fn note_proposed(&mut self, session: SessionId, joined: bool) {
-        self.own.push_back((session, joined));
+    /// The log is told something about a session of this node.
+    pub(in crate::router) fn note_proposed(&mut self, session: SessionId, own: Own) {
+        self.own.push_back((session, own));
     }
 
-    /// The log applied a join or an end of a session of this node.
-    pub(super) fn note_applied(&mut self, session: SessionId, joined: bool) {
+    /// Another change of a session's testaments; gives its number.
+    pub(super) fn note_testament(&mut self, session: SessionId) -> u64 {
+        self.last_testament += 1;
+        self.note_proposed(session, Own::Testament(self.last_testament));
+        self.last_testament
+    }
+
+    /// How many changes of a session's testaments the log has not applied.
+    pub(super) fn testaments_under_way(&self, session: SessionId) -> usize {
+        let of_session = |(id, own): &&(SessionId, Own)| *id == session && matches!(own, Own::Testament(_));
+        self.own.iter().filter(of_session).count()
+    }
+
+    /// The log applied what it was told about a session of this node.
+    pub(super) fn note_applied(&mut self, session: SessionId, own: Own) {
         // Ops of one node are applied in the order in which it proposed them, so what stands before it was swallowed by a snapshot.
-        if let Some(at) = self.own.iter().position(|own| *own == (session, joined)) {
+        if let Some(at) = self.own.iter().position(|told| *told == (session, own)) {
             self.own.drain(..=at);
             self.settled += at as u64 + 1;
         }
     }
 
-    /// How many joins and ends this node has proposed.
+    /// How much the log was told about sessions of this node.
     pub(super) fn proposed(&self) -> u64 {
         self.settled + self.own.len() as u64
     }
@@ -158,10 +215,6 @@ impl Meta {
         self.settled += self.own.len() as u64;
         self.own.clear();
     }
-}
-
-fn has_row(registry: &Registry, session: SessionId, node: NodeRef) -> bool {
-    registry.session(session).is_some_and(|row| row.node == node)
 }
 
 /// Whose lane answers take: they belong to no session, and no order with other frames is promised.

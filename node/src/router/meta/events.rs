@@ -4,17 +4,17 @@
 //! event is told once per subscriber, in the order of the log, under the same publication id on every node, also for sessions of a
 //! node that crashed. Nothing is sent between nodes. Without a subscriber here, an op costs a few lookups more.
 //!
-//! Choice: one op tells first what ended (on_unregister before on_delete, then on_leave), then what began (on_join, on_create before
+//! Choice: one op tells first what ended (on_unregister before on_delete, then testaments, then on_leave), then what began (on_join, on_create before
 //! on_register). A node that skips entries by a snapshot tells the difference; what came and went in between is not told there.
 //!
 //! Spec: WAMP advanced profile, "Session Meta API", "Registration Meta API".
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{registration, session};
+use super::{ask::Own, registration, session};
 use crate::{
     router::{
-        LogIndex, MatchPolicy, NodeRef, Op, Realm,
+        LogIndex, MatchPolicy, NodeRef, Op, Realm, Testament,
         broker::Event,
         registry::{Callee, Registration, SessionRow},
         turn::Turn,
@@ -47,7 +47,7 @@ pub(in crate::router) enum Scope {
 /// What stood there.
 #[derive(Default)]
 pub(in crate::router) struct Seen {
-    sessions: BTreeMap<SessionId, SessionRow>,
+    sessions: BTreeMap<SessionId, (SessionRow, Vec<Testament>)>,
     registrations: BTreeMap<RegistrationId, Registration>,
 }
 
@@ -55,7 +55,7 @@ pub(in crate::router) struct Seen {
 #[derive(Debug)]
 pub(super) enum Change {
     Joined(SessionId, SessionRow),
-    Left(SessionId, SessionRow),
+    Left(SessionId, SessionRow, Vec<Testament>),
     Created(SessionId, Box<Registration>),
     Registered(SessionId, RegistrationId),
     Unregistered(SessionId, RegistrationId),
@@ -71,7 +71,7 @@ impl Scope {
             }
             Op::Register { procedure, policy, .. } => Some(Self::Procedure(*policy, procedure.clone())),
             Op::Unregister { registration, .. } | Op::Revoke { registration, .. } => Some(Self::Registration(*registration)),
-            Op::Hush { .. } => None,
+            Op::AddTestament { .. } | Op::FlushTestaments { .. } | Op::Hush { .. } => None,
         }
     }
 }
@@ -80,8 +80,19 @@ impl Realm {
     /// The log reached an op: applies it and tells what it has changed.
     pub(in crate::router) fn on_log_op(&mut self, turn: &mut Turn<'_>, index: LogIndex, by: NodeRef, op: Op) {
         match op {
-            Op::SessionJoined { session, .. } if by == self.me => self.meta.note_applied(session, true),
-            Op::SessionGone { session } if by == self.me => self.meta.note_applied(session, false),
+            Op::SessionJoined { session, .. } if by == self.me => self.meta.note_applied(session, Own::Joined),
+            Op::SessionGone { session } if by == self.me => self.meta.note_applied(session, Own::Gone),
+            Op::Revoke {
+                registration,
+                callee: Some(session),
+                ..
+            } if by == self.me => self.meta.note_applied(session, Own::Removal(registration)),
+            Op::AddTestament { session, ref testament } if by == self.me => {
+                self.meta.note_applied(session, Own::Testament(testament.number));
+            }
+            Op::FlushTestaments { session, number, .. } if by == self.me => {
+                self.meta.note_applied(session, Own::Testament(number));
+            }
             _ => {}
         }
         let watched = if self.is_watched() { Scope::of(by, &op) } else { None };
@@ -129,9 +140,9 @@ impl Realm {
         }
     }
 
-    /// True if a session of this node subscribes to any of these events.
+    /// True if what changes may have to be told: a session of this node subscribes to any of these events, or testaments stand.
     fn is_watched(&self) -> bool {
-        FROM_THE_LOG.iter().any(|topic| self.listens(topic))
+        self.registry.has_testaments() || FROM_THE_LOG.iter().any(|topic| self.listens(topic))
     }
 
     /// True if a session of this node wants events of `topic`.
@@ -142,22 +153,24 @@ impl Realm {
     fn look(&self, scope: &Scope) -> Seen {
         let mut seen = Seen::default();
         let registry = &self.registry;
+        let with_testaments = |id, row: &SessionRow| (id, (row.clone(), registry.testaments(id).to_vec()));
         match scope {
             Scope::Session(callee) => {
                 let row = registry.session(callee.session).filter(|row| row.node == callee.node);
-                seen.sessions.extend(row.map(|row| (callee.session, row.clone())));
+                seen.sessions.extend(row.map(|row| with_testaments(callee.session, row)));
                 seen.keep(registry.registrations_of(*callee));
             }
-            Scope::Procedure(policy, procedure) => seen.keep(registry.registration_under(*policy, procedure)),
+            Scope::Procedure(policy, procedure) => seen.keep(registry.lookup_pattern(*policy, procedure)),
             Scope::Registration(id) => seen.keep(registry.registration(*id)),
             Scope::Node(node) => {
                 let of_node = |n: NodeRef| n.slot == node.slot && n.epoch <= node.epoch;
                 let rows = registry.sessions().filter(|(_, row)| of_node(row.node));
-                seen.sessions.extend(rows.map(|(id, row)| (id, row.clone())));
+                seen.sessions.extend(rows.map(|(id, row)| with_testaments(id, row)));
                 seen.keep(registry.registrations().filter(|r| r.callees.iter().any(|c| of_node(c.node))));
             }
             Scope::All => {
-                seen.sessions.extend(registry.sessions().map(|(id, row)| (id, row.clone())));
+                seen.sessions
+                    .extend(registry.sessions().map(|(id, row)| with_testaments(id, row)));
                 seen.keep(registry.registrations());
             }
         }
@@ -198,24 +211,26 @@ impl Realm {
             }
             begun.extend(come.into_iter().map(|session| Change::Registered(session, id)));
         }
-        let only_in = |one: &BTreeMap<SessionId, SessionRow>, other: &BTreeMap<SessionId, SessionRow>| {
-            let rows = one.iter().filter(|(id, _)| !other.contains_key(id));
-            rows.map(|(id, row)| (*id, row.clone())).collect::<Vec<_>>()
+        let only_in = |one: &Seen, other: &Seen| {
+            let rows = one.sessions.iter().filter(|(id, _)| !other.sessions.contains_key(id));
+            rows.map(|(id, (row, testaments))| (*id, row.clone(), testaments.clone()))
+                .collect::<Vec<_>>()
         };
-        let left = only_in(&before.sessions, &after.sessions)
-            .into_iter()
-            .filter(|(_, row)| !row.hushed);
-        let joined = only_in(&after.sessions, &before.sessions);
-        ended.extend(left.map(|(session, row)| Change::Left(session, row)));
-        ended.extend(joined.into_iter().map(|(session, row)| Change::Joined(session, row)));
+        let left = only_in(before, &after).into_iter().filter(|(_, row, _)| !row.hushed);
+        let joined = only_in(&after, before);
+        ended.extend(left.map(|(session, row, testaments)| Change::Left(session, row, testaments)));
+        ended.extend(joined.into_iter().map(|(session, row, _)| Change::Joined(session, row)));
         ended.extend(begun);
         ended
     }
 
     fn tell(&mut self, turn: &mut Turn<'_>, index: LogIndex, change: &Change) {
+        if let Change::Left(session, row, testaments) = change {
+            self.publish_testaments(turn, *session, row, testaments.clone());
+        }
         let (topic, session) = match change {
             Change::Joined(session, _) => (ON_JOIN, *session),
-            Change::Left(session, _) => (ON_LEAVE, *session),
+            Change::Left(session, ..) => (ON_LEAVE, *session),
             Change::Created(session, _) => (ON_CREATE, *session),
             Change::Registered(session, _) => (ON_REGISTER, *session),
             Change::Unregistered(session, _) => (ON_UNREGISTER, *session),
@@ -227,18 +242,24 @@ impl Realm {
         let id = Value::from(session.get());
         let (args, about) = match change {
             Change::Joined(session, row) => (vec![session::details(*session, row).into()], 0),
-            Change::Left(_, row) => (vec![id, row.authid.as_str().into(), row.authrole.as_str().into()], 0),
+            Change::Left(_, row, _) => (vec![id, row.authid.as_str().into(), row.authrole.as_str().into()], 0),
             Change::Created(_, new) => (vec![id, registration::details(new).into()], new.id.get()),
             Change::Registered(_, about) | Change::Unregistered(_, about) | Change::Deleted(_, about) => {
                 (vec![id, Value::from(about.get())], about.get())
             }
         };
-        let publication = self.ids.derived(topic, &[session.get(), about, index]);
+        // A session may come to a registration and go more than once; the rest happens once and has the same id also where a node
+        // learns of it by a snapshot.
+        let again = match change {
+            Change::Registered(..) | Change::Unregistered(..) => index,
+            _ => 0,
+        };
+        let publication = self.ids.derived(topic, &[session.get(), about, again]);
         let payload = Payload::from_values(Serializer::MsgPack, &args, &Dict::new());
         let event = Event {
             publication,
             topic: Uri::from(topic),
-            publisher: super::ask::router(),
+            publisher: session,
             exclude_me: false,
             acknowledged: false,
             audience: None,

@@ -15,40 +15,54 @@
 
 mod args;
 mod ask;
+mod decision;
 mod events;
 mod kill;
 mod registration;
+mod removal;
 mod session;
+mod subscription;
+mod testament;
 mod time;
 
 use std::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
+    collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
     time::Instant,
 };
 
 use super::{
     LogIndex, NodeRef, PeerFrame, Realm,
+    ids::IdSource,
     timers::Timer,
     turn::{Turn, because},
 };
-use crate::wamp::{Dict, Message, Payload, RequestId, Serializer, SessionId, Uri, UriCheck, Value, error_uri, message::code};
+use crate::wamp::{
+    Dict, Message, Payload, RequestId, Serializer, SessionId, SubscriptionId, Uri, UriCheck, Value, error_uri, message::code,
+};
 use args::Args;
 use ask::{FlushWaiter, Question};
+
+pub(super) use ask::Own;
 
 /// The meta API's state in a realm.
 #[derive(Debug, Default)]
 pub(super) struct Meta {
     /// Meta calls of this node that wait for other nodes or the log.
     pub(super) pending: BTreeMap<u64, Pending>,
+    /// Questions of this node about subscriptions, whose answers decide about events.
+    pub(super) decisions: BTreeMap<u64, decision::Decision>,
     last_ask: u64,
     /// Other nodes that wait for this node's log, in the order in which they asked.
     flushes: VecDeque<FlushWaiter>,
-    /// Joins (`true`) and ends of this node's sessions that the log has not applied, in order.
-    own: VecDeque<(SessionId, bool)>,
+    /// What the log was told about this node's sessions and has not applied, in order.
+    own: VecDeque<(SessionId, Own)>,
+    last_testament: u64,
     /// How many have left the front of [`Self::own`].
     settled: u64,
     /// The time of the newest ops, milliseconds since 1970 (UTC), and when it was heard.
     clock: Option<(Instant, u64)>,
+    /// When the first of its present subscribers came, for each subscription of this node with one; milliseconds since 1970 (UTC).
+    created: HashMap<SubscriptionId, u64>,
     /// What a snapshot has changed and nobody was told yet.
     untold: Vec<events::Change>,
 }
@@ -62,7 +76,8 @@ pub(super) struct Pending {
     what: Request,
     /// Nodes whose answer is awaited.
     pub(super) waiting: BTreeSet<NodeRef>,
-    /// Nodes that cannot be asked, or did not answer.
+    answered: BTreeSet<NodeRef>,
+    /// Nodes that were asked and did not answer.
     missing: BTreeSet<NodeRef>,
     /// How far this node's own joins and ends have to be settled.
     own: u64,
@@ -78,16 +93,19 @@ enum Request {
     Session(session::Request),
     Kill(kill::Request),
     Registration(registration::Request),
+    Subscription(subscription::Request),
+    Removal(removal::Request),
+    Testament(testament::Request),
 }
 
 /// Why a meta call fails: the error URI and its details.
 type Refusal = (&'static str, Dict);
 
-/// What a meta call yields: positional results.
-type Outcome = Result<Vec<Value>, Refusal>;
-
 /// Reads the arguments of one procedure.
 type Parser = fn(&mut Args) -> Result<Request, Refusal>;
+
+/// What a meta call yields: positional results.
+type Outcome = Result<Vec<Value>, Refusal>;
 
 impl Request {
     /// Reads a CALL; `None` if the router has no such procedure.
@@ -108,13 +126,22 @@ impl Request {
         session::parser(procedure)
             .or_else(|| kill::parser(procedure))
             .or_else(|| registration::parser(procedure))
+            .or_else(|| subscription::parser(procedure))
+            .or_else(|| removal::parser(procedure))
+            .or_else(|| testament::parser(procedure))
     }
 
-    /// What the nodes are asked so that it can be answered.
-    fn question(&self, caller: SessionId) -> Question {
+    /// What the nodes are asked so that it can be answered; `None`: it is for the log.
+    fn question(&self, caller: SessionId, ids: &IdSource) -> Option<Question> {
         match self {
-            Self::Session(_) | Self::Registration(_) => Question::Flush,
-            Self::Kill(request) => Question::Kill(request.order(caller)),
+            Self::Session(_) | Self::Registration(_) => Some(Question::Flush),
+            Self::Kill(request) => Some(Question::Kill(request.order(caller))),
+            Self::Subscription(request) => {
+                let which = request.which(|policy, topic| ids.subscription(policy, topic));
+                Some(Question::Subscriptions(which))
+            }
+            Self::Removal(removal::Request::Subscriber(order)) => Some(Question::Remove(order.clone())),
+            Self::Removal(removal::Request::Callee { .. }) | Self::Testament(_) => None,
         }
     }
 }
@@ -134,50 +161,58 @@ impl Realm {
             None => return false,
             Some(Ok(what)) => what,
             Some(Err((error, details))) => {
-                self.refuse(turn, session, code::CALL, request, error, details);
+                self.refuse_meta_call(turn, session, request, error, details);
                 return true;
             }
         };
         if self.meta.pending.len() >= self.config.limits.meta_calls_max {
             let details = because("too many meta calls are under way on this node (setting meta_calls_max)");
-            self.refuse(turn, session, code::CALL, request, error_uri::UNAVAILABLE, details);
+            self.refuse_meta_call(turn, session, request, error_uri::UNAVAILABLE, details);
+            return true;
+        }
+        let proposed = match &what {
+            Request::Testament(change) => self.propose_testament(turn, session, payload.serializer(), change),
+            Request::Removal(removal::Request::Callee {
+                registration,
+                session,
+                reason,
+            }) => self.propose_removal(turn, *registration, *session, reason),
+            _ => Ok(()),
+        };
+        if let Err((error, details)) = proposed {
+            self.refuse_meta_call(turn, session, request, error, details);
             return true;
         }
         self.stats.meta_calls += 1;
-        let question = what.question(session);
-        let missing: BTreeSet<NodeRef> = self
-            .registry
-            .nodes()
-            .filter(|n| *n != self.me && !self.peers.contains(n))
-            .collect();
-        let ask = self.meta.next_ask();
-        let deadline = turn.now + self.config.limits.meta_wait;
-        let pending = Pending {
+        let question = what.question(session, &self.ids);
+        let mut pending = Pending {
             session,
             request,
             serializer: payload.serializer(),
             what,
-            waiting: self.peers.clone(),
-            missing,
-            own: if question == Question::Flush {
-                self.meta.proposed()
-            } else {
-                0
-            },
+            waiting: BTreeSet::new(),
+            answered: BTreeSet::new(),
+            missing: BTreeSet::new(),
+            own: self.meta.proposed(),
             index: 0,
             answers: Vec::new(),
-            deadline,
+            deadline: turn.now + self.config.limits.register_wait,
         };
-        for node in &pending.waiting {
-            let question = question.to_dict();
-            turn.forward(*node, session, PeerFrame::MetaAsk { ask, question });
+        let ask = self.meta.next_ask();
+        if let Some(question) = question {
+            pending.deadline = turn.now + self.config.limits.meta_wait;
+            pending.waiting.clone_from(&self.peers);
+            if question != Question::Flush {
+                pending.own = 0;
+            }
+            for node in &pending.waiting {
+                let question = question.to_dict();
+                turn.forward(*node, session, PeerFrame::MetaAsk { ask, question });
+            }
+            pending.answers.push(self.answer_here(turn, question));
         }
+        self.timers.set(pending.deadline, Timer::Meta(ask));
         self.meta.pending.insert(ask, pending);
-        self.timers.set(deadline, Timer::Meta(ask));
-        let own = self.answer_here(turn, question);
-        if let Some(pending) = self.meta.pending.get_mut(&ask) {
-            pending.answers.push(own);
-        }
         self.advance_meta_call(turn, ask);
         true
     }
@@ -198,6 +233,9 @@ impl Realm {
 
     /// A meta call waited long enough: whoever has not answered is named. The timer is out already.
     pub(super) fn on_meta_overdue(&mut self, turn: &mut Turn<'_>, ask: u64) {
+        if let Some(decision) = self.meta.decisions.remove(&ask) {
+            return self.conclude_decision(turn, decision);
+        }
         let Some(mut pending) = self.meta.pending.remove(&ask) else {
             return;
         };
@@ -210,11 +248,19 @@ impl Realm {
         self.finish_meta_call(turn, pending);
     }
 
-    fn finish_meta_call(&mut self, turn: &mut Turn<'_>, pending: Pending) {
+    fn finish_meta_call(&mut self, turn: &mut Turn<'_>, mut pending: Pending) {
+        if pending.what.question(pending.session, &self.ids).is_some() {
+            // A node without a link when the others were asked: whatever its sessions are about may have changed meanwhile.
+            let others = self.registry.nodes().filter(|node| *node != self.me);
+            pending.missing.extend(others.filter(|node| !pending.answered.contains(node)));
+        }
         let outcome = match &pending.what {
             Request::Session(request) => self.answer_session(request),
             Request::Kill(request) => kill::answer(request, &pending.answers, !pending.missing.is_empty()),
             Request::Registration(request) => self.answer_registration(request),
+            Request::Subscription(request) => subscription::answer(request, &pending.answers),
+            Request::Removal(request) => removal::answer(request, &pending.answers, !pending.missing.is_empty()),
+            Request::Testament(_) => Self::answer_testament(pending.missing.contains(&self.me)),
         };
         let mut details = Dict::new();
         if !pending.missing.is_empty() {
@@ -233,9 +279,23 @@ impl Realm {
             }
             Err((error, because)) => {
                 details.0.extend(because.0);
-                self.refuse(turn, pending.session, code::CALL, pending.request, error, details);
+                self.refuse_meta_call(turn, pending.session, pending.request, error, details);
             }
         }
+    }
+
+    /// Refuses a meta call. The words of the details are its argument too: many clients show their users nothing else.
+    fn refuse_meta_call(&mut self, turn: &mut Turn<'_>, session: SessionId, request: RequestId, error: &str, details: Dict) {
+        self.stats.call_errors += 1;
+        let words: Vec<Value> = details.text("message").map(Value::from).into_iter().collect();
+        let message = Message::Error {
+            request_type: code::CALL,
+            request,
+            payload: Payload::from_values(Serializer::Json, &words, &Dict::new()),
+            details,
+            error: Uri::from(error),
+        };
+        turn.send(session, message);
     }
 
     /// The log went on: whatever waited for it goes on too.

@@ -76,8 +76,8 @@ impl Realm {
                     .map(|(policy, list)| (policy.name().to_owned(), list.into()));
                 vec![Dict(entries.collect()).into()]
             }
-            Request::Lookup { procedure, policy } => id_or_null(self.registry.registration_under(*policy, procedure)),
-            Request::Match { procedure } => id_or_null(self.registry.lookup(procedure)),
+            Request::Lookup { procedure, policy } => id_or_null(self.registry.lookup_pattern(*policy, procedure)),
+            Request::Match { procedure } => id_or_null(self.registry.best_match(procedure)),
             Request::Get { registration } => vec![details(existing(*registration)?).into()],
             Request::ListCallees { registration } => {
                 let callees = &existing(*registration)?.callees;
@@ -96,5 +96,5 @@ pub(super) fn details(registration: &Registration) -> Dict {
         .with("created", iso_8601(registration.created_ms))
         .with("uri", registration.procedure.as_str())
         .with("match", registration.policy.name())
-        .with("invoke", "single")
+        .with("invoke", registration.invoke.name())
 }

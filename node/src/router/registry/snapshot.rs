@@ -3,12 +3,16 @@
 //! Layout, integers little-endian, text as `u32` length and UTF-8: version byte; `u64` ids given; `u32` count of (slot `u16`, epoch
 //! `u32`) fenced; `u32` count of registrations (id `u64`, policy `u8`, invoke `u8`, wishes `u8`, index `u64`, created `u64`, procedure, `u32`
 //! count of (slot, epoch, session `u64`, since `u64`)); `u32` count of sessions (id `u64`, slot, epoch, authid, authrole, authmethod,
-//! authprovider, hushed `u8`). Maps stand in key order.
+//! authprovider, hushed `u8`); `u32` count of sessions with testaments (id `u64`, number of the newest change `u64`, `u32` count of
+//! (number `u64`, scope `u8`, topic, options, payload)). A payload is serializer `u8`, elements `u8` and its bytes, as text. Maps
+//! stand in key order.
 
-use super::{COUNTER_MAX, Callee, Registration, Registry, SessionRow};
+use bytes::Bytes;
+
+use super::{COUNTER_MAX, Callee, Registration, Registry, SessionRow, Testaments};
 use crate::{
-    router::{InvokePolicy, LogIndex, MatchPolicy, NodeRef, RegisterWishes, Slot},
-    wamp::{RegistrationId, SessionId, Uri},
+    router::{InvokePolicy, LogIndex, MatchPolicy, NodeRef, RegisterWishes, Slot, Testament, TestamentScope},
+    wamp::{Payload, RegistrationId, Serializer, SessionId, Uri},
 };
 
 /// The first byte of every snapshot this build writes.
@@ -55,6 +59,19 @@ impl Registry {
             write_text(out, &row.authmethod);
             write_text(out, &row.authprovider);
             out.push(u8::from(row.hushed));
+        }
+        write_len(out, self.testaments.len());
+        for (id, testaments) in &self.testaments {
+            out.extend_from_slice(&id.get().to_le_bytes());
+            out.extend_from_slice(&testaments.number.to_le_bytes());
+            write_len(out, testaments.list.len());
+            for testament in &testaments.list {
+                out.extend_from_slice(&testament.number.to_le_bytes());
+                out.push(testament.scope.code());
+                write_text(out, &testament.topic);
+                write_payload(out, &testament.options);
+                write_payload(out, &testament.payload);
+            }
         }
     }
 
@@ -104,6 +121,11 @@ impl Registry {
             };
             registry.insert_session(id, row);
         }
+        for _ in 0..input.u32()? {
+            let (id, number) = (input.session()?, input.u64()?);
+            let list = (0..input.u32()?).map(|_| input.testament()).collect::<Result<_, _>>()?;
+            registry.testaments.insert(id, Testaments { number, list });
+        }
         if !input.rest.is_empty() {
             return Err("bytes after the end of the registry snapshot".into());
         }
@@ -120,6 +142,12 @@ fn write_len(out: &mut Vec<u8>, len: usize) {
 fn write_text(out: &mut Vec<u8>, text: &str) {
     write_len(out, text.len());
     out.extend_from_slice(text.as_bytes());
+}
+
+fn write_payload(out: &mut Vec<u8>, payload: &Payload) {
+    out.extend_from_slice(&[payload.serializer().rawsocket_id(), payload.elements()]);
+    write_len(out, payload.bytes().len());
+    out.extend_from_slice(payload.bytes());
 }
 
 fn write_node(out: &mut Vec<u8>, node: NodeRef) {
@@ -168,6 +196,28 @@ impl<'a> Reader<'a> {
     fn text(&mut self) -> Result<&'a str, String> {
         let len = self.u32()? as usize;
         std::str::from_utf8(self.take(len)?).map_err(|_| "registry snapshot holds text that is not UTF-8".into())
+    }
+
+    fn testament(&mut self) -> Result<Testament, String> {
+        Ok(Testament {
+            number: self.u64()?,
+            scope: TestamentScope::from_code(self.u8()?).ok_or("unknown scope of a testament")?,
+            topic: Uri::from(self.text()?),
+            options: self.payload()?,
+            payload: self.payload()?,
+        })
+    }
+
+    /// A payload is trusted to be well-formed: the codec of the node that put it into the log has proven it.
+    fn payload(&mut self) -> Result<Payload, String> {
+        let serializer = Serializer::from_rawsocket_id(self.u8()?).ok_or("unknown serializer of a payload")?;
+        let elements = self.u8()?;
+        let len = self.u32()? as usize;
+        let bytes = self.take(len)?;
+        if elements > 2 || (elements == 0) != bytes.is_empty() {
+            return Err("registry snapshot holds a payload that is none".into());
+        }
+        Ok(Payload::from_proven(serializer, elements, Bytes::copy_from_slice(bytes)))
     }
 
     fn node(&mut self) -> Result<NodeRef, String> {

@@ -122,3 +122,26 @@ fn registrations_are_told_in_the_order_of_their_life() {
         ["wamp.registration.on_unregister", "wamp.registration.on_delete"]
     );
 }
+
+#[test]
+fn a_callee_is_removed_by_the_log_and_the_answer_waits_for_it() {
+    let realm = TestRealm::new();
+    let (alice, bob) = (realm.join(), realm.join());
+    let add = bob.registers("com.add");
+    let args = [id(add), Value::from(bob.id.get()), "com.tired".into()];
+    let effects = meta_call(&alice, "wamp.registration.remove_callee", &args, Dict::new());
+    assert!(
+        matches!(effects[..], [Effect::Propose { op: Op::Revoke { .. } }]),
+        "{effects:?}"
+    );
+    assert_eq!(result_of(&realm.commit(), &alice), []);
+    assert_eq!(realm.inside(|realm| realm.registry().registrations().len()), 0);
+    let error = |args: &[Value]| {
+        let effects = meta_call(&alice, "wamp.registration.remove_callee", args, Dict::new());
+        error_of(&effects).to_owned()
+    };
+    assert_eq!(error(&args), "wamp.error.no_such_registration");
+    let sub = bob.registers("com.sub");
+    assert_eq!(error(&[id(sub), Value::from(alice.id.get())]), "wamp.error.no_such_session");
+    assert_eq!(error(&[id(sub)]), "wamp.error.invalid_argument");
+}

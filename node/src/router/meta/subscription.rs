@@ -1,0 +1,342 @@
+//! `wamp.subscription.list`, `.lookup`, `.match`, `.get`, `.list_subscribers` and `.count_subscribers`, and the events of
+//! subscriptions.
+//!
+//! Who subscribes to what stands at the subscriber's node alone: every node is asked, and the answers are put together. They are
+//! exact, since a session counts from the moment its SUBSCRIBED is sent.
+//!
+//! Events are published by the node where a session subscribes or unsubscribes, like any other event, so those about one session are
+//! in order. A subscription is created with its first subscriber in the cluster and deleted with its last, which the other nodes are
+//! asked about ([`super::decision`]). on_subscribe and on_unsubscribe are told exactly once.
+//!
+//! Spec: WAMP advanced profile, "Subscription Meta API". Subscriptions of `wamp.*` topics are listed and make no events.
+
+use std::{collections::BTreeMap, time::Instant};
+
+use super::{Outcome, Realm, time::iso_8601};
+use crate::{
+    router::{MatchPolicy, TopicKey, broker::Event, turn::Turn},
+    wamp::{Dict, Payload, Serializer, SessionId, SubscriptionId, Uri, Value, error_uri},
+};
+
+const ON_CREATE: &str = "wamp.subscription.on_create";
+const ON_SUBSCRIBE: &str = "wamp.subscription.on_subscribe";
+const ON_UNSUBSCRIBE: &str = "wamp.subscription.on_unsubscribe";
+const ON_DELETE: &str = "wamp.subscription.on_delete";
+
+/// A question about subscriptions.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Request {
+    /// All ids, by match policy.
+    List,
+    /// The subscription of a URI under a policy.
+    Lookup { topic: Uri, policy: MatchPolicy },
+    /// All subscriptions that an event of the topic goes to.
+    Match { topic: Uri },
+    /// What one is.
+    Get { subscription: SubscriptionId },
+    /// Who its subscribers are.
+    ListSubscribers { subscription: SubscriptionId },
+    /// How many they are.
+    CountSubscribers { subscription: SubscriptionId },
+}
+
+/// Which subscriptions a node is asked for.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Which {
+    /// All.
+    All,
+    /// Those that match a topic.
+    Matching(Uri),
+    /// One. Its subscribers are told too.
+    Id(SubscriptionId),
+}
+
+/// What a node, or all of them together, know of a subscription.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Row {
+    pub(super) policy: MatchPolicy,
+    pub(super) uri: Uri,
+    /// When the first of its present subscribers came, milliseconds since 1970 (UTC).
+    pub(super) created_ms: u64,
+    /// Empty where they were not asked for.
+    pub(super) subscribers: Vec<SessionId>,
+}
+
+pub(super) fn parser(procedure: &str) -> Option<super::Parser> {
+    use super::Request::Subscription as Of;
+    match procedure {
+        "wamp.subscription.list" => Some(|_| Ok(Of(Request::List))),
+        "wamp.subscription.lookup" => Some(|args| {
+            let (topic, policy) = args.uri_and_match("topic")?;
+            Ok(Of(Request::Lookup { topic, policy }))
+        }),
+        "wamp.subscription.match" => Some(|args| {
+            let topic = args.uri("topic")?;
+            Ok(Of(Request::Match { topic }))
+        }),
+        "wamp.subscription.get" => Some(|args| {
+            let subscription = args.subscription()?;
+            Ok(Of(Request::Get { subscription }))
+        }),
+        "wamp.subscription.list_subscribers" => Some(|args| {
+            let subscription = args.subscription()?;
+            Ok(Of(Request::ListSubscribers { subscription }))
+        }),
+        "wamp.subscription.count_subscribers" => Some(|args| {
+            let subscription = args.subscription()?;
+            Ok(Of(Request::CountSubscribers { subscription }))
+        }),
+        _ => None,
+    }
+}
+
+impl Which {
+    pub(super) fn to_dict(&self) -> Dict {
+        match self {
+            Self::All => Dict::new(),
+            Self::Matching(topic) => Dict::new().with("topic", &**topic),
+            Self::Id(id) => Dict::new().with("id", id.get()),
+        }
+    }
+
+    pub(super) fn from_dict(dict: &Dict) -> Option<Self> {
+        match (dict.get("id"), dict.text("topic")) {
+            (Some(raw), _) => SubscriptionId::new(u64::try_from(raw.as_integer()?).ok()?).map(Self::Id),
+            (None, Some(topic)) => Some(Self::Matching(Uri::from(topic))),
+            (None, None) => Some(Self::All),
+        }
+    }
+}
+
+impl Row {
+    fn details(&self, id: SubscriptionId) -> Dict {
+        Dict::new()
+            .with("id", id.get())
+            .with("created", iso_8601(self.created_ms))
+            .with("uri", &*self.uri)
+            .with("match", self.policy.name())
+    }
+
+    fn to_value(&self, id: SubscriptionId) -> Value {
+        let subscribers: Vec<Value> = self.subscribers.iter().map(|session| Value::from(session.get())).collect();
+        let row = Dict::new()
+            .with("id", id.get())
+            .with("match", self.policy.name())
+            .with("uri", &*self.uri)
+            .with("created", self.created_ms)
+            .with("subscribers", subscribers);
+        row.into()
+    }
+
+    pub(super) fn from_value(value: &Value) -> Option<(SubscriptionId, Self)> {
+        let (row, raw) = (value.as_dict()?, |value: &Value| u64::try_from(value.as_integer()?).ok());
+        let id = SubscriptionId::new(raw(row.get("id")?)?)?;
+        let subscribers = row.get("subscribers")?.as_list()?.iter();
+        let row = Self {
+            policy: MatchPolicy::from_name(row.text("match")?)?,
+            uri: Uri::from(row.text("uri")?),
+            created_ms: raw(row.get("created")?)?,
+            subscribers: subscribers
+                .map(|session| SessionId::new(raw(session)?))
+                .collect::<Option<_>>()?,
+        };
+        Some((id, row))
+    }
+}
+
+impl Request {
+    /// What the nodes are asked.
+    pub(super) fn which(&self, id_of: impl FnOnce(MatchPolicy, &Uri) -> SubscriptionId) -> Which {
+        match self {
+            Self::List => Which::All,
+            Self::Lookup { topic, policy } => Which::Id(id_of(*policy, topic)),
+            Self::Match { topic } => Which::Matching(topic.clone()),
+            Self::Get { subscription } | Self::ListSubscribers { subscription } | Self::CountSubscribers { subscription } => {
+                Which::Id(*subscription)
+            }
+        }
+    }
+}
+
+/// The answer, put together from those of all nodes.
+pub(super) fn answer(request: &Request, answers: &[Dict]) -> Outcome {
+    let mut rows: BTreeMap<SubscriptionId, Row> = BTreeMap::new();
+    let all = answers
+        .iter()
+        .filter_map(|answer| answer.get("rows").and_then(Value::as_list));
+    for (id, row) in all.flatten().filter_map(Row::from_value) {
+        match rows.get_mut(&id) {
+            None => _ = rows.insert(id, row),
+            Some(known) => {
+                known.created_ms = known.created_ms.min(row.created_ms);
+                known.subscribers.extend(row.subscribers);
+            }
+        }
+    }
+    let ids = |rows: &BTreeMap<SubscriptionId, Row>| rows.keys().map(|id| Value::from(id.get())).collect::<Vec<_>>();
+    // The question was for one, so there is at most one row.
+    let one = || {
+        rows.first_key_value()
+            .ok_or_else(|| (error_uri::NO_SUCH_SUBSCRIPTION, Dict::new()))
+    };
+    Ok(match request {
+        Request::List => {
+            let of = |policy: MatchPolicy| {
+                let of_policy = rows.iter().filter(|(_, row)| row.policy == policy);
+                let ids: Vec<Value> = of_policy.map(|(id, _)| Value::from(id.get())).collect();
+                (policy.name().to_owned(), Value::from(ids))
+            };
+            let lists = [MatchPolicy::Exact, MatchPolicy::Prefix, MatchPolicy::Wildcard].map(of);
+            vec![Dict(lists.into()).into()]
+        }
+        Request::Lookup { topic, policy } => {
+            let same = |row: &Row| (row.policy, &row.uri) == (*policy, topic);
+            let found = one().ok().filter(|(_, row)| same(row));
+            vec![found.map_or(Value::Null, |(id, _)| Value::from(id.get()))]
+        }
+        Request::Match { .. } if rows.is_empty() => vec![Value::Null],
+        Request::Match { .. } => vec![ids(&rows).into()],
+        Request::Get { .. } => {
+            let (id, row) = one()?;
+            vec![row.details(*id).into()]
+        }
+        Request::ListSubscribers { .. } => {
+            let mut sessions = one()?.1.subscribers.clone();
+            sessions.sort_unstable();
+            let sessions: Vec<Value> = sessions.iter().map(|session| Value::from(session.get())).collect();
+            vec![sessions.into()]
+        }
+        Request::CountSubscribers { .. } => vec![Value::from(one()?.1.subscribers.len() as u64)],
+    })
+}
+
+impl Realm {
+    /// What this node knows of the subscriptions asked for.
+    pub(super) fn rows_here(&self, which: &Which) -> Dict {
+        let broker = &self.broker;
+        let mut rows: Vec<(SubscriptionId, Row)> = match which {
+            Which::All => broker.by_id.keys().filter_map(|id| self.row_of(*id, false)).collect(),
+            Which::Matching(uri) => broker
+                .topics
+                .matches(uri)
+                .filter_map(|topic| self.row_of(topic.id, false))
+                .collect(),
+            Which::Id(id) => self.row_of(*id, true).into_iter().collect(),
+        };
+        rows.sort_unstable_by_key(|(id, _)| *id);
+        let rows: Vec<Value> = rows.iter().map(|(id, row)| row.to_value(*id)).collect();
+        Dict::new().with("rows", rows)
+    }
+
+    /// One subscription; `None` while nobody here has heard SUBSCRIBED.
+    fn row_of(&self, id: SubscriptionId, tell_subscribers: bool) -> Option<(SubscriptionId, Row)> {
+        let key = self.broker.by_id.get(&id)?;
+        let row = Row {
+            policy: key.policy,
+            uri: key.uri.clone(),
+            created_ms: *self.meta.created.get(&id)?,
+            subscribers: if tell_subscribers {
+                let topic = self.broker.topics.get(key.policy, &key.uri)?;
+                topic.groups().flat_map(|(_, group)| group.active.values().copied()).collect()
+            } else {
+                Vec::new()
+            },
+        };
+        Some((id, row))
+    }
+
+    /// A session of this node has heard SUBSCRIBED, for the first time of this subscription.
+    pub(in crate::router) fn on_subscriber_came(&mut self, turn: &mut Turn<'_>, session: SessionId, id: SubscriptionId) {
+        let now = self.unix_ms(turn.now);
+        let first = !self.meta.created.contains_key(&id);
+        let created_ms = *self.meta.created.entry(id).or_insert(now);
+        let Some(key) = self.broker.by_id.get(&id).filter(|key| !key.uri.is_reserved()) else {
+            return;
+        };
+        if first && self.is_wanted(ON_CREATE) {
+            let row = Row {
+                policy: key.policy,
+                uri: key.uri.clone(),
+                created_ms,
+                subscribers: Vec::new(),
+            };
+            self.hasten_decision(turn, id);
+            self.decide_creation(turn, session, id, &row);
+        } else if !self.joins_decision(session, id) {
+            self.tell_subscribed(turn, session, id);
+        }
+    }
+
+    /// A session of this node that had heard SUBSCRIBED is no subscriber any more.
+    pub(in crate::router) fn on_subscriber_went(
+        &mut self,
+        turn: &mut Turn<'_>,
+        session: SessionId,
+        id: SubscriptionId,
+        key: &TopicKey,
+    ) {
+        let topic = self.broker.topics.get(key.policy, &key.uri);
+        let last = topic.is_none_or(|topic| topic.groups().all(|(_, group)| group.active.is_empty()));
+        if last {
+            self.meta.created.remove(&id);
+        }
+        if key.uri.is_reserved() {
+            return;
+        }
+        self.hasten_decision(turn, id);
+        if self.is_wanted(ON_UNSUBSCRIBE) {
+            self.publish_meta(turn, ON_UNSUBSCRIBE, session, &[session.get().into(), id.get().into()]);
+        }
+        if last && self.is_wanted(ON_DELETE) {
+            self.decide_deletion(turn, session, id, (key.policy, key.uri.clone()));
+        }
+    }
+
+    pub(super) fn tell_created(&mut self, turn: &mut Turn<'_>, session: SessionId, id: SubscriptionId, row: &Row) {
+        self.publish_meta(turn, ON_CREATE, session, &[session.get().into(), row.details(id).into()]);
+    }
+
+    pub(super) fn tell_subscribed(&mut self, turn: &mut Turn<'_>, session: SessionId, id: SubscriptionId) {
+        if self.is_wanted(ON_SUBSCRIBE) {
+            self.publish_meta(turn, ON_SUBSCRIBE, session, &[session.get().into(), id.get().into()]);
+        }
+    }
+
+    pub(super) fn tell_deleted(&mut self, turn: &mut Turn<'_>, session: SessionId, id: SubscriptionId) {
+        self.publish_meta(turn, ON_DELETE, session, &[session.get().into(), id.get().into()]);
+    }
+
+    /// True if any node, as far as this one knows, has a subscriber of `topic`.
+    fn is_wanted(&self, topic: &str) -> bool {
+        self.listens(topic) || self.broker.interested.matches(topic).next().is_some()
+    }
+
+    /// Publishes an event of the router about a session of this node.
+    fn publish_meta(&mut self, turn: &mut Turn<'_>, topic: &str, about: SessionId, args: &[Value]) {
+        let payload = Payload::from_values(Serializer::MsgPack, args, &Dict::new());
+        // One that is on its way out, which has no subscription left to its name, hears nothing more.
+        let leaving = self
+            .sessions
+            .get(about)
+            .is_none_or(|session| session.subscriptions.is_empty());
+        let event = Event {
+            publication: self.ids.publication(),
+            topic: Uri::from(topic),
+            publisher: about,
+            exclude_me: leaving,
+            acknowledged: false,
+            keep: None,
+            audience: None,
+            details: Dict::new(),
+            payload,
+        };
+        self.publish(turn, event);
+    }
+
+    /// The time, milliseconds since 1970 (UTC), by what the log last said; 0 if it said nothing yet.
+    fn unix_ms(&self, now: Instant) -> u64 {
+        let Some((heard, unix_ms)) = self.meta.clock else { return 0 };
+        let since = now.saturating_duration_since(heard).as_millis();
+        unix_ms.saturating_add(u64::try_from(since).unwrap_or(u64::MAX))
+    }
+}

@@ -1,0 +1,186 @@
+//! `wamp.session.add_testament` and `.flush_testaments`, and what becomes of testaments.
+//!
+//! Testaments stand in the registry, on every node. When the log says that their session is over, each node gives them to its own
+//! subscribers: the end of a crashed node's session is in the log too, so its testaments are published once, by whatever nodes are
+//! left, and their publication id follows from the session and the testament's number.
+//!
+//! Choice: there is no session resumption, so both scopes are published when the session ends, `detached` first. `acknowledge` means
+//! nothing here. Testaments of a session that ended with all others (`wamp.session.kill_all`) are not published, as the text says.
+//!
+//! Spec: WAMP advanced profile, "Testament".
+
+use super::{
+    Args, Outcome, Realm, Refusal,
+    args::{invalid, invalid_uri, text},
+};
+use crate::{
+    router::{
+        Disclosure, Op,
+        broker::Event,
+        op::{Testament, TestamentScope},
+        registry::SessionRow,
+        turn::{Turn, because},
+    },
+    wamp::{Dict, Payload, Serializer, SessionId, Uri, Value, codec::options, error_uri, message::code},
+};
+
+/// A change of a session's testaments.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Request {
+    /// One more.
+    Add(Box<Will>),
+    /// None of this scope any more.
+    Flush(TestamentScope),
+}
+
+/// A testament as the caller gives it.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Will {
+    scope: TestamentScope,
+    topic: Uri,
+    options: Dict,
+    args: Vec<Value>,
+    kwargs: Dict,
+}
+
+pub(super) fn parser(procedure: &str) -> Option<super::Parser> {
+    match procedure {
+        "wamp.session.add_testament" => Some(|args| {
+            let topic = args.uri("topic")?;
+            if topic.is_reserved() {
+                return Err(invalid_uri("topic"));
+            }
+            let will = Will {
+                topic,
+                args: match args.required("args")? {
+                    Value::List(args) => args,
+                    Value::Null => Vec::new(),
+                    _ => return Err(invalid("argument args is no list")),
+                },
+                kwargs: match args.required("kwargs")? {
+                    Value::Dict(kwargs) => kwargs,
+                    Value::Null => Dict::new(),
+                    _ => return Err(invalid("argument kwargs is no dict")),
+                },
+                options: match args.keyword("publish_options") {
+                    Some(Value::Dict(options)) => checked(options)?,
+                    None => Dict::new(),
+                    Some(_) => return Err(invalid("publish_options is no dict")),
+                },
+                scope: scope(args)?,
+            };
+            Ok(super::Request::Testament(Request::Add(Box::new(will))))
+        }),
+        "wamp.session.flush_testaments" => Some(|args| Ok(super::Request::Testament(Request::Flush(scope(args)?)))),
+        _ => None,
+    }
+}
+
+fn scope(args: &mut Args) -> Result<TestamentScope, Refusal> {
+    let Some(name) = args.keyword("scope") else {
+        return Ok(TestamentScope::Destroyed);
+    };
+    let name = text(name, "scope")?;
+    TestamentScope::from_name(&name).ok_or_else(|| invalid("scope is neither detached nor destroyed"))
+}
+
+fn checked(mut dict: Dict) -> Result<Dict, Refusal> {
+    // Clients write null for options they do not set.
+    dict.0.retain(|(_, value)| *value != Value::Null);
+    match options::check(code::PUBLISH, &dict) {
+        Ok(()) => Ok(dict),
+        Err(wrong) => Err(invalid(&format!("publish option {} is not {}", wrong.key, wrong.expected))),
+    }
+}
+
+impl Realm {
+    /// Hands a change of a session's testaments to the log.
+    pub(super) fn propose_testament(
+        &mut self,
+        turn: &mut Turn<'_>,
+        session: SessionId,
+        serializer: Serializer,
+        request: &Request,
+    ) -> Result<(), Refusal> {
+        if let Request::Add(will) = request
+            && will.options.bool("disclose_me") == Some(true)
+            && self.config.disclosure == Disclosure::Deny
+        {
+            let details = because("this realm does not disclose who publishes (setting disclose = \"deny\")");
+            return Err((error_uri::DISCLOSE_ME_DISALLOWED, details));
+        }
+        let (there, under_way) = (
+            self.registry.testaments(session).len(),
+            self.meta.testaments_under_way(session),
+        );
+        if matches!(request, Request::Add(_)) && there + under_way >= self.config.limits.testaments_max {
+            let details = because("too many testaments of this session (setting testaments_per_session_max)");
+            return Err((error_uri::UNAVAILABLE, details));
+        }
+        let number = self.meta.note_testament(session);
+        turn.propose(match request {
+            Request::Add(will) => Op::AddTestament {
+                session,
+                testament: Box::new(Testament {
+                    number,
+                    scope: will.scope,
+                    topic: will.topic.clone(),
+                    options: Payload::from_values(Serializer::Cbor, &[], &will.options),
+                    payload: Payload::from_values(serializer, &will.args, &will.kwargs),
+                }),
+            },
+            Request::Flush(scope) => Op::FlushTestaments {
+                session,
+                number,
+                scope: *scope,
+            },
+        });
+        Ok(())
+    }
+
+    /// The answer, once the log has the change; `unknown`: it does not in time.
+    pub(super) fn answer_testament(unknown: bool) -> Outcome {
+        if unknown {
+            return Err((error_uri::UNAVAILABLE, because("no quorum, outcome unknown")));
+        }
+        Ok(Vec::new())
+    }
+
+    /// The log says that a session is over: gives its testaments to the subscribers of this node.
+    pub(super) fn publish_testaments(
+        &mut self,
+        turn: &mut Turn<'_>,
+        session: SessionId,
+        row: &SessionRow,
+        mut testaments: Vec<Testament>,
+    ) {
+        testaments.sort_by_key(|testament| (testament.scope, testament.number));
+        for testament in testaments {
+            let facts = [
+                u64::from(row.node.slot.0),
+                u64::from(row.node.epoch),
+                session.get(),
+                testament.number,
+            ];
+            let publication = self.ids.derived("testament", &facts);
+            self.stats.testaments += 1;
+            // What was proposed can be read; options that cannot would leave the event to everybody.
+            let Ok((_, options)) = testament.options.to_values() else {
+                continue;
+            };
+            let (audience, disclose_me) = self.audience_of(&testament.topic, &options);
+            let event = Event {
+                publication,
+                topic: testament.topic,
+                publisher: session,
+                exclude_me: true,
+                acknowledged: false,
+                keep: None,
+                audience,
+                details: self.details_of(session, &row.authid, &row.authrole, disclose_me),
+                payload: testament.payload,
+            };
+            self.deliver(turn, event);
+        }
+    }
+}
