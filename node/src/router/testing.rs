@@ -562,6 +562,14 @@ impl TestSession {
 }
 
 /// Where a test's clock starts. Any instant will do: the core is told the time, and the tests move it.
+impl Realm {
+    /// The open invocations of a session, by request id.
+    pub fn open_invocations(&self, session: SessionId) -> Vec<RequestId> {
+        let session = self.sessions.get(session);
+        session.map_or(Vec::new(), |s| s.invocations.iter().map(|(request, _)| request).collect())
+    }
+}
+
 pub(super) fn some_instant() -> Instant {
     Instant::now()
 }

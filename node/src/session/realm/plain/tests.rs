@@ -31,8 +31,9 @@ enum Said {
     Call(u8, u64),
     /// Its payload is longer than some peers take.
     LongCall(u8),
-    Yield(u64),
-    Error(u64),
+    /// Which open invocation is answered; [`ANY`]: one that was perhaps never issued.
+    Yield(usize),
+    Error(usize),
     Publish,
     Cancel(u64),
 }
@@ -43,8 +44,8 @@ fn said() -> impl Strategy<Value = Said> {
         1 => (1u64..4).prop_map(Said::Unregister),
         8 => ((0u8..8), prop_oneof![60 => Just(0u64), 1 => Just(1)]).prop_map(|(procedure, off)| Said::Call(procedure, off)),
         1 => (0u8..6).prop_map(Said::LongCall),
-        8 => (1u64..12).prop_map(Said::Yield),
-        1 => (1u64..8).prop_map(Said::Error),
+        8 => (0..=ANY).prop_map(Said::Yield),
+        1 => (0..=ANY).prop_map(Said::Error),
         1 => Just(Said::Publish),
         1 => (1u64..8).prop_map(Said::Cancel),
     ]
@@ -52,10 +53,11 @@ fn said() -> impl Strategy<Value = Said> {
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     let says = (0..SESSIONS, prop::collection::vec(said(), 1..6)).prop_map(|(who, what)| Step::Says(who, what));
-    prop::collection::vec(prop_oneof![30 => says, 1 => (0..SESSIONS).prop_map(Step::Leaves)], 1..40)
+    prop::collection::vec(prop_oneof![60 => says, 1 => (0..SESSIONS).prop_map(Step::Leaves)], 1..40)
 }
 
 const SESSIONS: usize = 4;
+const ANY: usize = 80;
 
 /// What is registered: a procedure or pattern, how it is compared, who is invoked, how many invocations are taken at once.
 const OFFERS: [(&str, &str, &str, u64); 9] = [
@@ -161,16 +163,22 @@ fn session(n: usize) -> SessionId {
     SessionId::new(1_000 + n as u64).unwrap()
 }
 
-fn message(said: &Said, last: &mut u64, serializer: Serializer) -> Message {
+/// What is said as a message; `None` if it would answer an invocation and none of `open` is left.
+fn message(said: &Said, last: &mut u64, open: &mut Vec<RequestId>, serializer: Serializer) -> Option<Message> {
     let payload = |length: usize| crate::wamp::Payload::from_values(serializer, &[Value::Text("x".repeat(length))], &Dict::new());
     let mut next = |off: u64| {
         *last += 1;
         RequestId::new(*last + off).unwrap()
     };
     let id = |raw: u64| RequestId::new(raw).unwrap();
+    let mut answered = |n: usize| match n {
+        ANY => Some(id(7)),
+        _ if open.is_empty() => None,
+        _ => Some(open.remove(n % open.len())),
+    };
     let procedure = |n: u8| Uri::from(format!("com.p{n}").as_str());
     let options = Dict::new();
-    match *said {
+    Some(match *said {
         Said::Register(n) => {
             let (procedure, policy, invoke, concurrency) = OFFERS[n];
             let options = Dict::new().with("match", policy).with("invoke", invoke);
@@ -197,15 +205,15 @@ fn message(said: &Said, last: &mut u64, serializer: Serializer) -> Message {
             payload: payload(1_500),
         },
         Said::Yield(n) => Message::Yield {
-            request: id(n),
+            request: answered(n)?,
             options,
             payload: payload(5),
         },
         Said::Error(n) => Message::Error {
             request_type: code::INVOCATION,
-            request: id(n),
+            request: answered(n)?,
             details: options,
-            error: ["com.error", "wamp.error.unavailable"][n as usize % 2].into(),
+            error: ["com.error", "wamp.error.unavailable"][n % 2].into(),
             payload: payload(5),
         },
         Said::Publish => Message::Publish {
@@ -215,7 +223,7 @@ fn message(said: &Said, last: &mut u64, serializer: Serializer) -> Message {
             payload: payload(5),
         },
         Said::Cancel(n) => Message::Cancel { request: id(n), options },
-    }
+    })
 }
 
 proptest! {
@@ -230,7 +238,9 @@ proptest! {
                 match step {
                     Step::Says(who, what) => {
                         let serializer = sides[0].outboxes[*who].wire().serializer;
-                        let messages: Vec<_> = what.iter().map(|said| message(said, &mut requests[*who], serializer)).collect();
+                        let mut open = sides[0].realm.with_core(|core| core.open_invocations(session(*who)));
+                        let said = what.iter().filter_map(|said| message(said, &mut requests[*who], &mut open, serializer));
+                        let messages: Vec<_> = said.collect();
                         sides.iter_mut().for_each(|side| side.hears(*who, &messages));
                     }
                     Step::Leaves(who) => sides.iter().for_each(|side| side.realm.gone(session(*who))),
