@@ -7,7 +7,7 @@
 //!
 //! What happens when it is full is decided here and nowhere else: an event is dropped and counted, or gives way as its topic's
 //! policy says (`outbox/slow.rs`; a slow subscriber loses events, not its session), anything else ends the session (a slow consumer must not lose answers silently). Events never use
-//! more than half of the budget, so that replies fit beside them.
+//! more than three quarters of the budget, so that replies fit beside them.
 //!
 //! Before it comes to that, whoever fills an outbox above an eighth is told ([`Touched::take_congested`]), and its session's task
 //! reads no more from its own peer while the congested one drains briskly. So a flood towards a healthy peer is slowed at its
@@ -202,6 +202,11 @@ impl Inner {
     }
 }
 
+/// What events may take of a budget; the rest is for replies.
+fn most_of(budget: usize) -> usize {
+    budget - budget / 4
+}
+
 const HOLD_NEWS: u8 = 1;
 const HOLD: u8 = 2;
 
@@ -371,9 +376,13 @@ impl Outbox {
     /// True if a message of that many bytes may be added. Anything fits into an empty outbox: a single message is bounded by
     /// its sender's limit.
     fn fits(&self, inner: &Inner, added: usize, message: &Message) -> bool {
-        let share = if matches!(message, Message::Event { .. }) { 2 } else { 1 };
+        let (bytes_max, messages_max) = if matches!(message, Message::Event { .. }) {
+            (most_of(self.bytes_max), most_of(self.messages_max))
+        } else {
+            (self.bytes_max, self.messages_max)
+        };
         let before = inner.queued_bytes();
-        before == 0 || before + added <= self.bytes_max / share && inner.queued_messages() < self.messages_max / share
+        before == 0 || before + added <= bytes_max && inner.queued_messages() < messages_max
     }
 
     /// The policy of a full outbox.
@@ -482,14 +491,14 @@ impl Outbox {
         self.wake.notify_one();
     }
 
-    /// True while more than half of the budget is in use; the session's task then does not read, and is woken when it may.
-    pub fn above_half(&self) -> bool {
+    /// True while more than three quarters of the budget are in use; the session's task then does not read, and is woken when it may.
+    pub fn above_most(&self) -> bool {
         let mut inner = self.inner.lock();
-        inner.paused = inner.queued_bytes() > self.bytes_max / 2 || inner.queued_messages() > self.messages_max / 2;
+        inner.paused = inner.queued_bytes() > most_of(self.bytes_max) || inner.queued_messages() > most_of(self.messages_max);
         inner.paused
     }
 
-    /// True above an eighth of the budget: events have half of it, and what is under way in lanes when a source is told to hold
+    /// True above an eighth of the budget: events have three quarters of it, and what is under way in lanes when a source is told to hold
     /// has to fit in as well.
     fn is_congested(&self, inner: &Inner) -> bool {
         inner.queued_bytes() > self.bytes_max / 8 || inner.queued_messages() > self.messages_max / 8

@@ -229,7 +229,7 @@ async fn under_threads_events_come_only_between_subscribed_and_unsubscribed_and_
             });
         }
     });
-    // The crowd missed nothing of what fits into half an outbox.
+    // The crowd missed nothing of what events may take of an outbox.
     let total: u64 = published.iter().map(|n| n.load(Ordering::Relaxed)).sum();
     for member in &crowd {
         let heard = member.heard().len() as u64;

@@ -558,7 +558,7 @@ impl Task {
             return None;
         }
         self.outbox.trim();
-        if !self.outbox.above_half() {
+        if !self.outbox.above_most() {
             self.paused_since = None;
         } else if now >= *self.paused_since.get_or_insert(now) + limits.slow_consumer_after {
             self.outbox.request_end(End::SlowConsumer);

@@ -180,7 +180,7 @@ impl Io {
                         }
                     }
                 }
-                if !reading || outbox.above_half() {
+                if !reading || outbox.above_most() {
                     return Poll::Pending;
                 }
                 loop {
@@ -195,7 +195,7 @@ impl Io {
                 if let Poll::Ready(Err(e)) = tls.poll_write(cx, outbox) {
                     return Poll::Ready(Err(e));
                 }
-                if !reading || outbox.above_half() {
+                if !reading || outbox.above_most() {
                     return Poll::Pending;
                 }
                 scratch(|buffer| {

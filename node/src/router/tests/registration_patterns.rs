@@ -101,7 +101,7 @@ fn no_pattern_reaches_what_is_the_protocols_own() {
     bob.registers_with("", by("prefix"));
     bob.registers_with("..", by("wildcard"));
     assert_eq!(alice.reaches("wam.session.count"), bob.id);
-    assert_eq!(calls(&alice, "wamp.session.count"), [Effect::Barrier]);
+    assert_eq!(calls(&alice, "wamp.session.counts"), [Effect::Barrier]);
 }
 
 #[test]

@@ -206,7 +206,7 @@ proptest! {
             let pushed = push(&outbox, &event(subscription, number, key), policy);
             prop_assert!(matches!(pushed, Pushed::Queued | Pushed::Dropped | Pushed::Losing));
             let inner = outbox.inner.lock();
-            prop_assert!(inner.queued_bytes() <= BYTES / 2);
+            prop_assert!(inner.queued_bytes() <= BYTES / 4 * 3);
             if let Some(slow) = &inner.slow {
                 let bytes: usize = slow.held.values().map(|held| held.bytes).sum();
                 prop_assert!(bytes == slow.bytes && bytes <= BYTES / 4);
