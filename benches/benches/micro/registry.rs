@@ -68,6 +68,8 @@ fn apply_join_and_leave(bencher: Bencher<'_, '_>, count: usize) {
         session: session(5000),
         authid: "someone".to_owned(),
         authrole: "user".to_owned(),
+        authmethod: "anonymous".into(),
+        authprovider: "static".into(),
     };
     let gone = Op::SessionGone { session: session(5000) };
     bencher.bench_local(|| {

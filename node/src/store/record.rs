@@ -27,7 +27,7 @@ pub(super) fn write(event: &KeptEvent) -> Vec<u8> {
     out
 }
 
-/// Reads what [`write`] wrote.
+/// Reads what [`write()`] wrote.
 pub(super) fn read(stamp: Stamp, bytes: &[u8]) -> Result<KeptEvent, Error> {
     let mut fields = Fields(bytes);
     if fields.byte()? != VERSION {

@@ -96,7 +96,7 @@ pub(super) fn write(retained: &Retained) -> Dict {
     dict
 }
 
-/// `None` if it is nothing that [`write`] wrote.
+/// `None` if it is nothing that [`write()`] wrote.
 pub(super) fn read(dict: &Dict) -> Option<Retained> {
     let number = |value: &Value| value.as_integer().and_then(|n| u64::try_from(n).ok());
     let stamp = |value: &Value| match value.as_list()? {
