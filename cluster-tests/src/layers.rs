@@ -80,8 +80,9 @@ const ONLY_IN: &[(&str, &[&str], &str)] = &[
         &["cluster", "admin"],
         "generated types stay in cluster and admin",
     ),
-    ("redis", &["store"], "redis stays in store"),
-    ("redb", &["store"], "redb stays in store"),
+    // With the colons: a setting may be called `redis`, a type of that crate may not be used.
+    ("redis::", &["store"], "redis stays in store"),
+    ("redb::", &["store"], "redb stays in store"),
 ];
 
 /// Folders of the pure core.
@@ -279,7 +280,8 @@ fn first_segments(text: &str) -> Vec<String> {
 fn words<'a>(code: &'a str, word: &'a str) -> impl Iterator<Item = usize> + 'a {
     let part = |c: char| c.is_alphanumeric() || c == '_';
     code.match_indices(word).map(|(at, _)| at).filter(move |&at| {
-        !code[..at].chars().next_back().is_some_and(part) && !code[at + word.len()..].chars().next().is_some_and(part)
+        let goes_on = word.ends_with(part) && code[at + word.len()..].chars().next().is_some_and(part);
+        !code[..at].chars().next_back().is_some_and(part) && !goes_on
     })
 }
 
