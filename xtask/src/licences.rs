@@ -18,6 +18,8 @@ const ALLOWED: &[&str] = &[
     "Zlib",
     "Unicode-3.0",
     "CDLA-Permissive-2.0",
+    // Boost: as permissive as MIT. The redis crate needs xxhash-rust, which has it.
+    "BSL-1.0",
 ];
 
 /// Crates that must not come in, even by a detour, and why.
