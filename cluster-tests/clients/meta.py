@@ -51,7 +51,7 @@ class Watcher:
     """Hears all meta events, in their order."""
 
     def __init__(self, session):
-        self.session, self.events = session, asyncio.Queue()
+        self.session, self.events, self.skipped = session, asyncio.Queue(), []
 
     async def start(self):
         for topic in EVENTS:
@@ -62,17 +62,30 @@ class Watcher:
         return lambda *args: self.events.put_nowait((name, args))
 
     async def next(self, name, about, thing=None):
-        """The next event of that family about that session, and about that subscription; others are skipped."""
+        """The next event of that family about that session, and about that subscription or registration.
+
+        Others are skipped, and those that came in between are there for later: what happens on two nodes has no order.
+        """
+        for at, (got, args) in enumerate(self.skipped):
+            if thing is not None and got == name and self.about(args) == (about, thing):
+                del self.skipped[at]
+                return args
         while True:
             got, args = await asyncio.wait_for(self.events.get(), PATIENCE)
-            session = args[0]["session"] if isinstance(args[0], dict) else args[0]
-            if session != about or got.split(".")[0] != name.split(".")[0]:
+            session, subject = self.about(args)
+            same = session == about and got.split(".")[0] == name.split(".")[0]
+            if not same or (thing is not None and (got, subject) != (name, thing)):
+                self.skipped.append((got, args))
                 continue
-            if thing is None or thing == (args[1]["id"] if isinstance(args[1], dict) else args[1]):
-                if thing is not None and got != name:
-                    continue
-                assert got == name, f"{got}{args} instead of {name}"
-                return args
+            assert got == name, f"{got}{args} instead of {name}"
+            return args
+
+    @staticmethod
+    def about(args):
+        """The session that an event names, and the subscription or registration, if there is one."""
+        session = args[0]["session"] if isinstance(args[0], dict) else args[0]
+        subject = args[1] if len(args) > 1 else None
+        return session, subject["id"] if isinstance(subject, dict) else subject
 
 
 async def join(url, serializer):
