@@ -6,10 +6,13 @@
 //!
 //! Lock order: realm, then outbox. Nothing waits while a realm is held.
 
+mod keeper;
+mod kinds;
 mod plain;
+mod realms;
 
 use std::{
-    collections::{BTreeMap, HashMap, VecDeque},
+    collections::{HashMap, VecDeque},
     sync::{
         Arc, OnceLock, Weak,
         atomic::{AtomicBool, Ordering},
@@ -24,18 +27,19 @@ use tokio::{
 };
 
 use super::{
-    auth::RealmAuth,
     cluster::{Cluster, Drain},
     keeping::Keeping,
     outbox::{End, Outbox, Pushed, Shared, Touched, Undelivered},
 };
+use keeper::Keeper;
+use kinds::{flood_source, is_for_the_cluster, may_invoke, revoked_by};
 pub use plain::Gathered;
+pub use realms::{RealmEntry, Realms};
 
 use crate::{
     router::{
-        Effect, Input, Op, PeerFrame, Realm, SessionInfo, SlowConsumer,
-        frame::FloodSource,
-        kept::{AskHistory, HistoryAnswer, HistoryFailure, TellHistory},
+        Effect, Input, Op, Realm, SessionInfo, SlowConsumer,
+        kept::{HistoryAnswer, HistoryFailure},
     },
     wamp::{Message, SessionId, SubscriptionId, Uri, id::IdMap},
 };
@@ -63,14 +67,6 @@ struct Shell {
     failure: Notify,
     /// Where events are kept; nowhere until it is said.
     keeping: OnceLock<Keeper>,
-}
-
-/// Where the events of a realm are kept, and who asks there.
-struct Keeper {
-    keeping: Arc<Keeping>,
-    /// Where questions are asked: effects may be carried out on a thread that must not be held up by them.
-    runtime: Handle,
-    shell: Weak<Shell>,
 }
 
 struct State {
@@ -526,32 +522,6 @@ impl Shell {
     }
 }
 
-impl Keeper {
-    /// Has a task ask the store and hand over the answer.
-    fn ask(&self, ask: AskHistory) {
-        let (keeping, shell) = (Arc::clone(&self.keeping), Weak::clone(&self.shell));
-        self.runtime.spawn(async move {
-            let answer = keeping.answer(ask).await;
-            if let Some(shared) = shell.upgrade() {
-                RealmHandle { shared }.input(Input::HistoryAnswer(Box::new(answer)));
-            }
-        });
-    }
-}
-
-impl Keeper {
-    /// Has a task look up what another node lacks.
-    fn tell(&self, tell: TellHistory) {
-        let (keeping, shell) = (Arc::clone(&self.keeping), Weak::clone(&self.shell));
-        self.runtime.spawn(async move {
-            let page = keeping.page(tell).await;
-            if let (Some(page), Some(shared)) = (page, shell.upgrade()) {
-                RealmHandle { shared }.input(Input::HistoryPage(Box::new(page)));
-            }
-        });
-    }
-}
-
 impl Drop for Shell {
     fn drop(&mut self) {
         // The deadline keeper finds that the realm is gone.
@@ -625,58 +595,6 @@ pub(super) fn not_delivered(session: SessionId, what: Undelivered, error: &str) 
     }
 }
 
-/// The subscription of a session that an input ends, other than by the session's own UNSUBSCRIBE.
-fn revoked_by(input: &Input) -> Option<(SessionId, SubscriptionId)> {
-    match input {
-        Input::RevokeSubscription {
-            session, subscription, ..
-        }
-        | Input::Peer {
-            frame: PeerFrame::RevokeSubscription {
-                session, subscription, ..
-            },
-            ..
-        } => Some((*session, *subscription)),
-        _ => None,
-    }
-}
-
-/// True for inputs whose handling asks for the lease.
-fn may_invoke(input: &Input) -> bool {
-    match input {
-        // The end of one call may let those go on that waited behind it; an ERROR of a callee may send the call to another one.
-        Input::Message { message, .. } => {
-            matches!(message, Message::Call { .. } | Message::Cancel { .. } | Message::Error { .. })
-        }
-        Input::Peer { frame, .. } => matches!(
-            frame,
-            PeerFrame::Invoke { .. } | PeerFrame::Nack { .. } | PeerFrame::Forget { .. } | PeerFrame::Interrupt { .. }
-        ),
-        _ => false,
-    }
-}
-
-/// Who on another node fills outboxes here by this input.
-fn flood_source(input: &Input) -> Option<FloodSource> {
-    match input {
-        Input::Peer { frame, .. } => match frame {
-            PeerFrame::Event { publisher, .. } => Some(FloodSource::Publisher(*publisher)),
-            PeerFrame::Invoke { call, .. } | PeerFrame::Chunk { call, .. } => Some(FloodSource::Call(*call)),
-            PeerFrame::Progress { call, .. } => Some(FloodSource::Answer(*call)),
-            _ => None,
-        },
-        _ => None,
-    }
-}
-
-/// True for effects whose order matters to the cluster.
-fn is_for_the_cluster(effect: &Effect) -> bool {
-    matches!(
-        effect,
-        Effect::Propose { .. } | Effect::Barrier | Effect::Interest { .. } | Effect::Forward { .. }
-    )
-}
-
 /// The clock of the core; tokio's, so that tests can pause it.
 fn now() -> Instant {
     tokio::time::Instant::now().into_std()
@@ -723,49 +641,6 @@ async fn keep_deadlines(shell: Weak<Shell>, rearm: Arc<Notify>) {
             drop(touched);
             shell.cluster.flush();
         }
-    }
-}
-
-/// The realms of a node, fixed at start.
-#[derive(Debug, Default)]
-pub struct Realms {
-    realms: BTreeMap<Uri, RealmEntry>,
-}
-
-/// A realm and who may join it.
-#[derive(Clone, Debug)]
-pub struct RealmEntry {
-    /// Its shell.
-    pub handle: RealmHandle,
-    /// Who may join it, and how.
-    pub auth: Arc<RealmAuth>,
-}
-
-impl Realms {
-    /// The realms of a node.
-    pub fn new(realms: impl IntoIterator<Item = (RealmHandle, RealmAuth)>) -> Self {
-        let entry = |(handle, auth): (RealmHandle, RealmAuth)| {
-            (
-                handle.name().clone(),
-                RealmEntry {
-                    handle,
-                    auth: Arc::new(auth),
-                },
-            )
-        };
-        Self {
-            realms: realms.into_iter().map(entry).collect(),
-        }
-    }
-
-    /// The realm of that name.
-    pub fn get(&self, name: &str) -> Option<&RealmEntry> {
-        self.realms.get(name)
-    }
-
-    /// All realms, ordered by name.
-    pub fn iter(&self) -> impl Iterator<Item = &RealmEntry> {
-        self.realms.values()
     }
 }
 
