@@ -7,11 +7,9 @@ URLs are as for autobahn_python.py; each serializer is tried on each transport. 
 """
 import asyncio
 import json
-import logging
-import sys
 from urllib.parse import urlparse
 
-from autobahn_python import PATIENCE, SERIALIZERS, join, leave
+from autobahn_python import PATIENCE, SERIALIZERS, join, leave, on_each, run_script
 
 from autobahn.wamp import message
 from autobahn.wamp.exception import ApplicationError
@@ -161,24 +159,10 @@ async def calls(near, far, serializer):
     await leave(caller)
 
 
-async def main(near_urls, far_urls):
-    passed = failed = 0
-    for near, far in zip(near_urls.split(","), far_urls.split(",")):
-        for serializer in SERIALIZERS:
-            try:
-                await asyncio.wait_for(calls(near, far, serializer), 60)
-                await asyncio.wait_for(sealed(near, far, serializer), 60)
-                passed += 1
-                print(f"ok    {near} {far} {serializer}", flush=True)
-            except Exception as e:
-                failed += 1
-                print(f"FAIL  {near} {far} {serializer}: {type(e).__name__}: {e}", flush=True)
-    print(f"{passed} passed, {failed} failed")
-    return 1 if failed or not passed else 0
+async def both(near, far, serializer):
+    await calls(near, far, serializer)
+    await sealed(near, far, serializer)
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 3:
-        sys.exit(__doc__)
-    logging.disable(logging.CRITICAL)
-    sys.exit(asyncio.run(main(*sys.argv[1:])))
+    run_script(__doc__, lambda near, far: on_each(near, far, both))

@@ -6,13 +6,11 @@
 Callees sit on both URLs, callers too: whatever a policy says holds for both. Last line: `N passed, M failed`.
 """
 import asyncio
-import logging
-import sys
 
 from autobahn.wamp.exception import ApplicationError
 from autobahn.wamp.types import RegisterOptions
 
-from autobahn_python import PATIENCE, join, leave
+from autobahn_python import PATIENCE, join, leave, run_script
 
 EXISTS = "wamp.error.procedure_already_exists"
 
@@ -133,25 +131,12 @@ async def busy(near, far, tag):
         await leave(session)
 
 
-async def main(near, far):
-    passed = failed = 0
+def attempts(near, far):
     for number, step in enumerate((patterns, shared, busy)):
-        for round_ in range(2):
-            # The second round from the other end.
-            ends = (near, far) if round_ == 0 else (far, near)
-            try:
-                await asyncio.wait_for(step(*ends, f"t{number}r{round_}"), 60)
-                passed += 1
-                print(f"ok    {step.__name__} {ends}", flush=True)
-            except Exception as e:
-                failed += 1
-                print(f"FAIL  {step.__name__} {ends}: {type(e).__name__}: {e}", flush=True)
-    print(f"{passed} passed, {failed} failed")
-    return 1 if failed or not passed else 0
+        # The second round from the other end.
+        for round_, ends in enumerate([(near, far), (far, near)]):
+            yield f"{step.__name__} {ends}", step(*ends, f"t{number}r{round_}")
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 3:
-        sys.exit(__doc__)
-    logging.disable(logging.CRITICAL)
-    sys.exit(asyncio.run(main(*sys.argv[1:])))
+    run_script(__doc__, attempts)
