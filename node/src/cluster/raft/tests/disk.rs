@@ -51,6 +51,10 @@ impl TestDisk {
         self.state.lies.store(true, Ordering::SeqCst);
     }
 
+    pub(super) fn be_honest(&self) {
+        self.state.lies.store(false, Ordering::SeqCst);
+    }
+
     /// What a machine finds after the power came back: of each file what was synced, and of the rest what `survives` says, given
     /// its length.
     pub(super) fn after_power_cut(&self, survives: impl Fn(usize) -> usize) -> Arc<Self> {

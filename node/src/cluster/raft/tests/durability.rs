@@ -135,6 +135,21 @@ fn the_power_cut_test_convicts_a_log_that_does_not_sync() {
 }
 
 #[test]
+fn what_a_process_left_unsynced_is_synced_before_the_next_one_vouches_for_it() {
+    let disk = Arc::new(TestDisk::default());
+    let log = open(&disk, 1 << 20);
+    append(&log, vec![entry(1, 0, 10)]);
+    // The process ends between writing an entry and syncing it; what it wrote is in the machine's cache.
+    disk.lie();
+    append(&log, vec![entry(1, 1, 10)]);
+    drop(log);
+    disk.be_honest();
+    assert_eq!(indices(&open(&disk, 1 << 20)), [(1, 0), (1, 1)]);
+    let after = disk.after_power_cut(|_| 0);
+    assert_eq!(indices(&open(&after, 1 << 20)), [(1, 0), (1, 1)]);
+}
+
+#[test]
 fn each_acknowledgement_follows_a_sync_and_queued_ones_share_it() {
     let disk = Arc::new(TestDisk::default());
     let log = open(&disk, 1 << 20);
