@@ -13,8 +13,15 @@ impl Realm {
         let Some(subscriber) = self.sessions.get_mut(session) else {
             return;
         };
-        for (subscription, subscribed) in std::mem::take(&mut subscriber.subscriptions) {
-            self.remove_subscriber(turn, subscription, &subscribed);
+        let subscriptions = std::mem::take(&mut subscriber.subscriptions);
+        // It is off every topic before anything is told of it: it hears none of that any more.
+        let mut went = Vec::new();
+        for (subscription, subscribed) in subscriptions {
+            let key = self.take_off_topic(turn, subscription, &subscribed);
+            went.extend(key.map(|key| (subscription, key)));
+        }
+        for (subscription, key) in went {
+            self.on_subscriber_went(turn, session, subscription, &key);
         }
     }
 

@@ -52,7 +52,7 @@ impl Realm {
                 .with("reason", reason.as_str());
             turn.send(session, Message::Unsubscribed { request: None, details });
         }
-        self.remove_subscriber(turn, subscription, &subscribed);
+        self.remove_subscriber(turn, session, subscription, &subscribed);
     }
 }
 

@@ -218,7 +218,7 @@ impl Realm {
                 details: Dict::new(),
             },
         );
-        self.remove_subscriber(turn, subscription, &subscribed);
+        self.remove_subscriber(turn, session, subscription, &subscribed);
     }
 
     /// Takes a subscription out of its session; what the session still waits to hear of it is answered.
@@ -237,18 +237,31 @@ impl Realm {
         Some(subscribed)
     }
 
-    /// Takes a subscriber off its topic; with the last one this node's interest ends.
-    pub(super) fn remove_subscriber(&mut self, turn: &mut Turn<'_>, subscription: SubscriptionId, subscribed: &Subscribed) {
-        let Some(key) = self.broker.by_id.get(&subscription) else {
-            return;
-        };
+    /// Takes a subscriber off its topic, and tells whoever wants to know.
+    pub(super) fn remove_subscriber(
+        &mut self,
+        turn: &mut Turn<'_>,
+        session: SessionId,
+        subscription: SubscriptionId,
+        subscribed: &Subscribed,
+    ) {
+        if let Some(key) = self.take_off_topic(turn, subscription, subscribed) {
+            self.on_subscriber_went(turn, session, subscription, &key);
+        }
+    }
+
+    /// Takes a subscriber off its topic; with the last one this node's interest ends. The key, if it had heard SUBSCRIBED.
+    pub(super) fn take_off_topic(
+        &mut self,
+        turn: &mut Turn<'_>,
+        subscription: SubscriptionId,
+        subscribed: &Subscribed,
+    ) -> Option<TopicKey> {
         let key = TopicKey {
             shard: subscribed.shard.clone(),
-            ..key.clone()
+            ..self.broker.by_id.get(&subscription)?.clone()
         };
-        let Some((_, group)) = self.broker.group_mut(&key) else {
-            return;
-        };
+        let (_, group) = self.broker.group_mut(&key)?;
         let went = group.active.remove(&subscribed.order);
         group.pending.remove(&subscribed.order);
         let nobody_waits = group.pending.is_empty();
@@ -265,9 +278,7 @@ impl Realm {
         if nobody_is_left {
             self.renounce(turn, subscription, key.clone());
         }
-        if let Some(session) = went {
-            self.on_subscriber_went(turn, session, subscription, &key);
-        }
+        went.map(|_| key)
     }
 
     /// The last subscriber of this node under a key is gone: the other nodes need not send its events any more.

@@ -314,16 +314,11 @@ impl Realm {
     /// Publishes an event of the router about a session of this node.
     fn publish_meta(&mut self, turn: &mut Turn<'_>, topic: &str, about: SessionId, args: &[Value]) {
         let payload = Payload::from_values(Serializer::MsgPack, args, &Dict::new());
-        // One that is on its way out, which has no subscription left to its name, hears nothing more.
-        let leaving = self
-            .sessions
-            .get(about)
-            .is_none_or(|session| session.subscriptions.is_empty());
         let event = Event {
             publication: self.ids.publication(),
             topic: Uri::from(topic),
             publisher: about,
-            exclude_me: leaving,
+            exclude_me: false,
             acknowledged: false,
             keep: None,
             audience: None,

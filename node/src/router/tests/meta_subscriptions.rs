@@ -286,6 +286,23 @@ fn the_other_nodes_decide_whether_a_subscription_is_created_or_deleted() {
 }
 
 #[test]
+fn a_session_hears_nothing_of_what_its_own_end_decides() {
+    let realm = TestRealm::new();
+    let (alice, bob) = (realm.join(), realm.join());
+    realm.link(NODE_2);
+    subscribes(&realm, &alice, "wamp.subscription.on_create", "exact");
+    subscribes(&realm, &alice, "wamp.subscription.on_subscribe", "exact");
+    // Ids of topics decide in which order alice's subscriptions end: some of these end before those that would hear of it.
+    for n in 0..8 {
+        subscribes(&realm, &bob, &format!("com.x{n}"), "exact");
+        subscribes(&realm, &alice, &format!("com.x{n}"), "exact");
+    }
+    let tells = |effect: &Effect| matches!(effect, Effect::Send { .. } | Effect::Fanout { .. });
+    let effects = alice.leaves();
+    assert!(!effects.iter().any(tells), "{effects:?}");
+}
+
+#[test]
 fn a_subscriber_is_removed_wherever_it_is() {
     let (here, there) = (TestRealm::new(), TestRealm::new());
     here.link(NODE_2);
