@@ -507,8 +507,9 @@ impl Shell {
         };
         for (n, chunk) in sessions.chunks(FANOUT_CHUNK).enumerate() {
             if n > 0 && !ordered {
-                MutexGuard::unlocked_fair(state, || touched.flush());
+                MutexGuard::unlocked_fair(state, || touched.flush_many());
             }
+            touched.note_events(chunk.len());
             for session in chunk {
                 // A session that has left is not found; one that has given the subscription up must hear nothing after that.
                 if subscription.is_some_and(|s| state.given_up[given_up_before..].contains(&(*session, s))) {

@@ -2,6 +2,8 @@
 
 use std::{sync::Arc, time::Instant};
 
+use tokio::runtime::{Handle, RuntimeFlavor};
+
 use super::Outbox;
 use crate::router::frame::FloodSource;
 
@@ -14,6 +16,8 @@ pub struct Touched {
     source: Option<FloodSource>,
     forwarded: bool,
     time: Option<Instant>,
+    /// Events put into outboxes since the last flush.
+    events: usize,
 }
 
 /// An outbox that was filled above its threshold.
@@ -27,6 +31,13 @@ pub struct Congested {
 
 /// How many plaintext outboxes a sender flushes itself.
 const OWN_FLUSHES_MAX: usize = 4;
+
+/// How many plaintext outboxes beyond those are written by one task, which is cheaper than waking the task of each.
+const FLUSHED_TOGETHER: usize = 32;
+
+/// How many events wait at most in filled outboxes while more of the same batch are put in: less than a millisecond's worth. What a
+/// publisher sends in one read goes out to each subscriber in one write.
+const EVENTS_MAX: usize = 4096;
 
 /// How many congested outboxes a batch remembers.
 const CONGESTED_MAX: usize = 16;
@@ -91,7 +102,19 @@ impl Touched {
         std::mem::take(&mut self.forwarded)
     }
 
-    /// Writes the first few outboxes and wakes the tasks of the others. Never called with a realm locked.
+    /// Notes that events went into outboxes.
+    pub(in crate::session) fn note_events(&mut self, count: usize) {
+        self.events += count;
+    }
+
+    /// As [`Self::flush`], once many events wait for it.
+    pub(in crate::session) fn flush_many(&mut self) {
+        if self.events >= EVENTS_MAX {
+            self.flush();
+        }
+    }
+
+    /// Writes the first few outboxes and has tasks write the others. Never called with a realm locked.
     pub fn flush(&mut self) {
         self.flush_own(OWN_FLUSHES_MAX);
     }
@@ -99,9 +122,42 @@ impl Touched {
     /// As [`Self::flush`] with up to `own_max` outboxes written: for a link, whose batch is for many sessions.
     pub fn flush_own(&mut self, own_max: usize) {
         self.time = None;
-        for (n, outbox) in self.outboxes.drain(..).enumerate() {
-            if n < own_max { outbox.flush() } else { outbox.wake() }
+        self.events = 0;
+        if self.outboxes.len() <= own_max + 1 {
+            for (n, outbox) in self.outboxes.drain(..).enumerate() {
+                if n < own_max { outbox.flush() } else { outbox.wake() }
+            }
+            return;
         }
+        // A list of thousands is not kept for the next, short one.
+        let mut rest = std::mem::take(&mut self.outboxes).into_iter();
+        rest.by_ref().take(own_max).for_each(|outbox| outbox.flush());
+        // The control runtime's only thread has other things to do.
+        let workers = Handle::try_current()
+            .ok()
+            .filter(|handle| handle.runtime_flavor() == RuntimeFlavor::MultiThread);
+        let Some(workers) = workers else {
+            return rest.for_each(|outbox| outbox.wake());
+        };
+        while rest.len() > 0 {
+            let together = Together(rest.by_ref().take(FLUSHED_TOGETHER).collect());
+            workers.spawn(async move { together.flush() });
+        }
+    }
+}
+
+/// Outboxes that one task writes. What it does not come to, because its runtime ends, is woken.
+struct Together(Vec<Arc<Outbox>>);
+
+impl Together {
+    fn flush(mut self) {
+        self.0.drain(..).for_each(|outbox| outbox.flush());
+    }
+}
+
+impl Drop for Together {
+    fn drop(&mut self) {
+        self.0.drain(..).for_each(|outbox| outbox.wake());
     }
 }
 
@@ -110,3 +166,7 @@ impl Drop for Touched {
         self.flush();
     }
 }
+
+#[cfg(test)]
+#[path = "touched_tests.rs"]
+mod tests;
