@@ -33,6 +33,9 @@ pub(crate) struct Listen {
     /// Where clients connect.
     #[arg(long)]
     listen: SocketAddr,
+    /// Where the clients of another load connect, which has nothing to do with the first but shares the threads.
+    #[arg(long)]
+    beside: Option<SocketAddr>,
     #[command(flatten)]
     making: Making,
 }
@@ -88,7 +91,13 @@ impl Floor {
     pub(crate) async fn run(self) -> Result<bool> {
         let hub = Hub::new();
         match self {
-            Floor::WsRelay(Listen { listen, making }) => ws_relay::serve(bind(listen).await?, hub, making.batch).await?,
+            Floor::WsRelay(Listen { listen, beside, making }) => {
+                if let Some(beside) = beside {
+                    let listener = bind(beside).await?;
+                    tokio::spawn(ws_relay::serve(listener, Hub::new(), making.batch));
+                }
+                ws_relay::serve(bind(listen).await?, hub, making.batch).await?;
+            }
             Floor::TcpRelay(Tcp { listen }) => tcp_relay::serve(bind(listen).await?, hub).await?,
             Floor::WsTwoHop(TwoHop {
                 listen,

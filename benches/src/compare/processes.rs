@@ -21,6 +21,8 @@ const END_TIMEOUT: Duration = Duration::from_secs(5);
 
 pub(super) struct Processes {
     children: Vec<Child>,
+    /// Those of the children that are measured unless the target says otherwise.
+    measured: Vec<u32>,
     vars: BTreeMap<String, String>,
     /// What a process printed as JSON.
     facts: serde_json::Value,
@@ -35,6 +37,7 @@ impl Processes {
         vars.insert("tmp".to_owned(), tmp.to_string_lossy().into_owned());
         let mut processes = Self {
             children: Vec::new(),
+            measured: Vec::new(),
             vars,
             facts: serde_json::Value::Null,
         };
@@ -69,6 +72,7 @@ impl Processes {
         command.stdout(if process.json { Stdio::piped() } else { Stdio::null() });
         let mut child = command.spawn().with_context(|| format!("cannot start {program}"))?;
         let output = child.stdout.take();
+        self.measured.extend(child.id().filter(|_| !process.beside));
         self.children.push(child);
         if let Some(output) = output {
             let mut lines = BufReader::new(output).lines();
@@ -121,7 +125,7 @@ impl Processes {
     /// The processes to measure.
     pub(super) fn pids(&self, target: &Target) -> Result<Vec<u32>> {
         if target.pids.is_empty() {
-            return Ok(self.children.iter().filter_map(Child::id).collect());
+            return Ok(self.measured.clone());
         }
         target.pids.iter().map(|pid| Ok(self.fill(pid)?.parse()?)).collect()
     }

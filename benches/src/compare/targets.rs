@@ -17,7 +17,7 @@
 //! name = "three nodes"
 //! against = "ws floor"                  # print the ratio to that target
 //! run = ["rpc", "--url", "{/nodes/2/websocket}", "--callee-url", "{/nodes/0/websocket}"]
-//! pids = ["{/nodes/0/pid}", "{/nodes/2/pid}"]               # else: every process started here
+//! pids = ["{/nodes/0/pid}", "{/nodes/2/pid}"]               # else: every process started here, but those `beside`
 //! [[target.process]]
 //! command = ["{ringfort}", "demo", "--json"]
 //! json = true                           # the first line of its output is JSON; {/pointer} reads from it
@@ -95,6 +95,9 @@ pub struct Process {
     /// Wait so many milliseconds after all that: for servers that find each other some time after they listen.
     #[serde(default)]
     pub settle_ms: u64,
+    /// It is not measured: another load beside the target's own.
+    #[serde(default)]
+    pub beside: bool,
 }
 
 /// True for a name without a folder.
