@@ -103,7 +103,7 @@ async def main():
     for seconds, name, variant in sorted(times, reverse=True)[:a.slow]:
         print("%6.2f s %-34s %s" % (seconds, name, variant))
     if a.json:
-        told = {case.name: {"file": case.file, "rows": case.rows, "variants": {v: {"outcome": o, "why": y} for v, (o, y) in results[case.name].items()}}
+        told = {case.name: {"file": case.file, "about": case.doc, "rows": case.rows, "variants": {v: {"outcome": o, "why": y} for v, (o, y) in results[case.name].items()}}
                 for case in cases}
         with open(a.json, "w") as file:
             json.dump({"cases": told}, file, indent=1)

@@ -40,6 +40,10 @@ name = "table.private"
 name = "table.kill"
 anonymous = "loopback"
 
+[[realm]]
+name = "table.reflection"
+anonymous = "loopback"
+
 [[principal]]
 realm = "realm1"
 authid = "lamp"

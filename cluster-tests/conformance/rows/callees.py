@@ -37,8 +37,9 @@ async def _(s):
     await raises(caller.call_end(request), "wamp.error.no_available_callee")
 
 
-def rerouted(policy, busy, order, rows):
-    @case("reroute-%s" % policy, "feature.call_reroute uri.unavailable rule.reroute.%s %s" % (policy, rows))
+def rerouted(name, policy, busy, order=None):
+    """a case for a policy: which of three callees are unavailable and, where that is fixed, in which order they are asked"""
+    @case(name, "feature.call_reroute uri.unavailable rule.reroute.%s" % policy)
     async def _(s):
         """a callee is unavailable: the next one that the policy names is asked, each once"""
         caller, uri, asked = await callees(s, policy, busy)
@@ -51,10 +52,10 @@ def rerouted(policy, busy, order, rows):
             assert len(asked) == len(set(asked)), "a callee was asked twice: %r" % asked
 
 
-rerouted("first", {0, 1}, [0, 1, 2], "")
-rerouted("last", {2, 1}, [2, 1, 0], "")
-rerouted("roundrobin", {0, 2}, None, "")
-rerouted("random", {1, 2}, None, "")
+rerouted("reroute-first", "first", {0, 1}, [0, 1, 2])
+rerouted("reroute-last", "last", {2, 1}, [2, 1, 0])
+rerouted("reroute-roundrobin", "roundrobin", {0, 2})
+rerouted("reroute-random", "random", {1, 2})
 
 
 @case("reroute-exhausted", "rule.reroute.exhausted uri.no_available_callee")
