@@ -28,6 +28,9 @@ history = {}
 
 /// What the cases expect besides.
 const MORE: &str = r#"
+[limits]
+handshake_secs = 4
+
 [[realm]]
 name = "table.closed"
 anonymous = "loopback"

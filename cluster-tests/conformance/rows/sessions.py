@@ -60,6 +60,18 @@ async def _(s):
     eq(await refused(s, "table.private", {"authmethods": ["anonymous"]}), "wamp.error.authentication_required")
 
 
+@case("auth-deadline", "rule.auth.deadline")
+async def _(s):
+    """who does not answer CHALLENGE in time loses the connection"""
+    peer = await s.open(2)
+    await peer.send([HELLO, REALM, {"roles": ROLES, "authmethods": ["ticket"], "authid": "lamp"}])
+    eq((await peer.recv())[0], CHALLENGE)
+    how, _ = await peer.ended(20)
+    assert how in ("abort", "closed"), how
+    other = await s.join(2)
+    assert await other.alive()
+
+
 @case("no-such-realm", "uri.no_such_realm uri.invalid_uri")
 async def _(s):
     """an unknown realm and one that is no URI are refused by ABORT"""

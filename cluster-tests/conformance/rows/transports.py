@@ -100,6 +100,24 @@ async def _(s):
         writer.close()
 
 
+@case("rawsocket-longest", "rule.rawsocket.longest")
+async def _(s):
+    """a message of exactly 2^24 octets, whose length needs the 25th bit"""
+    reader, writer, reply = await dial(s, bytes([0x7F, 0xF0 | number(s), 0, 0]))
+    eq(reply[1] >> 4, 15)
+    writer.write(frame(0, data(s, [HELLO, REALM, {"roles": ROLES}])))
+    await read_frame(reader)
+
+    def publish(size):
+        return data(s, [PUBLISH, 1, {"acknowledge": True}, "table.longest", ["x" * size]])
+    longest = publish(2 ** 24 - (len(publish(2 ** 20)) - 2 ** 20))
+    eq(len(longest), 2 ** 24)
+    writer.write(struct.pack(">I", 1 << 27) + longest)
+    kind, payload = await read_frame(reader)
+    eq((kind, SER[s.ser].loads(payload)[:2]), (0, [PUBLISHED, 1]))
+    writer.close()
+
+
 @case("rawsocket-session", "rule.rawsocket.session")
 async def _(s):
     """calls and events between RawSocket and WebSocket"""
