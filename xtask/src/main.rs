@@ -3,6 +3,7 @@
 //! Start reading at [`mod@test`]; [`setup`] holds the list of what is installed, [`licences`] the rule for dependencies.
 
 mod checks;
+mod conformance;
 mod licences;
 mod links;
 mod report;
@@ -19,10 +20,11 @@ const USAGE: &str = "usage: cargo xtask COMMAND
   test [--long] [--only SUITE]   install what is needed, run every check and test, end with `N passed, N failed`
   lint                           formatting and clippy, without changing anything
   fmt                            format all sources
+  conformance [--write]          compare docs/wamp-conformance.md with the last run of wamp_table, or write it
   licences                       check licences and sources of all dependencies
   setup                          install what the tests need, and nothing else
 
-Suites: fmt, clippy, docs, links, licences, ignored, unit, cluster (all tests with real processes), or one file of
+Suites: fmt, clippy, docs, links, table, licences, ignored, unit, cluster (all tests with real processes), or one file of
 cluster-tests/tests by its name, such as conformance.";
 
 fn main() -> ExitCode {
@@ -47,6 +49,8 @@ fn run(words: &[&str]) -> Result<bool> {
         },
         ["lint"] => Ok(checks::format() & checks::clippy()),
         ["fmt"] => Ok(shell::succeeds(&mut shell::cargo(&["fmt", "--all"]))),
+        ["conformance"] => conformance::results(conformance::Mode::Check),
+        ["conformance", "--write"] => conformance::results(conformance::Mode::Write),
         ["licences"] => licences::run(),
         ["setup"] => setup::run(setup::Crossbar::Wanted).map(|()| true),
         _ => usage(),

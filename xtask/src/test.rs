@@ -5,7 +5,7 @@ use std::{path::PathBuf, process::Command};
 use anyhow::{Result, ensure};
 
 use crate::{
-    checks, licences, links,
+    checks, conformance, licences, links,
     report::{Count, Report},
     setup,
     shell::{cargo, root, succeeds, target, watch},
@@ -46,13 +46,14 @@ impl Options {
 /// If what the tests need cannot be installed, or there is no such suite.
 pub(crate) fn run(options: &Options) -> Result<bool> {
     let mut report = Report::default();
-    for name in ["fmt", "ignored", "links", "licences", "clippy", "docs"] {
+    for name in ["fmt", "ignored", "links", "table", "licences", "clippy", "docs"] {
         if options.wants(name) {
             report.suite(name, || {
                 Count::one(match name {
                     "fmt" => checks::format(),
                     "ignored" => checks::ignored_tests(),
                     "links" => links::run(),
+                    "table" => conformance::sources().unwrap_or_else(|error| said(Err(error))),
                     "licences" => licences::run().unwrap_or_else(|error| said(Err(error))),
                     "clippy" => checks::clippy(),
                     _ => checks::docs(),
@@ -76,6 +77,9 @@ pub(crate) fn run(options: &Options) -> Result<bool> {
         .collect();
     if !suites.is_empty() {
         forget_notes();
+        if suites.iter().any(|name| name == TABLE_SUITE) {
+            conformance::forget_results();
+        }
         let crossbar = if suites.iter().any(|name| name == "crossbar") {
             setup::Crossbar::Wanted
         } else {
@@ -91,6 +95,12 @@ pub(crate) fn run(options: &Options) -> Result<bool> {
                     Count::one(false)
                 }
             });
+            if suite == TABLE_SUITE {
+                report.suite("wamp_table results", || {
+                    let good = conformance::results(conformance::Mode::Check);
+                    Count::one(good.unwrap_or_else(|error| said(Err(error))))
+                });
+            }
         }
         print_notes();
     }
@@ -108,6 +118,9 @@ fn said(result: Result<()>) -> bool {
     }
     result.is_ok()
 }
+
+/// The suite whose results the conformance table is made of.
+const TABLE_SUITE: &str = "wamp_table";
 
 /// The tests with real processes, one suite a file, quick ones first.
 fn process_suites() -> Vec<String> {
@@ -223,6 +236,8 @@ mod tests {
     fn every_process_suite_is_found() {
         let suites = process_suites();
         assert_eq!(suites.first().map(String::as_str), Some("demo"));
-        assert!(suites.iter().any(|suite| suite == "conformance"), "{suites:?}");
+        for name in ["conformance", TABLE_SUITE] {
+            assert!(suites.iter().any(|suite| suite == name), "{name} of {suites:?}");
+        }
     }
 }

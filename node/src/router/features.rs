@@ -65,4 +65,39 @@ mod tests {
         assert_eq!(features("broker"), Some(super::features(BROKER)));
         assert_eq!(features("dealer"), Some(super::features(DEALER)));
     }
+
+    /// A row of the section `feature` of the list behind `docs/wamp-conformance.md`: a feature of the text.
+    #[derive(serde::Deserialize)]
+    struct Row {
+        id: String,
+        #[serde(default)]
+        roles: Vec<String>,
+        /// Why it is not announced.
+        exception: Option<String>,
+    }
+
+    #[derive(serde::Deserialize)]
+    struct Section {
+        id: String,
+        rows: Vec<Row>,
+    }
+
+    #[test]
+    fn every_feature_of_the_text_is_announced_in_its_roles_but_for_documented_exceptions() {
+        let list = include_str!("../../../cluster-tests/conformance/rows.toml");
+        let sections: std::collections::BTreeMap<String, Vec<Section>> = toml::from_str(list).unwrap();
+        let rows = || sections["section"].iter().filter(|section| section.id == "feature");
+        assert!(rows().flat_map(|section| &section.rows).count() >= 26);
+        for (role, names) in [("broker", BROKER), ("dealer", DEALER)] {
+            let in_role = rows()
+                .flat_map(|section| &section.rows)
+                .filter(|row| row.exception.is_none() && row.roles.iter().any(|of| of == role));
+            let mut wanted: Vec<&str> = in_role.filter_map(|row| row.id.strip_prefix("feature.")).collect();
+            // What is of a client and not of the text says so by its name.
+            let mut announced: Vec<&str> = names.iter().copied().filter(|name| !name.starts_with("x_")).collect();
+            wanted.sort_unstable();
+            announced.sort_unstable();
+            assert_eq!(announced, wanted, "{role}");
+        }
+    }
 }

@@ -345,6 +345,10 @@ impl Realm {
                     known.id == self.ids.subscription(key.policy, &key.uri),
                     "{key:?} has another id"
                 );
+                demand!(
+                    self.broker.far_by_id.get(&known.id) == Some(&(key.policy, key.uri.clone())),
+                    "{key:?} is not found by its id"
+                );
                 if distinct.insert((key.policy, key.uri.clone())) {
                     wants += known.nodes.len() + known.shards.values().map(BTreeSet::len).sum::<usize>();
                 }
@@ -352,7 +356,7 @@ impl Realm {
         }
         let wanted: usize = self.broker.wanted_by.values().map(BTreeSet::len).sum();
         demand!(
-            wants == wanted && distinct.len() == self.broker.interested.len(),
+            wants == wanted && distinct.len() == self.broker.interested.len() && distinct.len() == self.broker.far_by_id.len(),
             "interest of a node that does not want it"
         );
         Ok(())

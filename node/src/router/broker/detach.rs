@@ -58,6 +58,7 @@ impl Realm {
                 };
                 new.nodes_mut(key.shard.as_ref()).insert(node);
                 interested.insert(key.policy, &key.uri, new);
+                self.broker.far_by_id.insert(id, (key.policy, key.uri.clone()));
             }
         }
         self.broker.wanted_by.entry(node).or_default().insert(key);
@@ -88,7 +89,9 @@ impl Broker {
             }
         }
         if known.nodes.is_empty() && known.shards.is_empty() {
-            self.interested.remove(key.policy, &key.uri);
+            if let Some(gone) = self.interested.remove(key.policy, &key.uri) {
+                self.far_by_id.remove(&gone.id);
+            }
         }
     }
 }

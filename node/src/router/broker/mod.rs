@@ -26,7 +26,7 @@ use delivery::Deliveries;
 pub(super) use publish::Event;
 
 use super::{MatchPolicy, NodeRef, Shard, SlowConsumer, TopicKey, TopicRule, pattern::Index};
-use crate::wamp::{SessionId, SubscriptionId};
+use crate::wamp::{SessionId, SubscriptionId, Uri};
 
 /// The broker's state.
 #[derive(Debug, Default)]
@@ -39,6 +39,8 @@ pub(super) struct Broker {
     pub(super) tickets: BTreeMap<u64, TopicKey>,
     /// Which linked nodes want a topic or pattern.
     pub(super) interested: Index<Interested>,
+    /// The topic or pattern of each subscription of linked nodes.
+    pub(super) far_by_id: HashMap<SubscriptionId, (MatchPolicy, Uri)>,
     /// What a linked node wants.
     pub(super) wanted_by: BTreeMap<NodeRef, BTreeSet<TopicKey>>,
     /// Topics with a policy of their own for subscribers that do not keep up.

@@ -61,9 +61,10 @@ impl Realm {
         })
     }
 
-    /// What a subscription of this node is about.
+    /// What a subscription of this node or of a linked one is about.
     pub(super) fn subscribed_pattern(&self, subscription: SubscriptionId) -> Option<(MatchPolicy, Uri)> {
-        let key = self.broker.by_id.get(&subscription)?;
-        Some((key.policy, key.uri.clone()))
+        let here = self.broker.by_id.get(&subscription);
+        here.map(|key| (key.policy, key.uri.clone()))
+            .or_else(|| self.broker.far_by_id.get(&subscription).cloned())
     }
 }

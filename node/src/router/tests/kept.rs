@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::{
     router::{
-        Effect, Input, MatchPolicy, PeerFrame,
+        Effect, Input, MatchPolicy, PeerFrame, TopicKey,
         kept::{Copies, HistoryAnswer, HistoryFailure, HistoryPage, Keep, KeepMark, KeptRule, Retain},
         testing::*,
     },
@@ -393,6 +393,25 @@ fn a_question_that_makes_no_sense_is_refused() {
     let lane = alice.subscribes("com.lane");
     let (rule, filter) = asked(&get_events(&alice, &[Value::from(lane.get())], Dict::new()).1);
     assert_eq!((rule, filter.topic), (1, Some(Uri::from("com.lane"))));
+}
+
+#[test]
+fn a_topic_that_only_another_node_subscribes_to_has_its_history_too() {
+    let (realm, ..) = with_histories();
+    let alice = realm.join();
+    realm.link(NODE_2);
+    let far = realm.inside(|core| core.ids.subscription(MatchPolicy::Exact, "com.far"));
+    let asks = || get_events(&alice, &[Value::from(far.get())], Dict::new()).1;
+    assert_eq!(refusal(&asks()), error_uri::NO_SUCH_SUBSCRIPTION);
+    let wants = |wanted| {
+        let changes = vec![(TopicKey::exact("com.far"), wanted)];
+        realm.input(Input::PeerInterest { node: NODE_2, changes })
+    };
+    wants(true);
+    let (rule, filter) = asked(&asks());
+    assert_eq!((rule, filter.topic), (1, Some(Uri::from("com.far"))));
+    wants(false);
+    assert_eq!(refusal(&asks()), error_uri::NO_SUCH_SUBSCRIPTION);
 }
 
 #[test]

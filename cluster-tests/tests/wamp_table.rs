@@ -1,0 +1,107 @@
+//! The cases of the conformance table (`conformance/rows/`), each in three serializers, on one node and over three.
+//!
+//! They leave `wamp-table.json` among the artifacts, from which `cargo xtask conformance` checks or writes
+//! `docs/wamp-conformance.md`.
+
+use std::time::Duration;
+
+use ringfort_cluster_tests::{
+    artifacts_dir,
+    cluster::{Cluster, REALM, Setup},
+    record_result,
+    scripts::{python_command, run},
+    workspace_root,
+};
+use serde_json::Value;
+
+const PATIENCE: Duration = Duration::from_secs(400);
+
+/// What the cases expect of their realm.
+const REALM_LINES: &str = r#"
+allow_force_reregister = true
+trustlevels = { anonymous = 3, device = 7 }
+[[realm.topics]]
+uri = "table.kept."
+match = "prefix"
+history = {}
+"#;
+
+/// What the cases expect besides.
+const MORE: &str = r#"
+[limits]
+handshake_secs = 4
+
+[[realm]]
+name = "table.closed"
+anonymous = "loopback"
+disclose = "deny"
+
+[[realm]]
+name = "table.private"
+
+[[realm]]
+name = "table.kill"
+anonymous = "loopback"
+
+[[realm]]
+name = "table.reflection"
+anonymous = "loopback"
+
+[[principal]]
+realm = "realm1"
+authid = "lamp"
+role = "device"
+ticket = "shines bright"
+
+[[principal]]
+realm = "realm1"
+authid = "door"
+role = "portal"
+ticket = "opens quietly"
+
+[[principal]]
+realm = "table.private"
+authid = "lamp"
+role = "device"
+ticket = "shines bright"
+
+[[principal]]
+realm = "table.kill"
+authid = "guest"
+role = "visitor"
+ticket = "comes and goes"
+"#;
+
+#[tokio::test]
+async fn every_case_of_the_table_passes_in_every_serializer_on_one_node_and_over_three() {
+    let cluster = Cluster::start_with(Setup::Disks, REALM_LINES, MORE).await.expect("cluster");
+    let file = artifacts_dir().join("wamp-table.json");
+    let _ = std::fs::remove_file(&file);
+    let join = |urls: Vec<&str>| urls.join(",");
+    let mut command = python_command(&workspace_root().join("cluster-tests/conformance/table.py")).expect("packages");
+    command
+        .arg("--json")
+        .arg(&file)
+        .args(["--slow", "10", "--stop-pid", &cluster.nodes[2].pid.to_string()])
+        .env(
+            "WAMP_URLS",
+            join(cluster.nodes.iter().map(|node| node.websocket.as_str()).collect()),
+        )
+        .env(
+            "RAWSOCKET_URLS",
+            join(cluster.nodes.iter().map(|node| node.rawsocket.as_str()).collect()),
+        )
+        .env("REALM", REALM);
+    let done = run(command, PATIENCE).await.expect("run");
+    println!("{}", done.stdout);
+    record_result("wamp-table", done.last_line());
+    let done = done.checked().expect("table.py");
+    let results: Value = serde_json::from_str(&std::fs::read_to_string(&file).expect("results")).expect("JSON");
+    let cases = results["cases"].as_object().expect("cases");
+    let runs: usize = cases
+        .values()
+        .filter_map(|case| Some(case["variants"].as_object()?.len()))
+        .sum();
+    assert_eq!(runs, cases.len() * 6, "each case in six variants: {}", done.last_line());
+    assert!(cases.len() >= 100, "only {} cases", cases.len());
+}
