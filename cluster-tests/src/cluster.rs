@@ -223,6 +223,34 @@ impl Cluster {
         Ok(cluster)
     }
 
+    /// Starts three nodes with further listeners, each with its `lines`, and `end` behind everything; waits until each says it is
+    /// ready. Returns where the further listeners of each node are.
+    ///
+    /// # Errors
+    /// If one does not come up.
+    pub async fn start_with_listeners(setup: Setup, lines: &[&str], end: &str) -> Result<(Self, Vec<Vec<Addresses>>)> {
+        let mut cluster = Self::prepare(setup, "cluster-with-listeners")?;
+        let mut beside = Vec::new();
+        for node in 0..3 {
+            let file = cluster.config_path(node);
+            let mut text = std::fs::read_to_string(&file)?;
+            let mut there = Vec::new();
+            for lines in lines {
+                let port = free_port();
+                text += &format!("\n[[listener]]\naddress = \"127.0.0.1:{port}\"\npath = \"/ws\"\norigins = [\"*\"]\n{lines}\n");
+                there.push(Addresses {
+                    websocket: format!("ws://127.0.0.1:{port}/ws"),
+                    rawsocket: format!("tcp://127.0.0.1:{port}"),
+                    ..cluster.nodes[node].clone()
+                });
+            }
+            std::fs::write(&file, format!("{text}\n{end}"))?;
+            beside.push(there);
+        }
+        cluster.start_all().await?;
+        Ok((cluster, beside))
+    }
+
     async fn start_all(&mut self) -> Result<()> {
         for node in 0..3 {
             self.launch(node)?;
