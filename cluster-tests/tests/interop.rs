@@ -16,7 +16,7 @@ const PATIENCE: Duration = Duration::from_secs(120);
 async fn start() -> (Cluster, Vec<Value>) {
     let profiles = ["profile = \"autobahn\"", "profile = \"crossbar\""];
     let limits = "[limits]\nkeepalive_secs = 1\ndead_peer_secs = 3\n";
-    let (cluster, beside) = Cluster::start_with_listeners(Setup::Disks, &profiles, limits)
+    let (cluster, beside) = Cluster::start_with_listeners(Setup::Disks, &profiles, "", limits)
         .await
         .expect("a cluster with three listeners a node");
     let urls = |at: &Addresses| json!([at.websocket, at.rawsocket]);
