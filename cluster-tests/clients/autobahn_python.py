@@ -91,11 +91,11 @@ class Session(ApplicationSession):
             self.gone.set_result(None)
 
 
-async def join(url, serializer):
+async def join(url, serializer, realm=REALM, kind=Session):
     made = []
 
     def create():
-        made.append(Session(ComponentConfig(REALM, {})))
+        made.append(kind(ComponentConfig(realm, {})))
         return made[0]
 
     parts = urlparse(url)

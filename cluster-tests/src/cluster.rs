@@ -209,18 +209,56 @@ impl Cluster {
     /// If one does not come up.
     pub async fn start_with(setup: Setup, lines: &str, end: &str) -> Result<Self> {
         let mut cluster = Self::prepare(setup, "cluster-with-more")?;
-        let realm = format!("name = \"{REALM}\"\nanonymous = \"loopback\"\n");
-        for node in 0..3 {
-            let file = cluster.config_path(node);
-            let text = std::fs::read_to_string(&file)?;
-            ensure!(text.contains(&realm), "the realm in {text}");
-            std::fs::write(
-                &file,
-                format!("{}\n{end}", text.replace(&realm, &format!("{realm}{lines}\n"))),
-            )?;
-        }
+        cluster.add_lines(lines, end)?;
         cluster.start_all().await?;
         Ok(cluster)
+    }
+
+    /// Puts `lines` behind the first realm of each configuration, and `end` behind everything.
+    fn add_lines(&self, lines: &str, end: &str) -> Result<()> {
+        let realm = format!("name = \"{REALM}\"\nanonymous = \"loopback\"\n");
+        for node in 0..3 {
+            let file = self.config_path(node);
+            let text = std::fs::read_to_string(&file)?;
+            ensure!(text.contains(&realm), "the realm in {text}");
+            let text = text.replace(&realm, &format!("{realm}{lines}\n"));
+            std::fs::write(&file, format!("{text}\n{end}"))?;
+        }
+        Ok(())
+    }
+
+    /// Starts three nodes with further listeners, each with lines of its own, and with `lines` and `end` as [`Cluster::start_with`];
+    /// waits until each says it is ready. Returns where the further listeners of each node are.
+    ///
+    /// # Errors
+    /// If one does not come up.
+    pub async fn start_with_listeners(
+        setup: Setup,
+        listeners: &[&str],
+        lines: &str,
+        end: &str,
+    ) -> Result<(Self, Vec<Vec<Addresses>>)> {
+        let mut cluster = Self::prepare(setup, "cluster-with-listeners")?;
+        cluster.add_lines(lines, end)?;
+        let mut beside = Vec::new();
+        for node in 0..3 {
+            let file = cluster.config_path(node);
+            let mut text = std::fs::read_to_string(&file)?;
+            let mut there = Vec::new();
+            for lines in listeners {
+                let port = free_port();
+                text += &format!("\n[[listener]]\naddress = \"127.0.0.1:{port}\"\npath = \"/ws\"\norigins = [\"*\"]\n{lines}\n");
+                there.push(Addresses {
+                    websocket: format!("ws://127.0.0.1:{port}/ws"),
+                    rawsocket: format!("tcp://127.0.0.1:{port}"),
+                    ..cluster.nodes[node].clone()
+                });
+            }
+            std::fs::write(&file, text)?;
+            beside.push(there);
+        }
+        cluster.start_all().await?;
+        Ok((cluster, beside))
     }
 
     async fn start_all(&mut self) -> Result<()> {

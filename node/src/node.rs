@@ -3,6 +3,7 @@
 //! Start: stores → realms → cluster (consensus, links) → listeners bound → admin. Clients wait in the system's queue until the cluster part opens
 //! the gate. Stop: gate closed → sessions hear GOODBYE → the cluster is left → stores are written → listeners and admin end. Wall clock and seeds enter here.
 
+mod compat;
 mod keeping;
 
 use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
@@ -25,10 +26,7 @@ use crate::{
     },
     config::{self, Config},
     pages,
-    router::{
-        CallTimeouts, Disclosure, MatchPolicy, NodeRef, OnConflict, Realm, RealmConfig, Slot, SlowConsumer, TimeoutUnit,
-        TopicRule,
-    },
+    router::{CallTimeouts, Disclosure, MatchPolicy, NodeRef, OnConflict, Realm, RealmConfig, Slot, SlowConsumer, TopicRule},
     session::{
         auth::{Anonymous, Principal, RealmAuth, Secret},
         cluster::Cluster,
@@ -348,10 +346,7 @@ fn call_timeouts(realm: &config::Realm) -> CallTimeouts {
         min: Duration::from_millis(realm.call_timeout_min),
         default: some(realm.call_timeout_default),
         max: some(realm.call_timeout_max),
-        unit: match realm.timeout_unit {
-            config::TimeoutUnit::Milliseconds => TimeoutUnit::Milliseconds,
-            config::TimeoutUnit::Seconds => TimeoutUnit::Seconds,
-        },
+        unit: compat::timeout_unit(realm.timeout_unit),
     }
 }
 
@@ -406,6 +401,8 @@ fn listener_config(listener: &config::Listener, limits: &config::Limits) -> List
         origins: Origins::from_list(&listener.origins),
         rawsocket: listener.rawsocket,
         trustlevel: listener.trustlevel,
+        subprotocol: compat::subprotocol(listener),
+        compat: compat::of(listener),
         tls: listener.tls.as_ref().map(|tls| TlsFiles {
             certificate: tls.certificate.clone(),
             key: tls.key.clone(),

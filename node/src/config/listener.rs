@@ -7,7 +7,7 @@ use std::{
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::address;
+use super::{Compat, Profile, address};
 
 /// One public port.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
@@ -30,6 +30,13 @@ pub struct Listener {
     /// What is served to ordinary HTTP requests: `""` nothing, `lamp` the built-in lamp page, anything else a directory of
     /// files (a directory called lamp is written `./lamp`). Default nothing.
     pub pages: Pages,
+    /// What kind of clients come this way: `strict` those that do as the WAMP text says, `autobahn` those built with Autobahn,
+    /// `crossbar` whole systems that were written for Crossbar. A profile sets the switches of `[listener.compat]`, each of which can
+    /// be set by itself as well; `docs/clients.md` has the table. Default `strict`. Where a client counts time limits in seconds, as
+    /// Autobahn's documentation has it, `strict` takes its 10 for 10 milliseconds.
+    pub profile: Profile,
+    /// Single switches for clients that differ from the WAMP text; see `[listener.compat]`. Default none.
+    pub compat: Compat,
     /// Encrypts this port; see `[listener.tls]`. Default none, which is for loopback and for ports behind a TLS proxy.
     pub tls: Option<ListenerTls>,
 }
@@ -65,6 +72,8 @@ impl Default for Listener {
             rawsocket: true,
             trustlevel: None,
             pages: Pages::None,
+            profile: Profile::Strict,
+            compat: Compat::default(),
             tls: None,
         }
     }

@@ -13,8 +13,8 @@ use serde::{
 use toml::Value;
 
 use super::{
-    Admin, Cluster, ClusterTls, History, Limits, Listener, ListenerTls, Log, Node as NodeSection, Observability, Peer, Principal,
-    Problem, Realm, Store, StoreRedis, Timing, Topic,
+    Admin, Cluster, ClusterTls, Compat, History, Limits, Listener, ListenerTls, Log, Node as NodeSection, Observability, Peer,
+    Principal, Problem, Realm, Store, StoreRedis, Timing, Topic,
     tree::{Entry, Node},
 };
 
@@ -35,7 +35,7 @@ pub(super) struct Section {
 /// The sections of a file, in the order of the documentation.
 pub(super) const SECTIONS: &[Section] = &[
     one::<NodeSection>("node", &[]),
-    many::<Listener>("listener", &[one::<ListenerTls>("tls", &[])]),
+    many::<Listener>("listener", &[one::<Compat>("compat", &[]), one::<ListenerTls>("tls", &[])]),
     many::<Realm>("realm", &[many::<Topic>("topics", &[one::<History>("history", &[])])]),
     many::<Principal>("principal", &[]),
     one::<Cluster>(

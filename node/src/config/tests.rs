@@ -520,3 +520,32 @@ fn rules_of_topics_and_of_disclosure_read_as_written_and_bad_ones_are_refused() 
     refused(&twice, &[], &["realm[0].topics[1].uri", "twice"]);
     assert!(load(&topic("match = \"wildcard\"\nuri = \"com..a\""), &[]).is_ok());
 }
+
+#[test]
+fn a_listener_has_a_profile_and_single_switches() {
+    let text = r#"
+        [[listener]]
+        profile = "crossbar"
+        [listener.compat]
+        timeout_unit = "ms"
+        request_id_check = "off"
+        [[realm]]
+        name = "realm1"
+    "#;
+    let listener = &load(text, &[]).unwrap().listeners[0];
+    let compat = listener.compat.over(listener.profile);
+    assert_eq!(listener.profile, Profile::Crossbar);
+    assert_eq!(
+        (compat.timeout_unit, compat.request_id_check, compat.on_leave),
+        (Some(TimeoutUnit::Milliseconds), Some(RequestIdCheck::Off), Some(OnLeave::Id))
+    );
+    assert_eq!(Listener::default().profile, Profile::Strict);
+    refused(
+        "[[listener]]\nprofile = \"nexus\"\n[listener.compat]\nrequest_id_chek = \"off\"\n",
+        &[],
+        &[
+            "listener[0].profile = \"nexus\": not one of the values strict, autobahn, crossbar",
+            "did you mean request_id_check?",
+        ],
+    );
+}

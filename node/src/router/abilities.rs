@@ -59,8 +59,9 @@ pub(super) struct Abilities(u16);
 impl Abilities {
     /// Reads them from names such as `callee.call_canceling`.
     ///
-    /// Spec: progressive results and progressive invocations of a callee count only together with call canceling.
-    pub(super) fn from_features(features: &[String]) -> Self {
+    /// Spec: progressive results and progressive invocations of a callee count only together with call canceling. Clients that
+    /// announce the former alone (autobahn-js) are believed where their listener says so: `lenient`.
+    pub(super) fn from_features(features: &[String], lenient: bool) -> Self {
         let mut abilities = Self::default();
         for (name, ability) in NAMES {
             if features.iter().any(|feature| feature == name) {
@@ -68,7 +69,10 @@ impl Abilities {
             }
         }
         if !abilities.has(Ability::GiveUp) {
-            abilities.0 &= !(Self::bit(Ability::ResultInParts) | Self::bit(Ability::InvokedInParts));
+            abilities.0 &= !Self::bit(Ability::InvokedInParts);
+            if !lenient {
+                abilities.0 &= !Self::bit(Ability::ResultInParts);
+            }
         }
         abilities
     }
@@ -87,7 +91,11 @@ mod tests {
     use super::*;
 
     fn abilities(names: &[&str]) -> Abilities {
-        Abilities::from_features(&names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>())
+        judged(names, false)
+    }
+
+    fn judged(names: &[&str], lenient: bool) -> Abilities {
+        Abilities::from_features(&names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>(), lenient)
     }
 
     #[test]
@@ -104,5 +112,13 @@ mod tests {
         assert!(!callee.has(Ability::ResultInParts) && !callee.has(Ability::InvokedInParts));
         let callee = abilities(&["callee.call_cancelling", "callee.progressive_call_results"]);
         assert!(callee.has(Ability::ResultInParts) && !callee.has(Ability::InvokedInParts));
+    }
+
+    #[test]
+    fn a_lenient_listener_takes_results_in_parts_from_callees_that_cannot_be_told_to_give_up() {
+        let both = ["callee.progressive_call_results", "callee.progressive_call_invocations"];
+        let callee = judged(&both, true);
+        assert!(callee.has(Ability::ResultInParts) && !callee.has(Ability::InvokedInParts));
+        assert!(!judged(&[], true).has(Ability::ResultInParts));
     }
 }

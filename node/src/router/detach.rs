@@ -12,7 +12,7 @@ impl Realm {
         }
         let (authid, authrole) = (info.authid.clone(), info.authrole.clone());
         let (authmethod, authprovider) = (info.authmethod.clone(), info.authprovider.clone());
-        if self.sessions.add(session, info) {
+        if self.sessions.add(session, info, &self.config) {
             self.meta.note_proposed(session, Own::Joined);
             turn.propose(Op::SessionJoined {
                 session,

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use super::{
-    LogIndex, NodeRef, Op, PeerFrame, TopicKey,
+    Compat, LogIndex, NodeRef, Op, PeerFrame, TopicKey,
     kept::{HistoryAnswer, HistoryPage, Retained},
 };
 use crate::wamp::{Message, RequestId, SessionId, SubscriptionId, Uri};
@@ -23,6 +23,8 @@ pub struct SessionInfo {
     pub trustlevel: Option<u64>,
     /// The features it announced, as `role.feature` (`caller.progressive_call_results`), sorted.
     pub features: Vec<String>,
+    /// How it is met, by the listener it came in by.
+    pub compat: Compat,
 }
 
 impl SessionInfo {

@@ -6,6 +6,7 @@
 //!
 //! Start reading at [`input`] and [`effect`], then [`realm`], then `dealer/` and `broker/`, one verb per file.
 
+pub mod compat;
 pub mod effect;
 pub mod features;
 pub mod frame;
@@ -45,6 +46,7 @@ mod testing;
 mod tests;
 
 pub use broker::Audience;
+pub use compat::{CancelAnswer, Compat, ErrorUris, MetaResults, OnLeave};
 pub use effect::Effect;
 pub use features::announced_roles;
 pub use frame::PeerFrame;

@@ -5,8 +5,9 @@
 
 use crate::wamp::Dict;
 
-/// The options that travel with such a payload from CALL, PUBLISH and YIELD to INVOCATION, EVENT and RESULT.
-const KEYS: [&str; 7] = [
+/// The options that travel with such a payload from CALL, PUBLISH and YIELD to INVOCATION, EVENT and RESULT. `transaction_hash` is
+/// Autobahn's, and Crossbar hands it on the same way.
+const KEYS: [&str; 8] = [
     "ppt_scheme",
     "ppt_serializer",
     "ppt_cipher",
@@ -14,6 +15,7 @@ const KEYS: [&str; 7] = [
     "enc_algo",
     "enc_key",
     "enc_serializer",
+    "transaction_hash",
 ];
 
 /// True if the options say that the payload is passed through.
@@ -57,10 +59,12 @@ mod tests {
             .with("ppt_scheme", "wamp")
             .with("acknowledge", true)
             .with("ppt_keyid", "k")
+            .with("transaction_hash", "0x1")
             .with("enc_algo", "cryptobox");
         let expected = Dict::new()
             .with("ppt_scheme", "wamp")
             .with("ppt_keyid", "k")
+            .with("transaction_hash", "0x1")
             .with("enc_algo", "cryptobox");
         assert_eq!(of(&options), expected);
         assert!(

@@ -347,8 +347,11 @@ impl Realm {
 
     /// Checks the id of a client's request. False: the session is gone, or the request was refused.
     fn accept_request(&mut self, turn: &mut Turn<'_>, session: SessionId, request_type: u64, request: RequestId) -> bool {
-        let check = self.config.request_id_check;
-        let Some(mut verdict) = self.sessions.get_mut(session).map(|s| s.judge_request_id(request, check)) else {
+        let judged = self
+            .sessions
+            .get_mut(session)
+            .map(|s| (s.request_id_check, s.judge_request_id(request)));
+        let Some((check, mut verdict)) = judged else {
             return false;
         };
         // Meta calls are rare, and looked for only where ids may repeat.
@@ -356,14 +359,16 @@ impl Realm {
             verdict = RequestIdVerdict::InFlight;
         }
         if verdict != RequestIdVerdict::Fine {
-            self.object_to_request(turn, session, request_type, request, verdict);
+            self.object_to_request(turn, session, (request_type, request), verdict, check);
         }
         verdict == RequestIdVerdict::Fine
     }
 
     /// As [`Self::accept_request`] for a CALL, which may be a further part of an earlier one.
     fn accept_call(&mut self, turn: &mut Turn<'_>, session: SessionId, request: RequestId) -> CallKind {
-        let check = self.config.request_id_check;
+        let Some(check) = self.sessions.get(session).map(|s| s.request_id_check) else {
+            return CallKind::Settled;
+        };
         // Meta calls are rare, and looked for only where ids may repeat.
         let awaited = check != RequestIdCheck::Strict && self.awaits_answer(session, request);
         let Some(caller) = self.sessions.get_mut(session) else {
@@ -374,7 +379,7 @@ impl Realm {
         // Where ids need not rise, that of a further part could as well be a new one.
         let mut repeat = if rising { Repeat::Wrong } else { judge(&caller.streams) };
         if repeat == Repeat::Wrong {
-            let mut verdict = caller.judge_request_id(request, check);
+            let mut verdict = caller.judge_request_id(request);
             if awaited && verdict == RequestIdVerdict::Fine {
                 verdict = RequestIdVerdict::InFlight;
             }
@@ -383,7 +388,7 @@ impl Realm {
             }
             repeat = judge(&caller.streams);
             if repeat == Repeat::Wrong {
-                self.object_to_request(turn, session, code::CALL, request, verdict);
+                self.object_to_request(turn, session, (code::CALL, request), verdict, check);
             }
         }
         match repeat {
@@ -401,11 +406,11 @@ impl Realm {
         &mut self,
         turn: &mut Turn<'_>,
         session: SessionId,
-        request_type: u64,
-        request: RequestId,
+        (request_type, request): (u64, RequestId),
         verdict: RequestIdVerdict,
+        check: RequestIdCheck,
     ) {
-        match (verdict, self.config.request_id_check) {
+        match (verdict, check) {
             (RequestIdVerdict::Fine, _) => {}
             (RequestIdVerdict::OutOfOrder, _) => {
                 self.abort(
@@ -453,7 +458,14 @@ impl Realm {
             code::CALL => self.stats.call_errors += 1,
             _ => self.stats.refusals += 1,
         }
+        let error = self.error_name(session, error, &details);
         turn.error(session, request_type, request, error, details);
+    }
+
+    /// By which name a session of this node knows an error of the router.
+    pub(super) fn error_name<'a>(&self, session: SessionId, error: &'a str, details: &Dict) -> &'a str {
+        let uris = self.sessions.get(session).map(|s| s.info.compat.error_uris);
+        uris.unwrap_or_default().name(error, details)
     }
 
     /// Ends a session that broke the protocol. Everything it had goes at once; what it still sends is ignored.

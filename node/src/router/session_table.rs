@@ -10,7 +10,7 @@ use std::{
 };
 
 use super::{
-    InvokePolicy, LogIndex, MatchPolicy, NodeRef, RequestIdCheck, SessionInfo, Shard,
+    InvokePolicy, LogIndex, MatchPolicy, NodeRef, RealmConfig, RequestIdCheck, SessionInfo, Shard, TimeoutUnit,
     abilities::{Abilities, Ability},
     dealer::Flow,
     frame::{CallId, Refusal},
@@ -35,6 +35,10 @@ pub(super) struct SessionTable {
 #[derive(Debug)]
 pub(super) struct Session {
     pub(super) info: SessionInfo,
+    /// How the ids of its requests are checked.
+    pub(super) request_id_check: RequestIdCheck,
+    /// In what it writes and reads time limits.
+    pub(super) timeout_unit: TimeoutUnit,
     /// What of its features the core asks for.
     pub(super) abilities: Abilities,
     /// The client's last request id.
@@ -285,11 +289,11 @@ pub(super) enum RequestIdVerdict {
 
 impl SessionTable {
     /// Adds a session; false if it is there already.
-    pub(super) fn add(&mut self, id: SessionId, info: SessionInfo) -> bool {
+    pub(super) fn add(&mut self, id: SessionId, info: SessionInfo, config: &RealmConfig) -> bool {
         if self.sessions.contains_key(&id) {
             return false;
         }
-        self.sessions.insert(id, Session::new(info));
+        self.sessions.insert(id, Session::new(info, config));
         true
     }
 
@@ -337,9 +341,12 @@ impl SessionTable {
 }
 
 impl Session {
-    fn new(info: SessionInfo) -> Self {
+    fn new(info: SessionInfo, config: &RealmConfig) -> Self {
+        let compat = &info.compat;
         Self {
-            abilities: Abilities::from_features(&info.features),
+            request_id_check: compat.request_id_check.unwrap_or(config.request_id_check),
+            timeout_unit: compat.timeout_unit.unwrap_or(config.call_timeouts.unit),
+            abilities: Abilities::from_features(&info.features, compat.progress_without_canceling),
             streams: None,
             info,
             last_request: 0,
@@ -360,10 +367,10 @@ impl Session {
     ///
     /// Spec: WAMP basic profile, "IDs": session scope, from 1, by 1, back to 1 after 2^53.
     /// Choice: a setting relaxes it, since no other router enforces it and old clients draw ids at random.
-    pub(super) fn judge_request_id(&mut self, request: RequestId, check: RequestIdCheck) -> RequestIdVerdict {
+    pub(super) fn judge_request_id(&mut self, request: RequestId) -> RequestIdVerdict {
         let expected = self.last_request % ID_MAX + 1;
         let before = std::mem::replace(&mut self.last_request, request.get());
-        match check {
+        match self.request_id_check {
             RequestIdCheck::Strict if request.get() == expected => RequestIdVerdict::Fine,
             RequestIdCheck::Strict => {
                 // A further part of an earlier call leaves the count as it was.

@@ -12,7 +12,7 @@ use std::{
 use bytes::Bytes;
 
 use super::{
-    BarrierOutcome, Effect, Input, InvokePolicy, MatchPolicy, NodeRef, OnConflict, Op, PeerFrame, Realm, RealmConfig,
+    BarrierOutcome, Compat, Effect, Input, InvokePolicy, MatchPolicy, NodeRef, OnConflict, Op, PeerFrame, Realm, RealmConfig,
     RegisterWishes, SessionInfo, Slot, Stats,
     frame::{CallId, Refusal},
 };
@@ -157,6 +157,7 @@ impl TestRealm {
             authprovider: "static".into(),
             trustlevel,
             features: features.iter().map(|feature| (*feature).to_owned()).collect(),
+            compat: Compat::default(),
         };
         change(&mut info);
         let joined = Op::SessionJoined {

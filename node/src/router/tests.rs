@@ -3,6 +3,7 @@
 mod barriers;
 mod calls;
 mod cancels;
+mod compat;
 mod deliveries;
 mod disclosure;
 mod events;

@@ -9,7 +9,7 @@ use super::{
     realm::{RealmEntry, RealmHandle, Realms},
 };
 use crate::{
-    router::{SessionInfo, features},
+    router::{Compat, SessionInfo, features},
     wamp::{Dict, Message, Payload, SessionId, Uri, Value, error_uri},
 };
 
@@ -227,6 +227,8 @@ fn accepted(realm: RealmEntry, features: Vec<String>, identity: Identity, peer: 
         authprovider: identity.authprovider.to_owned(),
         trustlevel: peer.trustlevel.map(u64::from),
         features,
+        // Its listener knows, and the task with it.
+        compat: Compat::default(),
     };
     Step::Accepted(Box::new(Accepted {
         realm: realm.handle,

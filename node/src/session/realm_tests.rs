@@ -35,6 +35,7 @@ fn info() -> SessionInfo {
         authprovider: "static".into(),
         trustlevel: None,
         features: Vec::new(),
+        compat: crate::router::Compat::default(),
     }
 }
 

@@ -19,6 +19,7 @@ use super::{
     sessions::{Entered, Service},
 };
 use crate::{
+    router::Compat,
     transport::{
         framing::{Data, Decoder, Fault, Framing, Incoming},
         io::{Io, scratch},
@@ -43,6 +44,8 @@ pub struct Connection {
     pub wire: WireFormat,
     /// What is known of the peer.
     pub peer: PeerFacts,
+    /// How its sessions are met.
+    pub compat: Compat,
     /// What was read behind the transport handshake.
     pub read_ahead: Vec<u8>,
     /// When it was accepted; the time for the WAMP handshake runs from there.
@@ -50,18 +53,22 @@ pub struct Connection {
 }
 
 /// Serves a connection until it is closed.
-pub async fn run(connection: Connection, service: Arc<Service>) {
+///
+/// The future owns the task alone: what the connection was made of is taken apart before it begins, or an idle session would pay for
+/// both.
+pub fn run(connection: Connection, service: Arc<Service>) -> impl Future<Output = ()> + Send {
     let Connection {
         io,
         decoder,
         wire,
         peer,
+        compat,
         read_ahead,
         since,
     } = connection;
     let outbox = Outbox::new(wire, &service.limits, io.shared(), service.stats.clone());
     let entered = service.sessions.enter(&outbox);
-    let handshake = Box::new(Handshake::new(service.realms.clone(), peer));
+    let handshake = Greeting::new(&service, peer, compat);
     let now = now();
     let mut task = Task {
         io,
@@ -84,9 +91,11 @@ pub async fn run(connection: Connection, service: Arc<Service>) {
         _entered: entered,
     };
     task.decoder.set_message_bytes_max(task.service.limits.handshake_bytes_max);
-    let ending = task.serve(read_ahead).await;
-    task.state = State::Over;
-    task.close(ending).await;
+    async move {
+        let ending = task.serve(read_ahead).await;
+        task.state = State::Over;
+        task.close(ending).await;
+    }
 }
 
 struct Task {
@@ -116,7 +125,7 @@ struct Task {
 enum State {
     /// No session yet; so many message bytes were taken, and it must be there at `until`.
     Handshake {
-        handshake: Box<Handshake>,
+        handshake: Box<Greeting>,
         bytes: usize,
         until: Instant,
     },
@@ -128,10 +137,37 @@ enum State {
     Over,
 }
 
+/// A handshake, and how the session is met that comes of it. It is here that the task has room for the latter.
+struct Greeting {
+    handshake: Handshake,
+    compat: Compat,
+}
+
+impl Greeting {
+    fn new(service: &Service, peer: PeerFacts, compat: Compat) -> Box<Self> {
+        let handshake = Handshake::new(service.realms.clone(), peer);
+        Box::new(Self { handshake, compat })
+    }
+
+    fn on_message(&mut self, message: Message) -> Step {
+        let mut step = self.handshake.on_message(message);
+        match &mut step {
+            Step::Accepted(accepted) => accepted.info.compat = self.compat,
+            Step::Abort(Message::Abort { details, reason, .. }) => {
+                *reason = Uri::from(self.compat.error_uris.name(reason, details));
+            }
+            Step::Abort(_) | Step::Send(_) | Step::Close => {}
+        }
+        step
+    }
+}
+
 /// A session's place in its realm; dropping it is the session's end, also when its task panics.
 struct Membership {
     realm: RealmHandle,
     session: SessionId,
+    /// For the sessions that may follow on the connection.
+    compat: Compat,
 }
 
 impl Drop for Membership {
@@ -407,12 +443,13 @@ impl Task {
                     );
                 };
                 self.decoder.set_message_bytes_max(self.service.limits.message_bytes_max);
-                let welcome = accepted.welcome(session);
+                let (welcome, compat) = (accepted.welcome(session), accepted.info.compat);
                 accepted.realm.join(session, accepted.info, &welcome, &self.outbox, touched);
                 tracing::debug!(session = session.get(), realm = %accepted.realm.name(), "session established");
                 self.state = State::Established(Membership {
                     realm: accepted.realm,
                     session,
+                    compat,
                 });
                 Ok(())
             }
@@ -476,7 +513,9 @@ impl Task {
     ///
     /// Spec: WAMP basic profile, "Session Closing"; DESIGN §4.2.
     async fn on_goodbye(&mut self) {
+        let mut compat = Compat::default();
         if let State::Established(membership) = std::mem::replace(&mut self.state, State::Over) {
+            compat = membership.compat;
             // Should the commit take longer, the log still has it.
             membership
                 .realm
@@ -488,7 +527,7 @@ impl Task {
             .push(&goodbye(error_uri::GOODBYE_AND_OUT.into(), None), &mut touched);
         drop(touched);
         self.decoder.set_message_bytes_max(self.service.limits.handshake_bytes_max);
-        let handshake = Box::new(Handshake::new(self.service.realms.clone(), self.peer));
+        let handshake = Greeting::new(&self.service, self.peer, compat);
         self.state = State::Handshake {
             handshake,
             bytes: 0,

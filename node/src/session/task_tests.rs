@@ -7,6 +7,7 @@ use tokio::{
 };
 
 use crate::{
+    router::{Compat, ErrorUris, RequestIdCheck},
     session::{
         auth::PeerFacts,
         limits::SessionLimits,
@@ -15,9 +16,10 @@ use crate::{
     },
     transport::{
         framing::{Decoder, Framing},
+        listener::ListenerConfig,
         rawsocket,
     },
-    wamp::{Dict, Message, Serializer, Value, error_uri},
+    wamp::{Dict, Message, RequestId, Serializer, Value, error_uri},
 };
 
 fn quick() -> SessionLimits {
@@ -363,6 +365,7 @@ async fn the_task_of_an_idle_session_is_small() {
             loopback: true,
             trustlevel: None,
         },
+        compat: crate::router::Compat::default(),
         read_ahead: Vec::new(),
         since: super::now(),
     };
@@ -370,4 +373,41 @@ async fn the_task_of_an_idle_session_is_small() {
     eprintln!("task {} outbox {}", size_of::<super::Task>(), size_of::<Outbox>());
     let future = super::run(connection, node.service.clone());
     assert!(size_of_val(&future) <= 1024, "{}", size_of_val(&future));
+}
+
+#[tokio::test]
+async fn a_listeners_switches_reach_its_sessions() {
+    let lenient = ListenerConfig {
+        compat: Compat {
+            request_id_check: Some(RequestIdCheck::Lenient),
+            error_uris: ErrorUris::Autobahn,
+            ..Compat::default()
+        },
+        ..ListenerConfig::default()
+    };
+    for (config, refused, lives) in [
+        (ListenerConfig::default(), "wamp.error.no_matching_auth_method", false),
+        (lenient, "wamp.error.no_auth_method", true),
+    ] {
+        let node = TestNode::with(SessionLimits::default(), config).await;
+        let mut nobody = node.connect(JSON).await;
+        let details = roles().with("authmethods", vec![Value::from("no-such-method")]);
+        nobody.send(&hello("realm1", details)).await;
+        match nobody.recv().await {
+            Some(Message::Abort { reason, .. }) => assert_eq!(&*reason, refused),
+            other => panic!("{other:?}"),
+        }
+        let mut client = node.join(JSON).await;
+        let subscribe = Message::Subscribe {
+            request: RequestId::new(4711).unwrap(),
+            options: Dict::new(),
+            topic: "com.topic".into(),
+        };
+        client.send(&subscribe).await;
+        match client.recv().await {
+            Some(Message::Subscribed { .. }) => assert!(lives),
+            Some(Message::Abort { reason, .. }) => assert_eq!((&*reason, lives), ("wamp.error.protocol_violation", false)),
+            other => panic!("{other:?}"),
+        }
+    }
 }

@@ -25,6 +25,7 @@ use super::{
     rawsocket, tls, websocket,
 };
 use crate::{
+    router::Compat,
     session::{
         auth::PeerFacts,
         outbox::WireFormat,
@@ -47,6 +48,10 @@ pub struct ListenerConfig {
     pub rawsocket: bool,
     /// How far those who come this way are trusted; `None`: nobody is told.
     pub trustlevel: Option<u16>,
+    /// Whether WebSocket clients have to name a subprotocol.
+    pub subprotocol: websocket::Subprotocol,
+    /// How the sessions that come this way are met.
+    pub compat: Compat,
     /// Certificate and key; without them the port is plain.
     pub tls: Option<tls::TlsFiles>,
     /// Whether a port with TLS takes plain connections as well. Default false.
@@ -66,6 +71,8 @@ impl Default for ListenerConfig {
             origins: websocket::Origins::SameHost,
             rawsocket: true,
             trustlevel: None,
+            subprotocol: websocket::Subprotocol::Required,
+            compat: Compat::default(),
             tls: None,
             plain_beside_tls: false,
             pages: Arc::new(http::NoPages),
@@ -315,6 +322,7 @@ impl Port {
                 decoder,
                 wire,
                 peer,
+                compat: self.config.compat,
                 read_ahead,
                 since,
             })
@@ -374,7 +382,7 @@ impl Port {
             http::refuse(stream, StatusCode::SERVICE_UNAVAILABLE, "Retry-After: 1\r\n").await?;
             return Ok(None);
         }
-        let upgrade = match websocket::accept(head, &self.config.origins) {
+        let upgrade = match websocket::accept(head, &self.config.origins, self.config.subprotocol) {
             Ok(upgrade) => upgrade,
             Err(refusal) => {
                 http::refuse(stream, refusal.status, refusal.fields).await?;

@@ -11,6 +11,7 @@ use crate::config::schema::{SECTIONS, Section};
 const SOURCES: &[(&str, &str, &str)] = &[
     ("node", "Node", include_str!("../node.rs")),
     ("listener", "Listener", include_str!("../listener.rs")),
+    ("listener.compat", "Compat", include_str!("../compat.rs")),
     ("listener.tls", "ListenerTls", include_str!("../listener.rs")),
     ("realm", "Realm", include_str!("../realm.rs")),
     ("realm.topics", "Topic", include_str!("../topic.rs")),

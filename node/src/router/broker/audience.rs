@@ -77,6 +77,15 @@ impl Audience {
         Ok(())
     }
 
+    /// These sessions alone, and all but these.
+    pub(in crate::router) fn split(mut sessions: Vec<SessionId>) -> (Self, Self) {
+        sessions.sort_unstable();
+        let (mut those, mut others) = (Self::default(), Self::default());
+        others.sessions.exclude.clone_from(&sessions);
+        those.sessions.eligible = Some(sessions);
+        (those, others)
+    }
+
     /// True if the lists of session ids admit the session; those of names are asked separately ([`Self::admits_names`]), for they
     /// need its record.
     pub(in crate::router) fn admits_id(&self, session: SessionId) -> bool {

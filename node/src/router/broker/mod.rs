@@ -67,7 +67,7 @@ pub(super) struct Topic {
 pub(super) struct Group {
     pub(super) interest: Interest,
     /// Receivers of events, in the order in which they subscribed.
-    pub(super) active: BTreeMap<u64, SessionId>,
+    pub(in crate::router) active: BTreeMap<u64, SessionId>,
     /// Subscribers that have not heard SUBSCRIBED, in that order.
     pub(super) pending: BTreeMap<u64, SessionId>,
 }
@@ -124,7 +124,7 @@ impl Broker {
 
 impl Topic {
     /// All its groups, each with its node key.
-    pub(super) fn groups(&self) -> impl Iterator<Item = (Option<&Shard>, &Group)> {
+    pub(in crate::router) fn groups(&self) -> impl Iterator<Item = (Option<&Shard>, &Group)> {
         let shards = self.shards.iter().map(|(shard, group)| (Some(shard), group));
         self.group.iter().map(|group| (None, group)).chain(shards)
     }

@@ -34,6 +34,7 @@ impl World {
             authprovider: text("static"),
             trustlevel: None,
             features,
+            compat: crate::router::Compat::default(),
         };
         self.input(node, Input::SessionJoined { session, info });
         session

@@ -236,7 +236,7 @@ impl Realm {
         let in_parts = if details.is_empty() {
             false
         } else {
-            admit(session.abilities, &mut details).map_err(NotInvoked::Lacks)?
+            admit(session, &mut details).map_err(NotInvoked::Lacks)?
         };
         let request = session.next_invocation();
         let invocation = Invocation {

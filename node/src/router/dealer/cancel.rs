@@ -11,6 +11,7 @@ use crate::{
     router::{
         NodeRef, PeerFrame, Realm,
         abilities::Ability,
+        compat::CancelAnswer,
         frame::{CallId, InterruptMode},
         session_table::{Call, Caller},
         turn::Turn,
@@ -31,7 +32,16 @@ impl Realm {
             Some("kill") => (None, error_uri::CANCELED),
             Some(_) => (Some(error_uri::CANCELED), error_uri::INVALID_ARGUMENT),
         };
-        if self.give_up_call(turn, session, request, reason, error) {
+        let forgets = self
+            .sessions
+            .get(session)
+            .is_some_and(|s| s.info.compat.cancel_answer == CancelAnswer::Kill);
+        let ended = if forgets && options.text("mode") != Some("kill") {
+            self.drop_call(turn, session, request, reason)
+        } else {
+            self.give_up_call(turn, session, request, reason, error)
+        };
+        if ended {
             self.stats.calls_canceled += 1;
         } else {
             self.stats.dropped_cancels += 1;

@@ -13,6 +13,7 @@ use siphasher::sip::SipHasher24;
 use crate::{
     router::{
         InvokePolicy, LogIndex, Realm, RegisterWishes,
+        compat::MAX_CONCURRENCY,
         frame::Refusal,
         ids::mix,
         registry::{Callee, Registration},
@@ -290,7 +291,7 @@ pub(super) fn nobody_left(why: Refusal) -> (&'static str, Dict) {
         // The caller hears what it would hear on that node, and a moment later everywhere.
         Refusal::Stale => (error_uri::NO_SUCH_PROCEDURE, reason("stale_route")),
         Refusal::NoLease => (error_uri::NO_AVAILABLE_CALLEE, reason("callee_node_without_lease")),
-        Refusal::Busy => (error_uri::NO_AVAILABLE_CALLEE, reason("max_concurrency_reached")),
+        Refusal::Busy => (error_uri::NO_AVAILABLE_CALLEE, reason(MAX_CONCURRENCY)),
         Refusal::Unavailable => (error_uri::NO_AVAILABLE_CALLEE, reason("callees_unavailable")),
     }
 }

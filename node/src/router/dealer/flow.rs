@@ -12,10 +12,10 @@ use super::{call::Answer, choice::Found};
 use crate::{
     router::{
         Disclosure, Realm,
-        abilities::{Abilities, Ability},
+        abilities::Ability,
         passthru,
         realm::{CallTimeouts, TimeoutUnit},
-        session_table::Call,
+        session_table::{Call, Session},
         timers::Timer,
         turn::{Turn, because},
     },
@@ -135,7 +135,10 @@ impl Realm {
             details.set("receive_progress", true);
         }
         passthru::copy(options, &mut details);
-        let patience = self.config.call_timeouts.patience(options.get("timeout"));
+        let patience = self
+            .config
+            .call_timeouts
+            .patience(options.get("timeout"), caller.timeout_unit);
         Ok(Flow {
             details,
             patience,
@@ -171,7 +174,8 @@ impl Realm {
         let Some(flow) = flow else { return details };
         let mut grace = Duration::ZERO;
         if let (true, Some(patience)) = (found.wishes.forward_timeout, flow.patience) {
-            details.set("timeout", self.config.call_timeouts.unit.number(patience));
+            // Between nodes in milliseconds; the callee's node knows in what the callee counts.
+            details.set("timeout", TimeoutUnit::Milliseconds.number(patience));
             grace = self.config.limits.forwarded_timeout_grace;
         }
         // A callee that was asked before may have had another grace, or none.
@@ -251,6 +255,28 @@ impl Realm {
         self.give_up_call(turn, session, request, Some(error_uri::TIMEOUT), error_uri::TIMEOUT);
     }
 
+    /// Ends a call of this node whose caller has forgotten it already: nobody is answered. False if there is no such call.
+    pub(super) fn drop_call(
+        &mut self,
+        turn: &mut Turn<'_>,
+        session: SessionId,
+        request: RequestId,
+        reason: Option<&str>,
+    ) -> bool {
+        if let Some(call) = self.take_call(session, request) {
+            self.abandon(turn, session, call, reason);
+            return true;
+        }
+        let Some(call) = self.sessions.get_mut(session).and_then(|s| s.unpark_call(request)) else {
+            return false;
+        };
+        if let Some(flow) = call.what.flow {
+            self.end_flow(session, request, &flow);
+        }
+        self.resume_parked(turn, session);
+        true
+    }
+
     /// Ends a call of this node, parked or open, with an error of the dealer's. `reason`: what the callee is told, if anything.
     /// False if there is no such call.
     pub(in crate::router) fn give_up_call(
@@ -265,7 +291,7 @@ impl Realm {
             self.abandon(turn, session, call, reason);
             let answer = Answer::Error {
                 details: Dict::new(),
-                error: Uri::from(error),
+                error: Uri::from(self.error_name(session, error, &Dict::new())),
                 payload: crate::wamp::Payload::EMPTY,
             };
             self.conclude(turn, session, request, answer);
@@ -281,11 +307,13 @@ impl Realm {
     }
 }
 
-/// Takes out of INVOCATION.Details what the callee did not announce; true if it may answer in parts.
+/// Takes out of INVOCATION.Details what the callee did not announce, and writes its time limit as the callee counts it; true if it
+/// may answer in parts.
 ///
 /// # Errors
 /// The feature without which it cannot be invoked like this.
-pub(super) fn admit(abilities: Abilities, details: &mut Dict) -> Result<bool, &'static str> {
+pub(super) fn admit(callee: &Session, details: &mut Dict) -> Result<bool, &'static str> {
+    let abilities = callee.abilities;
     if details.bool("progress") == Some(true) && !abilities.has(Ability::InvokedInParts) {
         return Err("progressive_call_invocations and call_canceling");
     }
@@ -294,6 +322,12 @@ pub(super) fn admit(abilities: Abilities, details: &mut Dict) -> Result<bool, &'
     }
     if passthru::is_opaque(details) && !abilities.has(Ability::OpaqueCalls) {
         return Err("payload_transparency");
+    }
+    if callee.timeout_unit != TimeoutUnit::Milliseconds
+        && let Some(millis) = details.get("timeout").and_then(Value::as_integer)
+    {
+        let time = Duration::from_millis(u64::try_from(millis).unwrap_or(u64::MAX));
+        details.set("timeout", callee.timeout_unit.number(time));
     }
     let in_parts = details.bool("receive_progress") == Some(true) && abilities.has(Ability::ResultInParts);
     if !in_parts {
@@ -304,14 +338,14 @@ pub(super) fn admit(abilities: Abilities, details: &mut Dict) -> Result<bool, &'
 
 impl CallTimeouts {
     /// How long a callee may say nothing, if a CALL says this about it; `None`: forever.
-    fn patience(&self, asked: Option<&Value>) -> Option<Duration> {
+    fn patience(&self, asked: Option<&Value>, unit: TimeoutUnit) -> Option<Duration> {
         let asked = asked
             .and_then(Value::as_integer)
             .and_then(|n| u64::try_from(n).ok())
             .unwrap_or(0);
         let wanted = match asked {
             0 => self.default,
-            asked => Some(self.unit.duration(asked)),
+            asked => Some(unit.duration(asked)),
         };
         match (wanted, self.max) {
             (None, max) => max,
@@ -355,13 +389,15 @@ mod tests {
     };
 
     fn millis(timeouts: &CallTimeouts, asked: i128) -> Option<u128> {
-        timeouts.patience(Some(&Value::Integer(asked))).map(|time| time.as_millis())
+        timeouts
+            .patience(Some(&Value::Integer(asked)), timeouts.unit)
+            .map(|time| time.as_millis())
     }
 
     #[test]
     fn what_a_call_asks_for_is_held_between_the_bounds() {
         assert_eq!(
-            (millis(&NONE, 0), millis(&NONE, 7), NONE.patience(None)),
+            (millis(&NONE, 0), millis(&NONE, 7), NONE.patience(None, NONE.unit)),
             (None, Some(7), None)
         );
         let ms = Duration::from_millis;
@@ -371,7 +407,7 @@ mod tests {
             max: Some(ms(100)),
             ..NONE
         };
-        assert_eq!(bounded.patience(None), Some(ms(50)));
+        assert_eq!(bounded.patience(None, NONE.unit), Some(ms(50)));
         for (asked, got) in [(0, 50), (1, 10), (70, 70), (1_000, 100)] {
             assert_eq!(millis(&bounded, asked), Some(got), "{asked}");
         }
@@ -379,7 +415,7 @@ mod tests {
             max: Some(ms(100)),
             ..NONE
         };
-        assert_eq!(capped.patience(None), Some(ms(100)), "nothing may last longer");
+        assert_eq!(capped.patience(None, NONE.unit), Some(ms(100)), "nothing may last longer");
     }
 
     #[test]
@@ -397,7 +433,7 @@ mod tests {
     fn a_time_without_end_can_be_reckoned_with() {
         for unit in [TimeoutUnit::Milliseconds, TimeoutUnit::Seconds] {
             let timeouts = CallTimeouts { unit, ..NONE };
-            let patience = timeouts.patience(Some(&Value::Integer(i128::from(u64::MAX)))).unwrap();
+            let patience = timeouts.patience(Some(&Value::Integer(i128::from(u64::MAX))), unit).unwrap();
             assert!(crate::router::testing::some_instant().checked_add(patience * 2).is_some());
         }
     }

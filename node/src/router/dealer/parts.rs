@@ -142,7 +142,7 @@ impl Realm {
             invocation.continued = true;
         }
         // What the callee lacks was found out with the first part; here only what it does not know is taken out.
-        if admit(session.abilities, &mut details).is_err() {
+        if admit(session, &mut details).is_err() {
             return;
         }
         self.put_fence(registration, &mut details);

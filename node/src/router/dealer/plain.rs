@@ -35,8 +35,7 @@ impl Realm {
     /// Where a CALL without options goes if it takes the short way.
     pub fn plain_route(&self, now: Instant, session: SessionId, request: RequestId, procedure: &str) -> Option<PlainRoute> {
         let caller = self.sessions.get(session)?;
-        let in_order =
-            self.config.request_id_check == RequestIdCheck::Strict && request.get() == caller.last_request % ID_MAX + 1;
+        let in_order = caller.request_id_check == RequestIdCheck::Strict && request.get() == caller.last_request % ID_MAX + 1;
         if !in_order || !self.calls_are_plain || self.config.fence_details || !caller.parked.is_empty() || !self.has_lease(now) {
             return None;
         }

@@ -12,6 +12,7 @@ use crate::{
     router::{
         Disclosure, Effect, InvokePolicy, LogIndex, MatchPolicy, NodeRef, OnConflict, Op, OpOutcome, Realm, RegisterWishes,
         abilities::Ability,
+        compat::POLICY_CONFLICT,
         pattern,
         registry::Callee,
         session_table::{Held, Registering},
@@ -239,7 +240,10 @@ impl Realm {
                     }
                     _ => Dict::new(),
                 };
-                let error = error_uri::PROCEDURE_ALREADY_EXISTS;
+                let error = match outcome {
+                    OpOutcome::AlreadyExists(there) if there != InvokePolicy::Single && there != invoke => POLICY_CONFLICT,
+                    _ => error_uri::PROCEDURE_ALREADY_EXISTS,
+                };
                 self.refuse(turn, session, code::REGISTER, request, error, details);
             }
             // It had this registration before, by an earlier REGISTER, and goes on having it.

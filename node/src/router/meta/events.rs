@@ -14,8 +14,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{ask::Own, registration, session};
 use crate::{
     router::{
-        LogIndex, MatchPolicy, NodeRef, Op, Realm, Testament,
+        Audience, LogIndex, MatchPolicy, NodeRef, Op, Realm, Testament,
         broker::Event,
+        compat::OnLeave,
         registry::{Callee, Registration, SessionRow},
         turn::Turn,
     },
@@ -255,8 +256,11 @@ impl Realm {
             _ => 0,
         };
         let publication = self.ids.derived(topic, &[session.get(), about, again]);
-        let payload = Payload::from_values(Serializer::MsgPack, &args, &Dict::new());
-        let event = Event {
+        let short = match change {
+            Change::Left(..) => self.hear_ids_alone(topic),
+            _ => Vec::new(),
+        };
+        let mut event = Event {
             publication,
             topic: Uri::from(topic),
             publisher: session,
@@ -265,10 +269,40 @@ impl Realm {
             audience: None,
             keep: None,
             details: Dict::new(),
-            payload,
+            payload: payload(&args),
         };
+        if !short.is_empty() {
+            let (those, others) = Audience::split(short);
+            event.audience = Some(Box::new(others));
+            let event = Event {
+                publication,
+                topic: Uri::from(topic),
+                publisher: session,
+                exclude_me: false,
+                acknowledged: false,
+                audience: Some(Box::new(those)),
+                keep: None,
+                details: Dict::new(),
+                payload: payload(&args[..1]),
+            };
+            self.deliver(turn, event);
+        }
         self.deliver(turn, event);
     }
+
+    /// The subscribers of this node to `wamp.session.on_leave` whose listener has them hear the session id alone.
+    fn hear_ids_alone(&self, topic: &str) -> Vec<SessionId> {
+        let topics = self.broker.topics.matches(topic);
+        let subscribers = topics
+            .flat_map(|topic| topic.groups())
+            .flat_map(|(_, group)| group.active.values());
+        let is_short = |id: &SessionId| self.sessions.get(*id).is_some_and(|s| s.info.compat.on_leave == OnLeave::Id);
+        subscribers.copied().filter(is_short).collect()
+    }
+}
+
+fn payload(args: &[Value]) -> Payload {
+    Payload::from_values(Serializer::MsgPack, args, &Dict::new())
 }
 
 impl Seen {

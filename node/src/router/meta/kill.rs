@@ -13,6 +13,7 @@ use super::{
 use crate::{
     router::{
         Effect, Op, SessionInfo,
+        compat::MetaResults,
         turn::{Turn, because},
     },
     wamp::{Dict, Message, SessionId, Uri, Value, error_uri},
@@ -161,7 +162,9 @@ impl Realm {
 }
 
 /// The answer, from what the nodes say that they have ended. `missing`: not all of them have said it.
-pub(super) fn answer(request: &Request, answers: &[Dict], missing: bool) -> Outcome {
+///
+/// Choice: where the text has a number and Crossbar the sessions themselves, the caller's listener says which.
+pub(super) fn answer(request: &Request, answers: &[Dict], missing: bool, form: MetaResults) -> Outcome {
     let mut killed: Vec<i128> = answers
         .iter()
         .filter_map(|answer| answer.get("killed").and_then(Value::as_list))
@@ -177,7 +180,9 @@ pub(super) fn answer(request: &Request, answers: &[Dict], missing: bool) -> Outc
             Err((error_uri::UNAVAILABLE, details))
         }
         Whom::Session(_) => Err((error_uri::NO_SUCH_SESSION, Dict::new())),
-        Whom::Authid(_) => Ok(vec![killed.into_iter().map(Value::Integer).collect::<Vec<_>>().into()]),
-        Whom::Authrole(_) | Whom::All => Ok(vec![Value::from(killed.len() as u64)]),
+        Whom::Authrole(_) | Whom::All if form == MetaResults::Wamp => Ok(vec![Value::from(killed.len() as u64)]),
+        Whom::Authid(_) | Whom::Authrole(_) | Whom::All => {
+            Ok(vec![killed.into_iter().map(Value::Integer).collect::<Vec<_>>().into()])
+        }
     }
 }

@@ -32,6 +32,7 @@ use std::{
 
 use super::{
     LogIndex, NodeRef, PeerFrame, Realm,
+    compat::MetaResults,
     ids::IdSource,
     timers::Timer,
     turn::{Turn, because},
@@ -84,6 +85,8 @@ pub(super) struct Pending {
     /// How far the log has to be applied.
     index: LogIndex,
     answers: Vec<Dict>,
+    /// What a change of testaments is answered with where the caller expects Crossbar's answer.
+    told: Option<u64>,
     pub(super) deadline: Instant,
 }
 
@@ -171,18 +174,21 @@ impl Realm {
             return true;
         }
         let proposed = match &what {
-            Request::Testament(change) => self.propose_testament(turn, session, payload.serializer(), change),
+            Request::Testament(change) => self.propose_testament(turn, session, payload.serializer(), change).map(Some),
             Request::Removal(removal::Request::Callee {
                 registration,
                 session,
                 reason,
-            }) => self.propose_removal(turn, *registration, *session, reason),
-            _ => Ok(()),
+            }) => self.propose_removal(turn, *registration, *session, reason).map(|()| None),
+            _ => Ok(None),
         };
-        if let Err((error, details)) = proposed {
-            self.refuse_meta_call(turn, session, request, error, details);
-            return true;
-        }
+        let told = match proposed {
+            Ok(told) => told,
+            Err((error, details)) => {
+                self.refuse_meta_call(turn, session, request, error, details);
+                return true;
+            }
+        };
         self.stats.meta_calls += 1;
         let question = what.question(session, &self.ids);
         let mut pending = Pending {
@@ -196,6 +202,7 @@ impl Realm {
             own: self.meta.proposed(),
             index: 0,
             answers: Vec::new(),
+            told,
             deadline: turn.now + self.config.limits.register_wait,
         };
         let ask = self.meta.next_ask();
@@ -254,13 +261,18 @@ impl Realm {
             let others = self.registry.nodes().filter(|node| *node != self.me);
             pending.missing.extend(others.filter(|node| !pending.answered.contains(node)));
         }
+        let form = self.sessions.get(pending.session).map(|s| s.info.compat.meta_results);
+        let form = form.unwrap_or_default();
         let outcome = match &pending.what {
             Request::Session(request) => self.answer_session(request),
-            Request::Kill(request) => kill::answer(request, &pending.answers, !pending.missing.is_empty()),
+            Request::Kill(request) => kill::answer(request, &pending.answers, !pending.missing.is_empty(), form),
             Request::Registration(request) => self.answer_registration(request),
             Request::Subscription(request) => subscription::answer(request, &pending.answers),
             Request::Removal(request) => removal::answer(request, &pending.answers, !pending.missing.is_empty()),
-            Request::Testament(_) => Self::answer_testament(pending.missing.contains(&self.me)),
+            Request::Testament(_) => {
+                let told = pending.told.filter(|_| form == MetaResults::Crossbar);
+                Self::answer_testament(pending.missing.contains(&self.me), told)
+            }
         };
         let mut details = Dict::new();
         if !pending.missing.is_empty() {
@@ -292,8 +304,8 @@ impl Realm {
             request_type: code::CALL,
             request,
             payload: Payload::from_values(Serializer::Json, &words, &Dict::new()),
+            error: Uri::from(self.error_name(session, error, &details)),
             details,
-            error: Uri::from(error),
         };
         turn.send(session, message);
     }

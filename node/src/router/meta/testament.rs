@@ -15,13 +15,13 @@ use super::{
 };
 use crate::{
     router::{
-        Disclosure, Op,
+        Disclosure, NodeRef, Op,
         broker::Event,
         op::{Testament, TestamentScope},
         registry::SessionRow,
         turn::{Turn, because},
     },
-    wamp::{Dict, Payload, Serializer, SessionId, Uri, Value, codec::options, error_uri, message::code},
+    wamp::{Dict, Payload, PublicationId, Serializer, SessionId, Uri, Value, codec::options, error_uri, message::code},
 };
 
 /// A change of a session's testaments.
@@ -94,14 +94,15 @@ fn checked(mut dict: Dict) -> Result<Dict, Refusal> {
 }
 
 impl Realm {
-    /// Hands a change of a session's testaments to the log.
+    /// Hands a change of a session's testaments to the log. What Crossbar answers is returned: the id under which a testament will be
+    /// published, or how many are dropped.
     pub(super) fn propose_testament(
         &mut self,
         turn: &mut Turn<'_>,
         session: SessionId,
         serializer: Serializer,
         request: &Request,
-    ) -> Result<(), Refusal> {
+    ) -> Result<u64, Refusal> {
         if let Request::Add(will) = request
             && will.options.bool("disclose_me") == Some(true)
             && self.config.disclosure == Disclosure::Deny
@@ -118,6 +119,13 @@ impl Realm {
             return Err((error_uri::UNAVAILABLE, details));
         }
         let number = self.meta.note_testament(session);
+        let told = match request {
+            Request::Add(_) => self.testament_id(self.me, session, number).get(),
+            Request::Flush(scope) => {
+                let there = self.registry.testaments(session).iter();
+                there.filter(|testament| testament.scope == *scope).count() as u64
+            }
+        };
         turn.propose(match request {
             Request::Add(will) => Op::AddTestament {
                 session,
@@ -135,15 +143,21 @@ impl Realm {
                 scope: *scope,
             },
         });
-        Ok(())
+        Ok(told)
     }
 
-    /// The answer, once the log has the change; `unknown`: it does not in time.
-    pub(super) fn answer_testament(unknown: bool) -> Outcome {
+    /// The id under which a testament is published, the same on every node.
+    fn testament_id(&self, node: NodeRef, session: SessionId, number: u64) -> PublicationId {
+        let facts = [u64::from(node.slot.0), u64::from(node.epoch), session.get(), number];
+        self.ids.derived("testament", &facts)
+    }
+
+    /// The answer, once the log has the change; `unknown`: it does not in time. `told`: what the caller expects beyond the text.
+    pub(super) fn answer_testament(unknown: bool, told: Option<u64>) -> Outcome {
         if unknown {
             return Err((error_uri::UNAVAILABLE, because("no quorum, outcome unknown")));
         }
-        Ok(Vec::new())
+        Ok(told.map(Value::from).into_iter().collect())
     }
 
     /// The log says that a session is over: gives its testaments to the subscribers of this node.
@@ -156,13 +170,7 @@ impl Realm {
     ) {
         testaments.sort_by_key(|testament| (testament.scope, testament.number));
         for testament in testaments {
-            let facts = [
-                u64::from(row.node.slot.0),
-                u64::from(row.node.epoch),
-                session.get(),
-                testament.number,
-            ];
-            let publication = self.ids.derived("testament", &facts);
+            let publication = self.testament_id(row.node, session, testament.number);
             self.stats.testaments += 1;
             // What was proposed can be read; options that cannot would leave the event to everybody.
             let Ok((_, options)) = testament.options.to_values() else {

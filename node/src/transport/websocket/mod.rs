@@ -48,6 +48,16 @@ impl Origins {
     }
 }
 
+/// Whether a client has to name a subprotocol (setting `subprotocol_required`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Subprotocol {
+    /// It has to.
+    #[default]
+    Required,
+    /// One that names none at all speaks `wamp.2.json`.
+    Optional,
+}
+
 /// A refused handshake.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Refusal {
@@ -75,7 +85,7 @@ pub fn is_upgrade(head: &Head) -> bool {
 ///
 /// # Errors
 /// How to answer instead of upgrading.
-pub fn accept(head: &Head, origins: &Origins) -> Result<Upgrade, Refusal> {
+pub fn accept(head: &Head, origins: &Origins, subprotocol: Subprotocol) -> Result<Upgrade, Refusal> {
     let bad = Refusal {
         status: StatusCode::BAD_REQUEST,
         fields: "",
@@ -103,12 +113,17 @@ pub fn accept(head: &Head, origins: &Origins) -> Result<Upgrade, Refusal> {
         .field(header::SEC_WEBSOCKET_KEY)
         .filter(|key| key.len() == 24)
         .ok_or(bad)?;
-    let (protocol, serializer) = head
-        .list(header::SEC_WEBSOCKET_PROTOCOL)
-        .find_map(|offered| Some((offered, Serializer::from_subprotocol(offered)?)))
-        .ok_or(bad)?;
+    let mut offers = head.list(header::SEC_WEBSOCKET_PROTOCOL).peekable();
+    let none_offered = offers.peek().is_none();
+    let known = offers.find_map(|offered| Some((offered, Serializer::from_subprotocol(offered)?)));
+    let (chosen, serializer) = match known {
+        Some((protocol, serializer)) => (format!("Sec-WebSocket-Protocol: {protocol}\r\n"), serializer),
+        // A client that offers none must not be told one; RFC 6455, "Client Requirements".
+        None if none_offered && subprotocol == Subprotocol::Optional => (String::new(), Serializer::Json),
+        None => return Err(bad),
+    };
     let response = format!(
-        "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: {}\r\nSec-WebSocket-Protocol: {protocol}\r\n\r\n",
+        "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: {}\r\n{chosen}\r\n",
         derive_accept_key(key.as_bytes())
     );
     Ok(Upgrade { serializer, response })

@@ -9,7 +9,7 @@ const GOOD: &str = "Upgrade: websocket\r\nConnection: keep-alive, Upgrade\r\nSec
                     Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
 
 fn judge(more: &str, origins: &Origins) -> Result<Upgrade, Refusal> {
-    accept(&head(&format!("{GOOD}{more}")), origins)
+    accept(&head(&format!("{GOOD}{more}")), origins, Subprotocol::Required)
 }
 
 fn status(result: Result<Upgrade, Refusal>) -> u16 {
@@ -44,9 +44,27 @@ fn without_a_known_subprotocol_there_is_no_upgrade() {
 }
 
 #[test]
+fn where_the_subprotocol_is_optional_a_client_that_names_none_speaks_json() {
+    let judge = |more: &str| accept(&head(&format!("{GOOD}{more}")), &Origins::Any, Subprotocol::Optional);
+    let upgrade = judge("").unwrap();
+    assert_eq!(upgrade.serializer, Serializer::Json);
+    assert!(!upgrade.response.contains("Sec-WebSocket-Protocol"), "{}", upgrade.response);
+    assert!(upgrade.response.ends_with("=\r\n\r\n"));
+    let named = judge("Sec-WebSocket-Protocol: wamp.2.cbor\r\n").unwrap();
+    assert_eq!(named.serializer, Serializer::Cbor);
+    assert_eq!(status(judge("Sec-WebSocket-Protocol: chat\r\n")), 400, "it names another");
+}
+
+#[test]
 fn malformed_handshakes_are_refused() {
     let protocol = "Sec-WebSocket-Protocol: wamp.2.json\r\n";
-    let with = |from: &str, to: &str| accept(&head(&format!("{}{protocol}", GOOD.replace(from, to))), &Origins::Any);
+    let with = |from: &str, to: &str| {
+        accept(
+            &head(&format!("{}{protocol}", GOOD.replace(from, to))),
+            &Origins::Any,
+            Subprotocol::Required,
+        )
+    };
     assert_eq!(status(with("", "")), 101);
     assert_eq!(status(with("Version: 13", "Version: 8")), 426);
     assert_eq!(status(with("dGhlIHNhbXBsZSBub25jZQ==", "short")), 400);

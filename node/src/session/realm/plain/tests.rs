@@ -115,6 +115,7 @@ impl Side {
                     authprovider: "static".into(),
                     trustlevel: None,
                     features: (n % 2 == 1).then(|| "callee.call_reroute".to_owned()).into_iter().collect(),
+                    compat: crate::router::Compat::default(),
                 };
                 realm.join(session, info, &welcome, &outbox, &mut Touched::new());
                 outbox
