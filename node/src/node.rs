@@ -4,6 +4,7 @@
 //! the gate. Stop: gate closed → sessions hear GOODBYE → the cluster is left → stores are written → listeners and admin end. Wall clock and seeds enter here.
 
 mod compat;
+mod definitions;
 mod keeping;
 
 use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
@@ -26,7 +27,10 @@ use crate::{
     },
     config::{self, Config},
     pages,
-    router::{CallTimeouts, Disclosure, MatchPolicy, NodeRef, OnConflict, Realm, RealmConfig, Slot, SlowConsumer, TopicRule},
+    router::{
+        CallTimeouts, Disclosure, MatchPolicy, NodeRef, OnConflict, Realm, RealmConfig, Slot, SlowConsumer, TopicRule,
+        reflection::Definition,
+    },
     session::{
         auth::{Anonymous, Principal, RealmAuth, Secret},
         cluster::Cluster,
@@ -56,6 +60,16 @@ pub enum StartError {
     /// A store of events.
     #[error(transparent)]
     Store(#[from] crate::store::Error),
+    /// A definition of a realm.
+    #[error("realm {realm}: the definition of {uri}: {why}")]
+    Definition {
+        /// The realm.
+        realm: String,
+        /// The URI of the definition.
+        uri: String,
+        /// What is wrong with it.
+        why: String,
+    },
     /// The cluster part.
     #[error("{source}{}", chain(source))]
     Cluster {
@@ -100,6 +114,7 @@ impl StartError {
                 source: cluster::StartError::Identity(_) | cluster::StartError::Consensus(_),
             }
             | StartError::Store(_) => 6,
+            StartError::Definition { .. } => 3,
             StartError::Cluster { .. } => 1,
         }
     }
@@ -185,7 +200,8 @@ pub async fn start(config: Config) -> Result<RunningNode, StartError> {
     let stores = Stores::open(&config)?;
     let mut tasks = JoinSet::new();
     for realm in &config.realms {
-        let handle = realm_handle(&shared, &Uri::from(realm.name.as_str()), Some(realm), &config);
+        let definitions = definitions::of(realm)?;
+        let handle = realm_handle(&shared, &Uri::from(realm.name.as_str()), Some(realm), definitions, &config);
         let keeping = stores.keeping(realm, &config);
         keeping::tell_time(&handle);
         keeping::restore(&handle, &keeping).await?;
@@ -206,7 +222,7 @@ pub async fn start(config: Config) -> Result<RunningNode, StartError> {
     let (dormant, settings_of) = (Arc::clone(&shared), config.clone());
     let machine = Machine::new(
         handles,
-        Box::new(move |name| realm_handle(&dormant, name, None, &settings_of)),
+        Box::new(move |name| realm_handle(&dormant, name, None, Vec::new(), &settings_of)),
     );
     let (gate, gates) = mpsc::channel(4);
     let cluster = cluster::start(
@@ -259,6 +275,14 @@ pub async fn start(config: Config) -> Result<RunningNode, StartError> {
     })
 }
 
+/// Reads the definitions of all realms and compiles their schemas, as [`start`] does.
+///
+/// # Errors
+/// See [`StartError::Definition`].
+pub fn check_definitions(config: &Config) -> Result<(), StartError> {
+    config.realms.iter().try_for_each(|realm| definitions::of(realm).map(drop))
+}
+
 /// Lets clients in and ends all sessions, as the cluster part says.
 async fn keep_gate(mut gates: mpsc::Receiver<Gate>, service: Arc<Service>, goodbye: Duration) {
     while let Some(gate) = gates.recv().await {
@@ -285,7 +309,13 @@ async fn keep_gate(mut gates: mpsc::Receiver<Gate>, service: Arc<Service>, goodb
 }
 
 /// A realm before its node has a life: it knows no lease and no slot yet. Without a configuration it is kept for the log's sake only.
-fn realm_handle(shared: &Arc<Shared>, name: &Uri, realm: Option<&config::Realm>, config: &Config) -> RealmHandle {
+fn realm_handle(
+    shared: &Arc<Shared>,
+    name: &Uri,
+    realm: Option<&config::Realm>,
+    definitions: Vec<Definition>,
+    config: &Config,
+) -> RealmHandle {
     let limits = &config.limits;
     let mut core = RealmConfig::new(name.clone(), random_u64(), [0; 16]);
     core.uri_check = match realm.map(|realm| realm.uri_check) {
@@ -308,6 +338,8 @@ fn realm_handle(shared: &Arc<Shared>, name: &Uri, realm: Option<&config::Realm>,
         core.topics = realm.topics.iter().map(topic_rule).collect();
         core.prefer_local_callees = realm.prefer_local_callees;
         core.allow_force_reregister = realm.allow_force_reregister;
+        core.allow_define = realm.allow_define;
+        core.definitions = definitions;
         core.on_conflict = match realm.on_conflict {
             config::OnConflict::Refuse => OnConflict::Refuse,
             config::OnConflict::SamePrincipalReplaces => OnConflict::SamePrincipalReplaces,
@@ -319,6 +351,10 @@ fn realm_handle(shared: &Arc<Shared>, name: &Uri, realm: Option<&config::Realm>,
     core.limits.meta_calls_max = limits.meta_calls_max;
     core.limits.meta_call_bytes_max = limits.meta_call_bytes_max;
     core.limits.testaments_max = limits.testaments_per_session_max;
+    core.limits.definitions_max = limits.definitions_max;
+    core.limits.definitions_bytes_max = limits.definitions_bytes_max;
+    core.limits.schema_payload_bytes_max = limits.schema_payload_bytes_max;
+    core.limits.meta_wait = Duration::from_millis(limits.meta_wait_ms);
     let nobody = NodeRef { slot: Slot(0), epoch: 0 };
     RealmHandle::new(name.clone(), Realm::new(core, nobody), Arc::clone(shared) as Arc<dyn Cluster>)
 }

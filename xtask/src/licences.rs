@@ -18,6 +18,8 @@ const ALLOWED: &[&str] = &[
     "Zlib",
     "Unicode-3.0",
     "CDLA-Permissive-2.0",
+    // MIT without the duty to name its authors. jsonschema needs borrow-or-share, which has it.
+    "MIT-0",
     // Boost: as permissive as MIT. The redis crate needs xxhash-rust, which has it.
     "BSL-1.0",
 ];

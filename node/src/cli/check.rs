@@ -5,7 +5,10 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::{Failure, environment, print_line};
-use crate::config::{Config, Source};
+use crate::{
+    config::{Config, Source},
+    node,
+};
 
 /// Look a configuration over without starting anything.
 ///
@@ -24,6 +27,10 @@ impl Check {
     pub(super) fn run(self) -> Result<(), Failure> {
         let source = Source::from_argument(Some(&self.file));
         let config = Config::load(&source, environment())?;
+        node::check_definitions(&config).map_err(|error| Failure {
+            code: error.exit_code(),
+            text: error.to_string(),
+        })?;
         if self.print {
             return print_line(config.redacted().trim_end());
         }

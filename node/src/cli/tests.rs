@@ -245,6 +245,27 @@ fn a_wrong_configuration_ends_serve_and_check_alike() {
 }
 
 #[test]
+fn a_schema_that_is_none_ends_serve_and_check_alike() {
+    let directory = tempfile::tempdir().unwrap();
+    let (file, schema) = (directory.path().join("n1.toml"), directory.path().join("lamp.json"));
+    std::fs::write(&schema, r#"{"call": {"args": {"type": "intege"}}}"#).unwrap();
+    let text = format!(
+        "[[realm]]\nname = \"r\"\n[[realm.definitions]]\nuri = \"com.lamp\"\nfile = {:?}\n",
+        schema.display().to_string()
+    );
+    std::fs::write(&file, text).unwrap();
+    let path = file.display().to_string();
+    for arguments in [&["serve", "--config", &path][..], &["check", &path]] {
+        let failure = run(arguments).unwrap_err();
+        assert_eq!(failure.code, 3);
+        assert!(
+            failure.text.contains("com.lamp") && failure.text.contains("call: args: not a JSON Schema"),
+            "{failure}"
+        );
+    }
+}
+
+#[test]
 fn healthcheck_tells_ready_from_not_ready() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();

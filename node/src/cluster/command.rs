@@ -9,12 +9,15 @@ use prost::Message as _;
 use ringfort_proto::cluster::v1 as pb;
 
 use crate::{
-    router::{InvokePolicy, MatchPolicy, NodeRef, OnConflict, Op, RegisterWishes, Slot, Testament, TestamentScope},
+    router::{
+        InvokePolicy, MatchPolicy, NodeRef, OnConflict, Op, RegisterWishes, Slot, Testament, TestamentScope,
+        reflection::{Definition, Kind, Room},
+    },
     wamp::{Payload, RegistrationId, RequestId, Serializer, SessionId, Uri},
 };
 
 /// The command version this build writes and understands.
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 
 /// One entry of the replicated log.
 #[derive(Clone, Debug, PartialEq)]
@@ -260,6 +263,30 @@ fn op_to_pb(realm: &Uri, op: &Op) -> pb::RealmOp {
             request: request.map_or(0, RequestId::get),
             registration: registration.get(),
         }),
+        Op::Define {
+            number,
+            definition,
+            room,
+        } => P::Define(pb::Define {
+            number: *number,
+            kind: definition.kind.code().into(),
+            r#match: definition.policy.code().into(),
+            uri: definition.uri.to_string(),
+            text: definition.text.to_string(),
+            count_max: room.count_max,
+            bytes_max: room.bytes_max,
+        }),
+        Op::Undefine {
+            number,
+            kind,
+            policy,
+            uri,
+        } => P::Undefine(pb::Undefine {
+            number: *number,
+            kind: kind.map_or(0, Kind::code).into(),
+            r#match: policy.code().into(),
+            uri: uri.to_string(),
+        }),
         Op::Revoke {
             registration,
             callee,
@@ -284,6 +311,14 @@ fn op_from_pb(op: pb::RealmOp) -> Result<(Uri, Op), DecodeError> {
         scope.ok_or(DecodeError::Field("scope of a testament that this build does not know"))
     };
     let small = |code| u8::try_from(code).ok();
+    let policy = |code| {
+        let policy = small(code).and_then(MatchPolicy::from_code);
+        policy.ok_or(DecodeError::Field("match policy this build does not know"))
+    };
+    let kind = |code| {
+        let kind = small(code).and_then(Kind::from_code);
+        kind.ok_or(DecodeError::Field("kind of a definition that this build does not know"))
+    };
     let decoded = match op.op.ok_or(DecodeError::Field("realm op this build does not know"))? {
         P::SessionJoined(joined) => Op::SessionJoined {
             session: session(joined.session)?,
@@ -339,6 +374,28 @@ fn op_from_pb(op: pb::RealmOp) -> Result<(Uri, Op), DecodeError> {
             request: RequestId::new(unregister.request),
             registration: RegistrationId::new(unregister.registration)
                 .ok_or(DecodeError::Field("registration id out of range"))?,
+        },
+        P::Define(define) => Op::Define {
+            number: define.number,
+            definition: Box::new(Definition::from_parts(
+                kind(define.kind)?,
+                policy(define.r#match)?,
+                Uri::new(define.uri),
+                define.text.into(),
+            )),
+            room: Room {
+                count_max: define.count_max,
+                bytes_max: define.bytes_max,
+            },
+        },
+        P::Undefine(undefine) => Op::Undefine {
+            number: undefine.number,
+            kind: match undefine.kind {
+                0 => None,
+                code => Some(kind(code)?),
+            },
+            policy: policy(undefine.r#match)?,
+            uri: Uri::new(undefine.uri),
         },
         P::Revoke(revoke) => Op::Revoke {
             registration: RegistrationId::new(revoke.registration).ok_or(DecodeError::Field("registration id out of range"))?,
@@ -397,6 +454,40 @@ mod tests {
                 },
             ),
             (Uri::from("r"), Op::Hush { session }),
+            (
+                Uri::from("r"),
+                Op::Define {
+                    number: 3,
+                    definition: Box::new(Definition::from_parts(
+                        Kind::Error,
+                        MatchPolicy::Prefix,
+                        Uri::from("lamp.error."),
+                        "{}".into(),
+                    )),
+                    room: Room {
+                        count_max: 7,
+                        bytes_max: 8,
+                    },
+                },
+            ),
+            (
+                Uri::from("r"),
+                Op::Undefine {
+                    number: 4,
+                    kind: Some(Kind::Topic),
+                    policy: MatchPolicy::Wildcard,
+                    uri: Uri::from("lamp..on"),
+                },
+            ),
+            (
+                Uri::from("r"),
+                Op::Undefine {
+                    number: 5,
+                    kind: None,
+                    policy: MatchPolicy::Exact,
+                    uri: Uri::from("lamp"),
+                },
+            ),
             (
                 Uri::from("r"),
                 Op::AddTestament {

@@ -340,6 +340,8 @@ fn describe(realm: &Uri, op: &Op) -> (&'static str, String) {
         Op::SessionJoined { session, .. } => ("session_joined", format!("{realm} {session}")),
         Op::AddTestament { session, testament } => ("add_testament", format!("{realm} {} {session}", testament.topic)),
         Op::FlushTestaments { session, .. } => ("flush_testaments", format!("{realm} {session}")),
+        Op::Define { definition, .. } => ("define", format!("{realm} {} {}", definition.kind.name(), definition.uri)),
+        Op::Undefine { uri, .. } => ("undefine", format!("{realm} {uri}")),
         Op::Hush { session } => ("hush", format!("{realm} {session}")),
         Op::SessionGone { session } => ("session_gone", format!("{realm} {session}")),
         Op::Register { session, procedure, .. } => ("register", format!("{realm} {procedure} {session}")),

@@ -38,6 +38,18 @@ pub struct Limits {
     pub meta_call_bytes_max: usize,
     /// Testaments of one session. Default 64. Further ones get an ERROR. They stand in the log and in the memory of every node.
     pub testaments_per_session_max: usize,
+    /// Definitions that the clients of a realm make with `wamp.reflect.define`, of all nodes together. Default 512. Further ones get an
+    /// ERROR. Each stands in the log and, compiled, in the memory of every node: kilobytes, or megabytes where it has many regular
+    /// expressions.
+    pub definitions_max: u32,
+    /// Bytes of these, URI and JSON text. Default 1048576. A single one is a meta call, see `meta_call_bytes_max`.
+    pub definitions_bytes_max: u64,
+    /// Bytes of a payload that is held to a JSON Schema. Default 1048576. Larger ones get an ERROR, since the realm stands still while
+    /// it looks at one.
+    pub schema_payload_bytes_max: usize,
+    /// Milliseconds for which a meta call waits for the other nodes; those that have not answered then are named in
+    /// RESULT.Details `_missing`. Default 250. Larger waits longer for nodes that hang, smaller leaves out slow ones.
+    pub meta_wait_ms: u64,
     /// Seconds of silence after which a WebSocket client is pinged. Default 10. Smaller costs batteries.
     pub keepalive_secs: u64,
     /// Seconds of silence after which a client that was pinged counts as dead. Default 25; more than `keepalive_secs`.
@@ -60,6 +72,10 @@ impl Default for Limits {
             meta_calls_max: 1_024,
             meta_call_bytes_max: 65_536,
             testaments_per_session_max: 64,
+            definitions_max: 512,
+            definitions_bytes_max: 1 << 20,
+            schema_payload_bytes_max: 1 << 20,
+            meta_wait_ms: 250,
             keepalive_secs: 10,
             dead_peer_secs: 25,
         }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::Topic;
+use super::{Definition, Topic};
 
 /// One realm.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
@@ -43,12 +43,17 @@ pub struct Realm {
     /// Whether a client may take a procedure from whoever registered it, with the option `force_reregister` of REGISTER. Default
     /// `false`, since any client of the realm could silence a device.
     pub allow_force_reregister: bool,
+    /// Whether clients may say what topics, procedures and errors are like, and so which payloads are let through, with
+    /// `wamp.reflect.define`. Default `false`, since any client of the realm could shut a procedure to all others.
+    pub allow_define: bool,
     /// What becomes of a registration with one callee when it is registered again: `refuse` keeps it; `same_principal_replaces`
     /// gives it to the newcomer if that has the same authid and role, such as a device that came back before its old session was
     /// known to be dead. Default `refuse`.
     pub on_conflict: OnConflict,
     /// Topics with rules of their own, each a `[[realm.topics]]`. Default: none.
     pub topics: Vec<Topic>,
+    /// What is said of topics, procedures and errors, each a `[[realm.definitions]]`. Default: nothing.
+    pub definitions: Vec<Definition>,
 }
 
 /// What becomes of a registration that does not share when its procedure is registered again.
@@ -123,6 +128,8 @@ impl Default for Realm {
             disclose: Disclose::Allow,
             trustlevels: BTreeMap::new(),
             topics: Vec::new(),
+            definitions: Vec::new(),
+            allow_define: false,
             call_timeout_min: 0,
             call_timeout_default: 0,
             call_timeout_max: 0,

@@ -549,3 +549,42 @@ fn a_listener_has_a_profile_and_single_switches() {
         ],
     );
 }
+
+#[test]
+fn definitions_read_as_written_and_bad_ones_are_refused() {
+    let text = r#"
+        [[realm]]
+        name = "realm1"
+        allow_define = true
+        [[realm.definitions]]
+        uri = "com.lamp.set"
+        json = '{"call": {"args": {"maxItems": 1}}}'
+        [[realm.definitions]]
+        uri = "com.lamp."
+        match = "prefix"
+        type = "topic"
+        file = "lamp.json"
+        [limits]
+        definitions_max = 7
+        schema_payload_bytes_max = 4096
+        meta_wait_ms = 500
+    "#;
+    let config = load(text, &[]).unwrap();
+    let [set, lamp] = config.realms[0].definitions.as_slice() else {
+        panic!()
+    };
+    assert_eq!((set.r#type, set.r#match), (DefinitionType::Procedure, Match::Exact));
+    assert_eq!(
+        (lamp.r#type, lamp.r#match, lamp.file.clone()),
+        (DefinitionType::Topic, Match::Prefix, Some("lamp.json".into()))
+    );
+    assert!(config.realms[0].allow_define && !Config::default().realms[0].allow_define);
+    let with = |keys: &str| format!("{REALM}[[realm.definitions]]\n{keys}\n");
+    refused(&with("json = '{}'"), &[], &["realm[0].definitions[0].uri: missing"]);
+    refused(&with("uri = 'a'"), &[], &["realm[0].definitions[0].json: missing"]);
+    refused(&with("uri = 'a'\njson = '[]'"), &[], &["not a JSON object"]);
+    refused(&with("uri = 'a'\njson = '{}'\nfile = 'x'"), &[], &["given twice"]);
+    let twice = with("uri = 'a'\njson = '{}'\n[[realm.definitions]]\nuri = 'a'\njson = '{}'");
+    refused(&twice, &[], &["stands here twice"]);
+    refused(&format!("{REALM}[limits]\nmeta_wait_ms = 0\n"), &[], &["limits.meta_wait_ms"]);
+}

@@ -101,6 +101,35 @@ fn topics(index: usize, realm: &Realm, problems: &mut Vec<Problem>) {
     }
 }
 
+fn definitions(index: usize, realm: &Realm, problems: &mut Vec<Problem>) {
+    let mut known = HashSet::new();
+    for (at, definition) in realm.definitions.iter().enumerate() {
+        let path = |key| format!("realm[{index}].definitions[{at}].{key}");
+        if definition.uri.is_empty() && definition.r#match == Match::Exact {
+            problems.push(missing(&path("uri"), "name the topic, procedure or error"));
+        } else if !known.insert((definition.r#type, definition.r#match, definition.uri.as_str())) {
+            let problem = Problem::new(
+                path("uri"),
+                "this URI or pattern stands here twice",
+                "put its definitions together",
+            );
+            problems.push(problem.value(quoted(&definition.uri)));
+        }
+        match (&definition.json, &definition.file) {
+            (None, None) => problems.push(missing(&path("json"), "write the definition as JSON text, or name a file")),
+            (Some(_), Some(_)) => {
+                let remedy = "write either json or file";
+                problems.push(Problem::new(path("file"), "the definition is given twice", remedy));
+            }
+            (Some(text), None) if serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(text).is_err() => {
+                let remedy = "write an object, such as '{\"call\": {\"args\": {\"maxItems\": 2}}}'";
+                problems.push(Problem::new(path("json"), "not a JSON object", remedy));
+            }
+            _ => {}
+        }
+    }
+}
+
 fn realms_and_principals(config: &Config, problems: &mut Vec<Problem>) {
     if config.realms.is_empty() {
         let remedy = "add [[realm]] with name = \"realm1\"";
@@ -118,6 +147,7 @@ fn realms_and_principals(config: &Config, problems: &mut Vec<Problem>) {
             problems.push(Problem::new(path, "another realm has this name", "give each its own").value(quoted(&realm.name)));
         }
         topics(index, realm, problems);
+        definitions(index, realm, problems);
         if realm.anonymous_role.is_empty() {
             problems.push(missing(
                 &format!("realm[{index}].anonymous_role"),
@@ -363,6 +393,7 @@ fn limits(config: &Config, problems: &mut Vec<Problem>) {
         ("meta_calls_max", limits.meta_calls_max),
         ("meta_call_bytes_max", limits.meta_call_bytes_max),
         ("testaments_per_session_max", limits.testaments_per_session_max),
+        ("schema_payload_bytes_max", limits.schema_payload_bytes_max),
         ("registrations_per_session_max", limits.registrations_per_session_max),
         ("calls_per_session_max", limits.calls_per_session_max),
     ];
@@ -408,6 +439,14 @@ fn limits(config: &Config, problems: &mut Vec<Problem>) {
         outbox as u64,
         "less than limits.message_bytes_max, so the largest message fits no outbox",
         "raise it",
+    );
+    let wait = limits.meta_wait_ms;
+    demand(
+        (1..=60_000).contains(&wait),
+        "meta_wait_ms",
+        wait,
+        "out of range",
+        "write 1 to 60000",
     );
     let seconds = limits.handshake_secs;
     demand(

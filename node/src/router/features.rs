@@ -26,6 +26,7 @@ const BROKER: &[&str] = &[
     "subscription_revocation",
     "sharded_subscription",
     "subscription_meta_api",
+    "reflection",
     "payload_passthru_mode",
     // Of Autobahn, not of the text.
     "x_acknowledged_event_delivery",
@@ -48,6 +49,7 @@ const DEALER: &[&str] = &[
     "session_meta_api",
     "registration_meta_api",
     "testament_meta_api",
+    "reflection",
 ];
 
 fn features(names: &[&str]) -> Dict {

@@ -50,6 +50,13 @@ pub struct RealmLimits {
     pub meta_call_bytes_max: usize,
     /// Testaments of one session; beyond, `wamp.error.unavailable`. They stand in the log and on every node.
     pub testaments_max: usize,
+    /// Definitions of topics, procedures and errors that clients make; beyond, `wamp.error.unavailable`. They stand in the log and, compiled,
+    /// on every node.
+    pub definitions_max: u32,
+    /// Bytes of these.
+    pub definitions_bytes_max: u64,
+    /// Bytes of a payload that is held to a schema; a larger one is refused. The realm stands still while it is looked at.
+    pub schema_payload_bytes_max: usize,
     /// How long a meta call waits for the other nodes. Those that have not answered then are named in the answer.
     pub meta_wait: Duration,
 }
@@ -78,6 +85,9 @@ impl Default for RealmLimits {
             meta_calls_max: 1_024,
             meta_call_bytes_max: 64 << 10,
             testaments_max: 64,
+            definitions_max: 512,
+            definitions_bytes_max: 1 << 20,
+            schema_payload_bytes_max: 1 << 20,
             meta_wait: Duration::from_millis(250),
         }
     }

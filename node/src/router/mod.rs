@@ -16,6 +16,7 @@ pub mod limits;
 pub mod op;
 pub mod pattern;
 pub mod realm;
+pub mod reflection;
 pub mod registry;
 pub mod slow;
 pub mod stats;

@@ -1,6 +1,10 @@
 //! What a node asks the committed log to change in one realm, and what comes of it.
 
-use super::{NodeRef, registry::Callee};
+use super::{
+    NodeRef,
+    reflection::{Change, Definition, Kind, Room},
+    registry::Callee,
+};
 use crate::wamp::{Payload, RegistrationId, RequestId, SessionId, Uri};
 
 /// How the URI of a registration or subscription is compared. Spec: advanced profile, "Pattern-based Registrations/Subscriptions".
@@ -225,6 +229,19 @@ pub enum Op {
         /// For the callees: UNREGISTERED.Details.reason.
         reason: String,
     },
+    /// Says what a topic, procedure or error is like. `number` counts the changes of definitions that the node asks for.
+    Define {
+        number: u64,
+        definition: Box<Definition>,
+        room: Room,
+    },
+    /// Takes that back; `kind`: only for one of the three.
+    Undefine {
+        number: u64,
+        kind: Option<Kind>,
+        policy: MatchPolicy,
+        uri: Uri,
+    },
 }
 
 /// What a session wants published when it ends. Spec: WAMP advanced profile, "Testament".
@@ -301,6 +318,10 @@ pub enum OpOutcome {
     AlreadyExists(InvokePolicy),
     /// These callees have lost their registration.
     Revoked(Lost),
+    /// The definition stands, and what stood there before.
+    Defined(Change),
+    /// There are as many definitions as there may be.
+    NoRoom,
     /// Nothing of that name is there.
     NotFound,
     /// The op comes from a node life that is over; nothing was changed.

@@ -16,6 +16,7 @@ use super::{
     ids::IdSource,
     kept::{Keeper, KeptRule, RetainedLimits},
     meta::Meta,
+    reflection::{Definition, Kind, Schemas},
     session_table::RequestIdVerdict,
     session_table::SessionTable,
     streams::Repeat,
@@ -91,6 +92,10 @@ pub struct RealmConfig {
     pub prefer_local_callees: bool,
     /// REGISTER.Options.force_reregister, of Crossbar, may take a procedure from whoever holds it.
     pub allow_force_reregister: bool,
+    /// Clients may say what topics, procedures and errors are like, and so what is let through (`wamp.reflect.define`).
+    pub allow_define: bool,
+    /// What is said of them from the start, the same on every node; clients cannot change it.
+    pub definitions: Vec<Definition>,
     /// What a REGISTER does to a `single` registration of the same procedure; [`OnConflict::Replace`] lets everyone replace everyone.
     pub on_conflict: OnConflict,
     /// Puts `_fence`, registration id and epoch, into INVOCATION.Details, so that a callee can guard side effects.
@@ -122,6 +127,8 @@ impl RealmConfig {
             uri_check: UriCheck::default(),
             prefer_local_callees: false,
             allow_force_reregister: false,
+            allow_define: false,
+            definitions: Vec::new(),
             on_conflict: OnConflict::Refuse,
             fence_details: false,
             disclosure: Disclosure::default(),
@@ -153,7 +160,9 @@ pub struct Realm {
     pub(super) keeper: Keeper,
     pub(super) ids: IdSource,
     pub(super) timers: Timers,
-    /// A CALL without options gets nothing but its answer: neither a time limit nor a word about its caller.
+    /// What payloads are held to.
+    pub(super) schemas: Schemas,
+    /// A CALL without options gets nothing but its answer: neither a time limit nor a word about its caller, and nothing is checked.
     pub(super) calls_are_plain: bool,
     pub(super) stats: Stats,
 }
@@ -163,14 +172,11 @@ impl Realm {
     pub fn new(config: RealmConfig, me: NodeRef) -> Self {
         let broker = Broker::new(&config.topics);
         let ids = IdSource::new(config.seed, config.id_key, config.name.clone());
-        let timeouts = &config.call_timeouts;
-        let calls_are_plain = timeouts.default.is_none()
-            && timeouts.max.is_none()
-            && config.disclosure != Disclosure::Always
-            && config.trustlevels.is_empty();
         let keeper = Keeper::new(&config.kept, config.retained);
+        let schemas = Schemas::new(&config.definitions);
         let mut realm = Self {
-            calls_are_plain,
+            schemas,
+            calls_are_plain: false,
             config,
             me,
             registry: Registry::default(),
@@ -187,7 +193,18 @@ impl Realm {
             stats: Stats::default(),
         };
         realm.name_histories();
+        realm.judge_plainness();
         realm
+    }
+
+    /// Finds out anew whether a CALL without options gets nothing but its answer.
+    pub(super) fn judge_plainness(&mut self) {
+        let timeouts = &self.config.call_timeouts;
+        self.calls_are_plain = timeouts.default.is_none()
+            && timeouts.max.is_none()
+            && self.config.disclosure != Disclosure::Always
+            && self.config.trustlevels.is_empty()
+            && !self.schemas.check(Kind::Procedure);
     }
 
     /// Applies one input; appends its consequences to `effects` in delivery order.
@@ -264,6 +281,7 @@ impl Realm {
         let registry = Registry::read_snapshot(bytes)?;
         let before = self.look_before_restore();
         self.registry = registry;
+        self.refresh_schemas();
         self.applied = self.applied.max(index);
         self.settle_registrations(effects);
         self.note_restored(before);

@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet, btree_map::Entry};
 
 use super::{
     InvokePolicy, LogIndex, MatchPolicy, NodeRef, OnConflict, Op, OpOutcome, RegisterWishes, Slot, Testament, op::Lost, pattern,
+    reflection::Definitions,
 };
 use crate::wamp::{RegistrationId, SessionId, Uri, id::IdMap};
 
@@ -91,6 +92,8 @@ pub struct Registry {
     fenced: BTreeMap<Slot, u32>,
     /// Of sessions that have a row.
     testaments: BTreeMap<SessionId, Testaments>,
+    /// What is said of topics, procedures and errors.
+    definitions: Definitions,
     /// How many registration ids were given.
     ids_given: u64,
     /// When the ops now being applied were proposed. No state: the log says it anew before ops.
@@ -184,6 +187,17 @@ impl Registry {
                 Some(lost) => OpOutcome::Revoked(lost),
                 None => OpOutcome::NotFound,
             },
+            Op::Define {
+                number,
+                definition,
+                room,
+            } => self.definitions.define(by, *number, definition, *room),
+            Op::Undefine {
+                number,
+                kind,
+                policy,
+                uri,
+            } => self.definitions.undefine(by, *number, *kind, *policy, uri),
         }
     }
 
@@ -203,6 +217,7 @@ impl Registry {
         self.sessions.retain(|_, row| !is_over(row.node));
         self.by_node.retain(|node, _| !is_over(*node));
         self.testaments.retain(|session, _| self.sessions.contains_key(session));
+        self.definitions.forget(is_over);
     }
 
     /// What follows was proposed at `unix_ms`.
@@ -285,6 +300,11 @@ impl Registry {
     /// The testaments of a session, in the order in which they were made.
     pub fn testaments(&self, session: SessionId) -> &[Testament] {
         self.testaments.get(&session).map(|of| of.list.as_slice()).unwrap_or_default()
+    }
+
+    /// What is said of topics, procedures and errors.
+    pub fn definitions(&self) -> &Definitions {
+        &self.definitions
     }
 
     /// The number of the newest change of a session's testaments; 0 if there was none.
@@ -517,7 +537,7 @@ impl Registry {
         if self.registrations.len() != self.procedures.len() {
             return Err("the procedure index has entries without a registration".into());
         }
-        Ok(())
+        self.definitions.check()
     }
 }
 

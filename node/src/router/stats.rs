@@ -69,6 +69,8 @@ pub struct Stats {
     pub meta_overdue: u64,
     /// Sessions of this node ended by a meta call.
     pub sessions_killed: u64,
+    /// Payloads that broke a rule of their URI's schema.
+    pub schema_violations: u64,
     /// Testaments published to the subscribers of this node.
     pub testaments: u64,
     /// Dropped: a question of another node that this version does not know, or one too many.

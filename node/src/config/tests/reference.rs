@@ -16,6 +16,7 @@ const SOURCES: &[(&str, &str, &str)] = &[
     ("realm", "Realm", include_str!("../realm.rs")),
     ("realm.topics", "Topic", include_str!("../topic.rs")),
     ("realm.topics.history", "History", include_str!("../topic.rs")),
+    ("realm.definitions", "Definition", include_str!("../definition.rs")),
     ("principal", "Principal", include_str!("../principal.rs")),
     ("cluster", "Cluster", include_str!("../cluster.rs")),
     ("cluster.peers", "Peer", include_str!("../cluster.rs")),

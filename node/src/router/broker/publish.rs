@@ -12,6 +12,7 @@ use crate::{
         abilities::Ability,
         kept::KeepMark,
         passthru,
+        reflection::Kind,
         turn::{Turn, because},
     },
     wamp::{Dict, Message, Payload, PublicationId, RequestId, SessionId, Uri, error_uri, message::code},
@@ -85,6 +86,10 @@ impl Realm {
                 error_uri::UNAVAILABLE,
                 because("too many publications wait to be received on this node"),
             )),
+            None if self.schemas.check(Kind::Topic) => {
+                let verdict = self.check_event(&topic, &sealed, &payload);
+                verdict.err().map(|details| (error_uri::INVALID_ARGUMENT, details))
+            }
             None => None,
         };
         if let Some((error, details)) = refused {

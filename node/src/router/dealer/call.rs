@@ -12,6 +12,7 @@ use crate::{
         abilities::Ability,
         frame::Refusal,
         passthru,
+        reflection::Kind,
         registry::Callee,
         session_table::{Again, Call, Caller, Invocation, ParkedCall, Tries},
         turn::{Turn, because, reason},
@@ -71,9 +72,18 @@ impl Realm {
         let (flow, tries) = if options.is_empty() && self.calls_are_plain {
             (None, None)
         } else {
-            let Ok(flow) = self.begin_flow(turn, session, request, options) else {
+            let Ok(mut flow) = self.begin_flow(turn, session, request, options) else {
                 return;
             };
+            if self.schemas.check(Kind::Procedure) {
+                match self.check_call(&procedure, options, &payload) {
+                    Ok(None) => {}
+                    Ok(checks) => flow.get_or_insert_default().checks = checks,
+                    Err(details) => {
+                        return self.refuse_call(turn, session, request, flow, error_uri::INVALID_ARGUMENT, details);
+                    }
+                }
+            }
             match self.shard_of(options) {
                 Ok(shard) => (flow, shard.map(Tries::of_shard)),
                 Err(details) => {
@@ -379,7 +389,8 @@ impl Realm {
     pub(super) fn answer(&mut self, turn: &mut Turn<'_>, callee: SessionId, caller: Caller, answer: Answer) {
         match caller {
             Caller::Local { session, request } => {
-                if self.take_call(session, request).is_some() {
+                if let Some(call) = self.take_call(session, request) {
+                    let answer = self.checked_answer(&call, answer);
                     self.conclude(turn, session, request, answer);
                 }
             }

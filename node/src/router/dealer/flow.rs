@@ -6,7 +6,10 @@
 //! Spec: WAMP advanced profile, "Call Timeouts", "Caller Identification", "Call Trust Levels", "Progressive Call Results",
 //! "Progressive Call Invocations", "Payload Passthru Mode".
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use super::{call::Answer, choice::Found};
 use crate::{
@@ -15,6 +18,7 @@ use crate::{
         abilities::Ability,
         passthru,
         realm::{CallTimeouts, TimeoutUnit},
+        reflection::Checks,
         session_table::{Call, Session},
         timers::Timer,
         turn::{Turn, because},
@@ -37,6 +41,8 @@ pub(in crate::router) struct Flow {
     pub(super) stream: Option<Stream>,
     /// A callee elsewhere was told to give up, and its answer is waited for.
     pub(super) killed: bool,
+    /// What its further messages are held to.
+    pub(in crate::router) checks: Option<Arc<Checks>>,
 }
 
 /// Arguments that come in parts.
@@ -287,11 +293,24 @@ impl Realm {
         reason: Option<&str>,
         error: &str,
     ) -> bool {
+        self.give_up_call_because(turn, session, request, reason, error, Dict::new())
+    }
+
+    /// The same with details for the caller.
+    pub(in crate::router) fn give_up_call_because(
+        &mut self,
+        turn: &mut Turn<'_>,
+        session: SessionId,
+        request: RequestId,
+        reason: Option<&str>,
+        error: &str,
+        details: Dict,
+    ) -> bool {
         if let Some(call) = self.take_call(session, request) {
             self.abandon(turn, session, call, reason);
             let answer = Answer::Error {
-                details: Dict::new(),
-                error: Uri::from(self.error_name(session, error, &Dict::new())),
+                error: Uri::from(self.error_name(session, error, &details)),
+                details,
                 payload: crate::wamp::Payload::EMPTY,
             };
             self.conclude(turn, session, request, answer);
@@ -300,7 +319,7 @@ impl Realm {
         let Some(call) = self.sessions.get_mut(session).and_then(|s| s.unpark_call(request)) else {
             return false;
         };
-        self.refuse_call(turn, session, request, call.what.flow, error, Dict::new());
+        self.refuse_call(turn, session, request, call.what.flow, error, details);
         // Others may have waited behind it only.
         self.resume_parked(turn, session);
         true

@@ -239,7 +239,8 @@ impl Realm {
             self.stats.dropped_late_frames += 1;
             return;
         };
-        if self.take_call(session, request).is_some() {
+        if let Some(call) = self.take_call(session, request) {
+            let answer = self.checked_answer(&call, answer);
             self.conclude(turn, session, request, answer);
         }
     }

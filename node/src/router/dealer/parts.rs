@@ -41,7 +41,6 @@ impl Realm {
         payload: Payload,
     ) {
         let more = options.bool("progress") == Some(true);
-        let limits = &self.config.limits;
         let Some(caller) = self.sessions.get_mut(session) else {
             return;
         };
@@ -49,6 +48,13 @@ impl Realm {
             streams.complete(request);
         }
         self.stats.call_parts += 1;
+        if !self.check_call_part(turn, session, request, options, &payload) {
+            return;
+        }
+        let limits = &self.config.limits;
+        let Some(caller) = self.sessions.get_mut(session) else {
+            return;
+        };
         let Some(parked) = caller.parked.iter_mut().find(|parked| parked.request == request) else {
             return self.send_part(turn, session, request, Part { more, payload });
         };
@@ -230,6 +236,9 @@ impl Realm {
         if self.cannot_open(session, &details) {
             let error = error_uri::FEATURE_NOT_SUPPORTED;
             self.give_up_call(turn, session, request, Some(error), error);
+            return;
+        }
+        if !self.check_progress(turn, session, request, &details, &payload) {
             return;
         }
         self.wind_up(turn, session, request);

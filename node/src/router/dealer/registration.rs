@@ -157,6 +157,10 @@ impl Realm {
         // Other ops may stand at the same index, so only what lies before it is certainly complete.
         self.applied = self.applied.max(index.saturating_sub(1));
         let mut outcome = self.registry.apply(index, by, &op);
+        if let Op::Define { number, .. } | Op::Undefine { number, .. } = &op {
+            self.on_definition_applied(by, *number, &op, &outcome);
+            return;
+        }
         // Who has lost a registration is told by his own node, whoever took it.
         match (&outcome, &op) {
             (OpOutcome::Revoked(lost), Op::Revoke { reason, .. }) => self.on_lost(turn.effects, lost, reason),
@@ -191,6 +195,8 @@ impl Realm {
             | Op::Revoke { .. }
             | Op::AddTestament { .. }
             | Op::FlushTestaments { .. }
+            | Op::Define { .. }
+            | Op::Undefine { .. }
             | Op::Hush { .. } => {}
         }
     }

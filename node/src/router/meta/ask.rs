@@ -33,6 +33,8 @@ pub(in crate::router) enum Own {
     Gone,
     /// A change of its testaments, by number.
     Testament(u64),
+    /// It asked for a change of definitions, by number.
+    Definition(u64),
     /// A registration is taken from it; it may be of another node.
     Removal(RegistrationId),
 }
@@ -164,6 +166,7 @@ impl Realm {
                     .registration(id)
                     .is_none_or(|r| r.callees.iter().all(|c| c.session != session)),
                 Own::Gone => !there,
+                Own::Definition(number) => number <= self.registry.definitions().settled(self.me),
                 _ if !there => ends.contains(&session),
                 Own::Joined => true,
                 Own::Testament(number) => number <= self.registry.testaments_number(session),
@@ -202,6 +205,14 @@ impl Meta {
         if let Some(at) = self.own.iter().position(|told| *told == (session, own)) {
             self.own.drain(..=at);
             self.settled += at as u64 + 1;
+        }
+    }
+
+    /// The log applied a change of definitions that a session of this node asked for.
+    pub(super) fn note_definition_applied(&mut self, number: u64) {
+        let told = self.own.iter().find(|(_, own)| *own == Own::Definition(number));
+        if let Some((session, own)) = told.copied() {
+            self.note_applied(session, own);
         }
     }
 

@@ -11,12 +11,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{ask::Own, registration, session};
+use super::{
+    ask::{Own, router},
+    registration, session,
+};
 use crate::{
     router::{
         Audience, LogIndex, MatchPolicy, NodeRef, Op, Realm, Testament,
         broker::Event,
         compat::OnLeave,
+        reflection::{Key, Kind, Row},
         registry::{Callee, Registration, SessionRow},
         turn::Turn,
     },
@@ -29,7 +33,18 @@ const ON_CREATE: &str = "wamp.registration.on_create";
 const ON_REGISTER: &str = "wamp.registration.on_register";
 const ON_UNREGISTER: &str = "wamp.registration.on_unregister";
 const ON_DELETE: &str = "wamp.registration.on_delete";
-const FROM_THE_LOG: [&str; 6] = [ON_JOIN, ON_LEAVE, ON_CREATE, ON_REGISTER, ON_UNREGISTER, ON_DELETE];
+const ON_DEFINE: &str = "wamp.reflect.on_define";
+const ON_UNDEFINE: &str = "wamp.reflect.on_undefine";
+const FROM_THE_LOG: [&str; 8] = [
+    ON_JOIN,
+    ON_LEAVE,
+    ON_CREATE,
+    ON_REGISTER,
+    ON_UNREGISTER,
+    ON_DELETE,
+    ON_DEFINE,
+    ON_UNDEFINE,
+];
 
 /// The part of the registry that something may change.
 pub(in crate::router) enum Scope {
@@ -39,6 +54,8 @@ pub(in crate::router) enum Scope {
     Procedure(MatchPolicy, Uri),
     /// One registration.
     Registration(RegistrationId),
+    /// The definitions of a URI.
+    Definitions(MatchPolicy, Uri),
     /// Sessions and registrations of a node life and those before it.
     Node(NodeRef),
     /// All of it.
@@ -50,6 +67,7 @@ pub(in crate::router) enum Scope {
 pub(in crate::router) struct Seen {
     sessions: BTreeMap<SessionId, (SessionRow, Vec<Testament>)>,
     registrations: BTreeMap<RegistrationId, Registration>,
+    definitions: BTreeMap<Key, Row>,
 }
 
 /// Something that was there before and is not, or the reverse.
@@ -61,6 +79,9 @@ pub(super) enum Change {
     Registered(SessionId, RegistrationId),
     Unregistered(SessionId, RegistrationId),
     Deleted(SessionId, RegistrationId),
+    /// And whether nothing stood in its place.
+    Defined(Box<Row>, bool),
+    Undefined(Box<Row>),
 }
 
 impl Scope {
@@ -72,6 +93,8 @@ impl Scope {
             }
             Op::Register { procedure, policy, .. } => Some(Self::Procedure(*policy, procedure.clone())),
             Op::Unregister { registration, .. } | Op::Revoke { registration, .. } => Some(Self::Registration(*registration)),
+            Op::Define { definition, .. } => Some(Self::Definitions(definition.policy, definition.uri.clone())),
+            Op::Undefine { policy, uri, .. } => Some(Self::Definitions(*policy, uri.clone())),
             Op::AddTestament { .. } | Op::FlushTestaments { .. } | Op::Hush { .. } => None,
         }
     }
@@ -94,6 +117,7 @@ impl Realm {
             Op::FlushTestaments { session, number, .. } if by == self.me => {
                 self.meta.note_applied(session, Own::Testament(number));
             }
+            Op::Define { number, .. } | Op::Undefine { number, .. } if by == self.me => self.meta.note_definition_applied(number),
             _ => {}
         }
         let watched = if self.is_watched() { Scope::of(by, &op) } else { None };
@@ -163,6 +187,11 @@ impl Realm {
             }
             Scope::Procedure(policy, procedure) => seen.keep(registry.lookup_pattern(*policy, procedure)),
             Scope::Registration(id) => seen.keep(registry.registration(*id)),
+            Scope::Definitions(policy, uri) => {
+                let keys = Kind::ALL.into_iter().map(|kind| (kind, *policy, uri.clone()));
+                let rows = keys.filter_map(|key| registry.definitions().get(&key));
+                seen.definitions.extend(rows.map(|row| (row.definition.key(), row.clone())));
+            }
             Scope::Node(node) => {
                 let of_node = |n: NodeRef| n.slot == node.slot && n.epoch <= node.epoch;
                 let rows = registry.sessions().filter(|(_, row)| of_node(row.node));
@@ -173,6 +202,8 @@ impl Realm {
                 seen.sessions
                     .extend(registry.sessions().map(|(id, row)| with_testaments(id, row)));
                 seen.keep(registry.registrations());
+                let rows = registry.definitions().iter();
+                seen.definitions.extend(rows.map(|row| (row.definition.key(), row.clone())));
             }
         }
         seen
@@ -222,6 +253,17 @@ impl Realm {
         ended.extend(left.map(|(session, row, testaments)| Change::Left(session, row, testaments)));
         ended.extend(joined.into_iter().map(|(session, row, _)| Change::Joined(session, row)));
         ended.extend(begun);
+        let gone = before
+            .definitions
+            .iter()
+            .filter(|(key, _)| !after.definitions.contains_key(*key));
+        ended.extend(gone.map(|(_, row)| Change::Undefined(Box::new(row.clone()))));
+        for (key, row) in &after.definitions {
+            let old = before.definitions.get(key);
+            if old.is_none_or(|old| old.number != row.number) {
+                ended.push(Change::Defined(Box::new(row.clone()), old.is_none()));
+            }
+        }
         ended
     }
 
@@ -230,6 +272,8 @@ impl Realm {
             self.publish_testaments(turn, *session, row, testaments.clone());
         }
         let (topic, session) = match change {
+            Change::Defined(..) => (ON_DEFINE, router()),
+            Change::Undefined(_) => (ON_UNDEFINE, router()),
             Change::Joined(session, _) => (ON_JOIN, *session),
             Change::Left(session, ..) => (ON_LEAVE, *session),
             Change::Created(session, _) => (ON_CREATE, *session),
@@ -244,6 +288,18 @@ impl Realm {
         let (args, about) = match change {
             Change::Joined(session, row) => (vec![session::details(*session, row).into()], 0),
             Change::Left(_, row, _) => (vec![id, row.authid.as_str().into(), row.authrole.as_str().into()], 0),
+            Change::Defined(row, new) => {
+                let definition = &row.definition;
+                let args = vec![definition.uri.as_str().into(), definition.to_dict().into(), (*new).into()];
+                (args, row.number)
+            }
+            Change::Undefined(row) => {
+                let definition = &row.definition;
+                let what = Dict::new()
+                    .with("type", definition.kind.name())
+                    .with("match", definition.policy.name());
+                (vec![definition.uri.as_str().into(), what.into()], row.number)
+            }
             Change::Created(_, new) => (vec![id, registration::details(new).into()], new.id.get()),
             Change::Registered(_, about) | Change::Unregistered(_, about) | Change::Deleted(_, about) => {
                 (vec![id, Value::from(about.get())], about.get())

@@ -11,13 +11,14 @@
 //! Invariants: a meta call gets one answer, or none if its caller left; it waits no longer than `meta_wait`; a caller sees every
 //! session whose WELCOME, and every registration whose REGISTERED, was sent by a linked node before the call was made.
 //!
-//! Spec: WAMP advanced profile, "Session Meta API", "Registration Meta API", "Subscription Meta API".
+//! Spec: WAMP advanced profile, "Session Meta API", "Registration Meta API", "Subscription Meta API", "Interface Reflection".
 
 mod args;
 mod ask;
 mod decision;
 mod events;
 mod kill;
+mod reflection;
 mod registration;
 mod removal;
 mod session;
@@ -31,7 +32,7 @@ use std::{
 };
 
 use super::{
-    LogIndex, NodeRef, PeerFrame, Realm,
+    LogIndex, NodeRef, OpOutcome, PeerFrame, Realm,
     compat::MetaResults,
     ids::IdSource,
     timers::Timer,
@@ -58,6 +59,7 @@ pub(super) struct Meta {
     /// What the log was told about this node's sessions and has not applied, in order.
     own: VecDeque<(SessionId, Own)>,
     last_testament: u64,
+    last_definition: u64,
     /// How many have left the front of [`Self::own`].
     settled: u64,
     /// The time of the newest ops, milliseconds since 1970 (UTC), and when it was heard.
@@ -87,6 +89,10 @@ pub(super) struct Pending {
     answers: Vec<Dict>,
     /// What a change of testaments is answered with where the caller expects Crossbar's answer.
     told: Option<u64>,
+    /// The number of the change of definitions that it asks for.
+    definition: Option<u64>,
+    /// What the log made of that.
+    outcome: Option<OpOutcome>,
     pub(super) deadline: Instant,
 }
 
@@ -99,6 +105,7 @@ enum Request {
     Subscription(subscription::Request),
     Removal(removal::Request),
     Testament(testament::Request),
+    Reflection(reflection::Request),
 }
 
 /// Why a meta call fails: the error URI and its details.
@@ -132,12 +139,14 @@ impl Request {
             .or_else(|| subscription::parser(procedure))
             .or_else(|| removal::parser(procedure))
             .or_else(|| testament::parser(procedure))
+            .or_else(|| reflection::parser(procedure))
     }
 
     /// What the nodes are asked so that it can be answered; `None`: it is for the log.
     fn question(&self, caller: SessionId, ids: &IdSource) -> Option<Question> {
         match self {
             Self::Session(_) | Self::Registration(_) => Some(Question::Flush),
+            Self::Reflection(request) => (!request.changes()).then_some(Question::Flush),
             Self::Kill(request) => Some(Question::Kill(request.order(caller))),
             Self::Subscription(request) => {
                 let which = request.which(|policy, topic| ids.subscription(policy, topic));
@@ -174,16 +183,21 @@ impl Realm {
             return true;
         }
         let proposed = match &what {
-            Request::Testament(change) => self.propose_testament(turn, session, payload.serializer(), change).map(Some),
+            Request::Testament(change) => self
+                .propose_testament(turn, session, payload.serializer(), change)
+                .map(|told| (Some(told), None)),
+            Request::Reflection(request) => self.propose_definition(turn, session, request).map(|change| (None, change)),
             Request::Removal(removal::Request::Callee {
                 registration,
                 session,
                 reason,
-            }) => self.propose_removal(turn, *registration, *session, reason).map(|()| None),
-            _ => Ok(None),
+            }) => self
+                .propose_removal(turn, *registration, *session, reason)
+                .map(|()| (None, None)),
+            _ => Ok((None, None)),
         };
-        let told = match proposed {
-            Ok(told) => told,
+        let (told, definition) = match proposed {
+            Ok(proposed) => proposed,
             Err((error, details)) => {
                 self.refuse_meta_call(turn, session, request, error, details);
                 return true;
@@ -203,6 +217,8 @@ impl Realm {
             index: 0,
             answers: Vec::new(),
             told,
+            definition,
+            outcome: None,
             deadline: turn.now + self.config.limits.register_wait,
         };
         let ask = self.meta.next_ask();
@@ -269,6 +285,7 @@ impl Realm {
             Request::Registration(request) => self.answer_registration(request),
             Request::Subscription(request) => subscription::answer(request, &pending.answers),
             Request::Removal(request) => removal::answer(request, &pending.answers, !pending.missing.is_empty()),
+            Request::Reflection(request) => self.answer_reflection(request, pending.outcome.as_ref()),
             Request::Testament(_) => {
                 let told = pending.told.filter(|_| form == MetaResults::Crossbar);
                 Self::answer_testament(pending.missing.contains(&self.me), told)

@@ -110,6 +110,11 @@ impl Realm {
             let details = because("this realm does not disclose who publishes (setting disclose = \"deny\")");
             return Err((error_uri::DISCLOSE_ME_DISALLOWED, details));
         }
+        if let Request::Add(will) = request {
+            let payload = Payload::from_values(serializer, &will.args, &will.kwargs);
+            self.check_event(&will.topic, &will.options, &payload)
+                .map_err(|details| (error_uri::INVALID_ARGUMENT, details))?;
+        }
         let (there, under_way) = (
             self.registry.testaments(session).len(),
             self.meta.testaments_under_way(session),

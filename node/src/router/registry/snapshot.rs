@@ -4,19 +4,25 @@
 //! `u32`) fenced; `u32` count of registrations (id `u64`, policy `u8`, invoke `u8`, wishes `u8`, index `u64`, created `u64`, procedure, `u32`
 //! count of (slot, epoch, session `u64`, since `u64`)); `u32` count of sessions (id `u64`, slot, epoch, authid, authrole, authmethod,
 //! authprovider, hushed `u8`); `u32` count of sessions with testaments (id `u64`, number of the newest change `u64`, `u32` count of
-//! (number `u64`, scope `u8`, topic, options, payload)). A payload is serializer `u8`, elements `u8` and its bytes, as text. Maps
-//! stand in key order.
+//! (number `u64`, scope `u8`, topic, options, payload)); `u64` numbers given to definitions; `u32` count of definitions (kind `u8`, policy
+//! `u8`, number `u64`, URI, text); `u32` count of (slot, epoch, number of its newest change of definitions `u64`). A payload is serializer
+//! `u8`, elements `u8` and its bytes, as text. Maps stand in key order.
+
+use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
 use super::{COUNTER_MAX, Callee, Registration, Registry, SessionRow, Testaments};
 use crate::{
-    router::{InvokePolicy, LogIndex, MatchPolicy, NodeRef, RegisterWishes, Slot, Testament, TestamentScope},
+    router::{
+        InvokePolicy, LogIndex, MatchPolicy, NodeRef, RegisterWishes, Slot, Testament, TestamentScope,
+        reflection::{Definition, Kind, Row},
+    },
     wamp::{Payload, RegistrationId, Serializer, SessionId, Uri},
 };
 
 /// The first byte of every snapshot this build writes.
-const VERSION: u8 = 2;
+const VERSION: u8 = 3;
 
 impl Registry {
     /// Appends the registry; equal registries give equal bytes.
@@ -73,6 +79,21 @@ impl Registry {
                 write_payload(out, &testament.payload);
             }
         }
+        let (given, settled) = self.definitions.counters();
+        out.extend_from_slice(&given.to_le_bytes());
+        write_len(out, self.definitions.iter().len());
+        for row in self.definitions.iter() {
+            out.push(row.definition.kind.code());
+            out.push(row.definition.policy.code());
+            out.extend_from_slice(&row.number.to_le_bytes());
+            write_text(out, &row.definition.uri);
+            write_text(out, &row.definition.text);
+        }
+        write_len(out, settled.len());
+        for (node, number) in settled {
+            write_node(out, node);
+            out.extend_from_slice(&number.to_le_bytes());
+        }
     }
 
     /// Reads what [`Self::write_snapshot`] wrote.
@@ -126,6 +147,17 @@ impl Registry {
             let list = (0..input.u32()?).map(|_| input.testament()).collect::<Result<_, _>>()?;
             registry.testaments.insert(id, Testaments { number, list });
         }
+        let given = input.u64()?;
+        for _ in 0..input.u32()? {
+            if !registry.definitions.restore(input.definition()?) {
+                return Err("a definition stands twice".into());
+            }
+        }
+        let mut settled = BTreeMap::new();
+        for _ in 0..input.u32()? {
+            settled.insert(input.node()?, input.u64()?);
+        }
+        registry.definitions.set_counters(given, settled);
         if !input.rest.is_empty() {
             return Err("bytes after the end of the registry snapshot".into());
         }
@@ -205,6 +237,17 @@ impl<'a> Reader<'a> {
             topic: Uri::from(self.text()?),
             options: self.payload()?,
             payload: self.payload()?,
+        })
+    }
+
+    fn definition(&mut self) -> Result<Row, String> {
+        let kind = Kind::from_code(self.u8()?).ok_or("unknown kind of a definition")?;
+        let policy = MatchPolicy::from_code(self.u8()?).ok_or("unknown match policy")?;
+        let number = self.u64()?;
+        let uri = Uri::from(self.text()?);
+        Ok(Row {
+            definition: Definition::from_parts(kind, policy, uri, self.text()?.into()),
+            number,
         })
     }
 
