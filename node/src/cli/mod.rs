@@ -9,6 +9,7 @@
 mod ca;
 mod check;
 mod client;
+mod credential;
 mod demo;
 mod doctor;
 mod files;
@@ -49,6 +50,7 @@ enum Command {
     Register(client::Register),
     Ca(ca::Ca),
     Keygen(keygen::Keygen),
+    Credential(credential::MakeCredential),
     Healthcheck(healthcheck::Healthcheck),
 }
 
@@ -88,6 +90,7 @@ impl Command {
             Command::Register(command) => command.run(),
             Command::Ca(command) => command.run(),
             Command::Keygen(command) => command.run(),
+            Command::Credential(command) => command.run(),
             Command::Healthcheck(command) => command.run(),
         }
     }

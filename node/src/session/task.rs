@@ -4,13 +4,19 @@
 //! scratch buffer of the worker thread, so an idle connection owns no buffer. A batch (what one read brought) is handled without
 //! an await; then the outboxes it filled are flushed.
 
-use std::{cell::Cell, future::poll_fn, sync::Arc, time::Instant};
+use std::{
+    cell::Cell,
+    future::poll_fn,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Instant,
+};
 
 use bytes::Bytes;
 use tokio::time::sleep_until;
 
 use super::{
-    auth::PeerFacts,
+    auth::{PeerFacts, Promise, Verified},
     cluster::Drain,
     handshake::{Handshake, Step, abort_message},
     hold::{HELD, Hold},
@@ -43,7 +49,7 @@ pub struct Connection {
     /// The outgoing side.
     pub wire: WireFormat,
     /// What is known of the peer.
-    pub peer: PeerFacts,
+    pub peer: Arc<PeerFacts>,
     /// How its sessions are met.
     pub compat: Compat,
     /// What was read behind the transport handshake.
@@ -68,7 +74,7 @@ pub fn run(connection: Connection, service: Arc<Service>) -> impl Future<Output 
     } = connection;
     let outbox = Outbox::new(wire, &service.limits, io.shared(), service.stats.clone());
     let entered = service.sessions.enter(&outbox);
-    let handshake = Greeting::new(&service, peer, compat);
+    let handshake = Greeting::new(&service, peer.clone(), compat);
     let now = now();
     let mut task = Task {
         io,
@@ -103,7 +109,7 @@ struct Task {
     decoder: Decoder,
     outbox: Arc<Outbox>,
     service: Arc<Service>,
-    peer: PeerFacts,
+    peer: Arc<PeerFacts>,
     state: State,
     /// When the peer last sent anything.
     heard: Instant,
@@ -144,21 +150,60 @@ struct Greeting {
 }
 
 impl Greeting {
-    fn new(service: &Service, peer: PeerFacts, compat: Compat) -> Box<Self> {
+    fn new(service: &Service, peer: Arc<PeerFacts>, compat: Compat) -> Box<Self> {
         let handshake = Handshake::new(service.realms.clone(), peer);
         Box::new(Self { handshake, compat })
     }
 
     fn on_message(&mut self, message: Message) -> Step {
-        let mut step = self.handshake.on_message(message);
+        let step = self.handshake.on_message(message);
+        self.meet(step)
+    }
+
+    fn on_verified(&mut self, verified: Verified) -> Step {
+        let step = self.handshake.on_verified(verified);
+        self.meet(step)
+    }
+
+    fn meet(&self, mut step: Step) -> Step {
         match &mut step {
             Step::Accepted(accepted) => accepted.info.compat = self.compat,
             Step::Abort(Message::Abort { details, reason, .. }) => {
                 *reason = Uri::from(self.compat.error_uris.name(reason, details));
             }
-            Step::Abort(_) | Step::Send(_) | Step::Close => {}
+            Step::Abort(_) | Step::Send(_) | Step::Judge(_) | Step::Close => {}
         }
         step
+    }
+}
+
+/// How far the judging of an attempt to authenticate is.
+enum Judging {
+    /// There is none.
+    None,
+    /// It takes its time.
+    Pending,
+    /// It is over.
+    Done,
+}
+
+impl State {
+    fn judge(&mut self, cx: &mut Context<'_>) -> Judging {
+        let State::Handshake { handshake, .. } = self else {
+            return Judging::None;
+        };
+        let handshake = &mut handshake.handshake;
+        let Some(judging) = handshake.judging.as_mut() else {
+            return Judging::None;
+        };
+        match judging.as_mut().poll(cx) {
+            Poll::Pending => Judging::Pending,
+            Poll::Ready(verified) => {
+                handshake.judging = None;
+                handshake.verified = Some(verified);
+                Judging::Done
+            }
+        }
     }
 }
 
@@ -219,7 +264,8 @@ impl Task {
             if timer.deadline() != timer_at.into() {
                 timer.as_mut().reset(timer_at.into());
             }
-            let (io, outbox, reading) = (&mut self.io, &self.outbox, self.hold.is_none() && self.held_until.is_none());
+            let reading = self.hold.is_none() && self.held_until.is_none();
+            let (io, outbox, state) = (&mut self.io, &self.outbox, &mut self.state);
             tokio::select! {
                 biased;
                 // Ends and bytes to write first: they are bounded, and what the peer floods us with must not starve them.
@@ -232,9 +278,18 @@ impl Task {
                         self.held_until = hold.then(|| now() + HELD);
                     }
                 }
-                read = poll_fn(|cx| io.poll(cx, reading, outbox)) => match read {
-                    Ok(0) | Err(_) => return Ending::Lost,
-                    Ok(len) => {
+                // While an attempt to authenticate is judged, nothing is read.
+                read = poll_fn(move |cx| match state.judge(cx) {
+                    Judging::None => io.poll(cx, reading, outbox).map_ok(Some),
+                    Judging::Pending => io.poll(cx, false, outbox).map_ok(Some),
+                    Judging::Done => Poll::Ready(Ok(None)),
+                }) => match read {
+                    Ok(Some(0)) | Err(_) => return Ending::Lost,
+                    // No GOODBYE can come of it, so nothing is to be waited for.
+                    Ok(None) => if let Err(Stop::End(ending)) = self.on_verified(&mut touched) {
+                        return ending;
+                    },
+                    Ok(Some(len)) => {
                         self.heard = now();
                         self.pinged = false;
                         let stopped = scratch(|buffer| {
@@ -395,7 +450,12 @@ impl Task {
                 self.on_step(step, touched)
             }
             State::Established(_) => match judge(&message) {
-                Verdict::Goodbye => Err(Stop::Goodbye),
+                Verdict::Goodbye => {
+                    if matches!(&message, Message::Goodbye { reason, .. } if &**reason == error_uri::LOGOUT) {
+                        self.forget_cookie();
+                    }
+                    Err(Stop::Goodbye)
+                }
                 Verdict::Abort => Err(Stop::End(Ending::LastWords(NORMAL))),
                 Verdict::Route | Verdict::Illegal => {
                     self.violation("this message is not for an established session, or not from a client")
@@ -430,9 +490,24 @@ impl Task {
                 self.outbox.push(&message, touched);
                 Ok(())
             }
-            Step::Accepted(accepted) => {
+            Step::Judge(attempt) if attempt.is_quick() => {
+                let State::Handshake { handshake, .. } = &mut self.state else {
+                    return Ok(());
+                };
+                let step = handshake.on_verified(attempt.judge());
+                self.on_step(step, touched)
+            }
+            Step::Judge(attempt) => {
+                let guard = self.service.realms.guard.clone();
+                if let State::Handshake { handshake, .. } = &mut self.state {
+                    handshake.handshake.judging = Some(Box::pin(attempt.judge_in_time(guard)));
+                }
+                Ok(())
+            }
+            Step::Accepted(mut accepted) => {
+                let promised = accepted.session.take().and_then(Promise::redeem);
                 let session = if self.service.sessions.is_ready() {
-                    accepted.realm.cluster().new_session_id()
+                    promised.or_else(|| accepted.realm.cluster().new_session_id())
                 } else {
                     None
                 };
@@ -456,6 +531,23 @@ impl Task {
             Step::Abort(message) => self.abort(&message, NORMAL),
             Step::Close => Err(Stop::End(Ending::LastWords(NORMAL))),
         }
+    }
+
+    /// An attempt to authenticate that took its time was judged.
+    fn on_verified(&mut self, touched: &mut Touched) -> Result<(), Stop> {
+        let State::Handshake { handshake, .. } = &mut self.state else {
+            return Ok(());
+        };
+        let Some(verified) = handshake.handshake.verified.take() else {
+            return Ok(());
+        };
+        let step = handshake.on_verified(verified);
+        let result = self.on_step(step, touched);
+        touched.flush();
+        if let State::Established(membership) = &self.state {
+            membership.realm.flush();
+        }
+        result
     }
 
     fn on_ping(&mut self, payload: &[u8]) -> Result<(), Stop> {
@@ -527,7 +619,7 @@ impl Task {
             .push(&goodbye(error_uri::GOODBYE_AND_OUT.into(), None), &mut touched);
         drop(touched);
         self.decoder.set_message_bytes_max(self.service.limits.handshake_bytes_max);
-        let handshake = Greeting::new(&self.service, self.peer, compat);
+        let handshake = Greeting::new(&self.service, self.peer.clone(), compat);
         self.state = State::Handshake {
             handshake,
             bytes: 0,
@@ -542,6 +634,9 @@ impl Task {
             End::Killed { text, .. } => text.clone(),
             _ => None,
         };
+        if let End::Killed { .. } = &end {
+            self.forget_cookie();
+        }
         match end {
             End::Aborted => Some(Ending::LastWords(PROTOCOL_ERROR)),
             End::SlowConsumer | End::Broken => Some(Ending::Lost),
@@ -561,6 +656,13 @@ impl Task {
                 }
                 State::ShuttingDown { .. } | State::Over => None,
             },
+        }
+    }
+
+    /// The browser has to prove itself anew.
+    fn forget_cookie(&self) {
+        if let Some(cookie) = &self.peer.cookie {
+            self.service.realms.guard.cookies.forget(cookie);
         }
     }
 

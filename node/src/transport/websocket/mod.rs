@@ -81,11 +81,11 @@ pub fn is_upgrade(head: &Head) -> bool {
     head.method == "GET" && head.has_token(header::UPGRADE, "websocket") && head.has_token(header::CONNECTION, "upgrade")
 }
 
-/// Judges a request for which [`is_upgrade`] holds, on the endpoint's path.
+/// Judges a request for which [`is_upgrade`] holds, on the endpoint's path; `fields` go into the answer, each with its line end.
 ///
 /// # Errors
 /// How to answer instead of upgrading.
-pub fn accept(head: &Head, origins: &Origins, subprotocol: Subprotocol) -> Result<Upgrade, Refusal> {
+pub fn accept(head: &Head, origins: &Origins, subprotocol: Subprotocol, fields: &str) -> Result<Upgrade, Refusal> {
     let bad = Refusal {
         status: StatusCode::BAD_REQUEST,
         fields: "",
@@ -123,7 +123,7 @@ pub fn accept(head: &Head, origins: &Origins, subprotocol: Subprotocol) -> Resul
         None => return Err(bad),
     };
     let response = format!(
-        "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: {}\r\n{chosen}\r\n",
+        "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: {}\r\n{chosen}{fields}\r\n",
         derive_accept_key(key.as_bytes())
     );
     Ok(Upgrade { serializer, response })

@@ -9,7 +9,7 @@ const GOOD: &str = "Upgrade: websocket\r\nConnection: keep-alive, Upgrade\r\nSec
                     Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
 
 fn judge(more: &str, origins: &Origins) -> Result<Upgrade, Refusal> {
-    accept(&head(&format!("{GOOD}{more}")), origins, Subprotocol::Required)
+    accept(&head(&format!("{GOOD}{more}")), origins, Subprotocol::Required, "")
 }
 
 fn status(result: Result<Upgrade, Refusal>) -> u16 {
@@ -45,7 +45,7 @@ fn without_a_known_subprotocol_there_is_no_upgrade() {
 
 #[test]
 fn where_the_subprotocol_is_optional_a_client_that_names_none_speaks_json() {
-    let judge = |more: &str| accept(&head(&format!("{GOOD}{more}")), &Origins::Any, Subprotocol::Optional);
+    let judge = |more: &str| accept(&head(&format!("{GOOD}{more}")), &Origins::Any, Subprotocol::Optional, "");
     let upgrade = judge("").unwrap();
     assert_eq!(upgrade.serializer, Serializer::Json);
     assert!(!upgrade.response.contains("Sec-WebSocket-Protocol"), "{}", upgrade.response);
@@ -63,6 +63,7 @@ fn malformed_handshakes_are_refused() {
             &head(&format!("{}{protocol}", GOOD.replace(from, to))),
             &Origins::Any,
             Subprotocol::Required,
+            "",
         )
     };
     assert_eq!(status(with("", "")), 101);
