@@ -4,6 +4,7 @@
 //! the gate. Stop: gate closed → sessions hear GOODBYE → the cluster is left → stores are written → listeners and admin end. Wall clock and seeds enter here.
 
 mod keeping;
+pub mod policy;
 
 use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -25,10 +26,7 @@ use crate::{
     },
     config::{self, Config},
     pages,
-    router::{
-        CallTimeouts, Disclosure, MatchPolicy, NodeRef, OnConflict, Realm, RealmConfig, Slot, SlowConsumer, TimeoutUnit,
-        TopicRule,
-    },
+    router::{CallTimeouts, NodeRef, OnConflict, Realm, RealmConfig, Slot, SlowConsumer, TimeoutUnit, TopicRule},
     session::{
         auth::{Anonymous, Principal, RealmAuth, Secret},
         cluster::Cluster,
@@ -295,11 +293,8 @@ fn realm_handle(shared: &Arc<Shared>, name: &Uri, realm: Option<&config::Realm>,
         _ => wamp::UriCheck::Loose,
     };
     if let Some(realm) = realm {
-        core.disclosure = match realm.disclose {
-            config::Disclose::Allow => Disclosure::Allow,
-            config::Disclose::Deny => Disclosure::Deny,
-            config::Disclose::Always => Disclosure::Always,
-        };
+        core.policy = policy::policy(realm);
+        core.disclosure = policy::disclosure(realm.disclose);
         core.trustlevels = realm
             .trustlevels
             .iter()
@@ -327,11 +322,7 @@ fn realm_handle(shared: &Arc<Shared>, name: &Uri, realm: Option<&config::Realm>,
 
 fn topic_rule(topic: &config::Topic) -> TopicRule {
     TopicRule {
-        policy: match topic.r#match {
-            config::Match::Exact => MatchPolicy::Exact,
-            config::Match::Prefix => MatchPolicy::Prefix,
-            config::Match::Wildcard => MatchPolicy::Wildcard,
-        },
+        policy: policy::matching(topic.r#match),
         uri: Uri::from(topic.uri.as_str()),
         slow: match topic.slow_consumer {
             config::SlowConsumer::DropNewest => SlowConsumer::DropNewest,

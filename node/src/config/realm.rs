@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::Topic;
+use super::{Role, Topic};
 
 /// One realm.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
@@ -47,6 +47,8 @@ pub struct Realm {
     /// gives it to the newcomer if that has the same authid and role, such as a device that came back before its old session was
     /// known to be dead. Default `refuse`.
     pub on_conflict: OnConflict,
+    /// What the sessions of each role may do, each a `[[realm.roles]]`. Default: none, so that nobody may do anything.
+    pub roles: Vec<Role>,
     /// Topics with rules of their own, each a `[[realm.topics]]`. Default: none.
     pub topics: Vec<Topic>,
 }
@@ -122,6 +124,7 @@ impl Default for Realm {
             uri_check: UriCheck::Loose,
             disclose: Disclose::Allow,
             trustlevels: BTreeMap::new(),
+            roles: Vec::new(),
             topics: Vec::new(),
             call_timeout_min: 0,
             call_timeout_default: 0,

@@ -13,8 +13,8 @@ use serde::{
 use toml::Value;
 
 use super::{
-    Admin, Cluster, ClusterTls, History, Limits, Listener, ListenerTls, Log, Node as NodeSection, Observability, Peer, Principal,
-    Problem, Realm, Store, StoreRedis, Timing, Topic,
+    Admin, Cluster, ClusterTls, History, Limits, Listener, ListenerTls, Log, Node as NodeSection, Observability, Peer,
+    Permission, Principal, Problem, Realm, Role, Store, StoreRedis, Timing, Topic,
     tree::{Entry, Node},
 };
 
@@ -36,7 +36,13 @@ pub(super) struct Section {
 pub(super) const SECTIONS: &[Section] = &[
     one::<NodeSection>("node", &[]),
     many::<Listener>("listener", &[one::<ListenerTls>("tls", &[])]),
-    many::<Realm>("realm", &[many::<Topic>("topics", &[one::<History>("history", &[])])]),
+    many::<Realm>(
+        "realm",
+        &[
+            many::<Role>("roles", &[many::<Permission>("permissions", &[])]),
+            many::<Topic>("topics", &[one::<History>("history", &[])]),
+        ],
+    ),
     many::<Principal>("principal", &[]),
     one::<Cluster>(
         "cluster",

@@ -12,7 +12,8 @@ impl Realm {
         }
         let (authid, authrole) = (info.authid.clone(), info.authrole.clone());
         let (authmethod, authprovider) = (info.authmethod.clone(), info.authprovider.clone());
-        if self.sessions.add(session, info) {
+        let may = self.may_of(&authrole);
+        if self.sessions.add(session, info, may) {
             self.meta.note_proposed(session, Own::Joined);
             turn.propose(Op::SessionJoined {
                 session,

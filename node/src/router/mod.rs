@@ -14,6 +14,7 @@ pub mod kept;
 pub mod limits;
 pub mod op;
 pub mod pattern;
+pub mod policy;
 pub mod realm;
 pub mod registry;
 pub mod slow;
@@ -40,6 +41,8 @@ mod window;
 #[cfg(test)]
 mod cluster_test;
 #[cfg(test)]
+mod policy_test;
+#[cfg(test)]
 mod testing;
 #[cfg(test)]
 mod tests;
@@ -51,6 +54,7 @@ pub use frame::PeerFrame;
 pub use input::{BarrierOutcome, Input, SessionInfo};
 pub use limits::RealmLimits;
 pub use op::{InvokePolicy, MatchPolicy, OnConflict, Op, OpOutcome, Origin, RegisterWishes, Testament, TestamentScope};
+pub use policy::{Permission, Policy, Right, Rights, Role};
 pub use realm::{CallTimeouts, Disclosure, Realm, RealmConfig, RequestIdCheck, TimeoutUnit};
 pub use registry::Registry;
 pub use slow::{SlowConsumer, TopicRule};

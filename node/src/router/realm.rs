@@ -9,7 +9,7 @@ use std::{
 };
 
 use super::{
-    Effect, Input, LogIndex, NodeRef, OnConflict, RealmLimits, Registry, Stats, TopicRule,
+    Effect, Input, LogIndex, NodeRef, OnConflict, Policy, RealmLimits, Registry, Stats, TopicRule,
     broker::Broker,
     dealer::CallKind,
     dealer::Dealer,
@@ -95,6 +95,8 @@ pub struct RealmConfig {
     pub on_conflict: OnConflict,
     /// Puts `_fence`, registration id and epoch, into INVOCATION.Details, so that a callee can guard side effects.
     pub fence_details: bool,
+    /// Who may do what. Nobody anything, unless it is said.
+    pub policy: Policy,
     /// Who learns who calls and publishes.
     pub disclosure: Disclosure,
     /// How long calls may take.
@@ -124,6 +126,7 @@ impl RealmConfig {
             allow_force_reregister: false,
             on_conflict: OnConflict::Refuse,
             fence_details: false,
+            policy: Policy::default(),
             disclosure: Disclosure::default(),
             call_timeouts: CallTimeouts::default(),
             trustlevels: BTreeMap::new(),
@@ -153,6 +156,8 @@ pub struct Realm {
     pub(super) keeper: Keeper,
     pub(super) ids: IdSource,
     pub(super) timers: Timers,
+    /// Who may do what, as it is in force.
+    pub(super) policy: Policy,
     /// A CALL without options gets nothing but its answer: neither a time limit nor a word about its caller.
     pub(super) calls_are_plain: bool,
     pub(super) stats: Stats,
@@ -171,6 +176,7 @@ impl Realm {
         let keeper = Keeper::new(&config.kept, config.retained);
         let mut realm = Self {
             calls_are_plain,
+            policy: config.policy.clone(),
             config,
             me,
             registry: Registry::default(),

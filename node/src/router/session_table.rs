@@ -15,6 +15,7 @@ use super::{
     dealer::Flow,
     frame::{CallId, Refusal},
     invocations::Invocations,
+    policy::May,
     registry::Callee,
     streams::Streams,
     window::Window,
@@ -37,6 +38,8 @@ pub(super) struct Session {
     pub(super) info: SessionInfo,
     /// What of its features the core asks for.
     pub(super) abilities: Abilities,
+    /// What it may do.
+    pub(super) may: May,
     /// The client's last request id.
     pub(super) last_request: u64,
     /// The last request id given to an INVOCATION.
@@ -215,6 +218,8 @@ pub(super) enum Caller {
 #[derive(Debug)]
 pub(super) struct Invocation {
     pub(super) caller: Caller,
+    /// The low bits of the id of its registration. Ids count up, so of all that one callee holds at a time none has the same.
+    pub(super) of: u32,
     /// The callee may answer in parts.
     pub(super) in_parts: bool,
     /// It has sent one.
@@ -285,11 +290,11 @@ pub(super) enum RequestIdVerdict {
 
 impl SessionTable {
     /// Adds a session; false if it is there already.
-    pub(super) fn add(&mut self, id: SessionId, info: SessionInfo) -> bool {
+    pub(super) fn add(&mut self, id: SessionId, info: SessionInfo, may: May) -> bool {
         if self.sessions.contains_key(&id) {
             return false;
         }
-        self.sessions.insert(id, Session::new(info));
+        self.sessions.insert(id, Session::new(info, may));
         true
     }
 
@@ -337,8 +342,9 @@ impl SessionTable {
 }
 
 impl Session {
-    fn new(info: SessionInfo) -> Self {
+    fn new(info: SessionInfo, may: May) -> Self {
         Self {
+            may,
             abilities: Abilities::from_features(&info.features),
             streams: None,
             info,

@@ -349,12 +349,7 @@ impl Shell {
             _ => None,
         };
         if let Some((session, subscription)) = revoked_by(&input) {
-            if let Some(outbox) = state.outboxes.get(&session) {
-                outbox.forget_subscription(subscription);
-            }
-            if state.open_fanouts > 0 {
-                state.given_up.push((session, subscription));
-            }
+            state.gave_up(session, subscription);
         }
         self.handle(state, input, touched);
         if let Some(waiting) = committed_end.and_then(|session| state.leaving.remove(&session)) {
@@ -427,6 +422,7 @@ impl Shell {
                         outbox.request_end(End::Killed { reason, text });
                     }
                 }
+                Effect::SubscriptionEnded { session, subscription } => state.gave_up(session, subscription),
                 Effect::Keep(keep) => {
                     if let Some(keeper) = self.keeping.get() {
                         keeper.keeping.keep(*keep);
@@ -550,6 +546,16 @@ impl State {
             _ => About::Other,
         };
         self.pushed(session, about, pushed);
+    }
+
+    /// Nothing of a subscription is for the session any more.
+    fn gave_up(&mut self, session: SessionId, subscription: SubscriptionId) {
+        if let Some(outbox) = self.outboxes.get(&session) {
+            outbox.forget_subscription(subscription);
+        }
+        if self.open_fanouts > 0 {
+            self.given_up.push((session, subscription));
+        }
     }
 
     /// Notes what became of a message to `session`.

@@ -14,8 +14,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{ask::Own, registration, session};
 use crate::{
     router::{
-        LogIndex, MatchPolicy, NodeRef, Op, Realm, Testament,
+        Audience, LogIndex, MatchPolicy, NodeRef, Op, Realm, Testament,
         broker::Event,
+        policy::About,
         registry::{Callee, Registration, SessionRow},
         turn::Turn,
     },
@@ -57,9 +58,9 @@ pub(super) enum Change {
     Joined(SessionId, SessionRow),
     Left(SessionId, SessionRow, Vec<Testament>),
     Created(SessionId, Box<Registration>),
-    Registered(SessionId, RegistrationId),
-    Unregistered(SessionId, RegistrationId),
-    Deleted(SessionId, RegistrationId),
+    Registered(SessionId, RegistrationId, About),
+    Unregistered(SessionId, RegistrationId, About),
+    Deleted(SessionId, RegistrationId, About),
 }
 
 impl Scope {
@@ -197,19 +198,20 @@ impl Realm {
             .collect();
         for id in ids {
             let (old, new) = (before.registrations.get(&id), after.registrations.get(&id));
+            let Some(about) = new.or(old).map(about) else { continue };
             let callees = |of: Option<&Registration>| -> Vec<SessionId> {
                 of.into_iter().flat_map(|r| &r.callees).map(|callee| callee.session).collect()
             };
             let (old_callees, new_callees) = (callees(old), callees(new));
             let gone = old_callees.iter().filter(|session| !new_callees.contains(session));
-            ended.extend(gone.map(|session| Change::Unregistered(*session, id)));
+            ended.extend(gone.map(|session| Change::Unregistered(*session, id, about.clone())));
             let come: Vec<SessionId> = new_callees.iter().filter(|s| !old_callees.contains(s)).copied().collect();
             match (old, new) {
-                (Some(_), None) => ended.extend(old_callees.last().map(|session| Change::Deleted(*session, id))),
+                (Some(_), None) => ended.extend(old_callees.last().map(|session| Change::Deleted(*session, id, about.clone()))),
                 (None, Some(new)) => begun.extend(come.first().map(|session| Change::Created(*session, Box::new(new.clone())))),
                 _ => {}
             }
-            begun.extend(come.into_iter().map(|session| Change::Registered(session, id)));
+            begun.extend(come.into_iter().map(|session| Change::Registered(session, id, about.clone())));
         }
         let only_in = |one: &Seen, other: &Seen| {
             let rows = one.sessions.iter().filter(|(id, _)| !other.sessions.contains_key(id));
@@ -232,9 +234,9 @@ impl Realm {
             Change::Joined(session, _) => (ON_JOIN, *session),
             Change::Left(session, ..) => (ON_LEAVE, *session),
             Change::Created(session, _) => (ON_CREATE, *session),
-            Change::Registered(session, _) => (ON_REGISTER, *session),
-            Change::Unregistered(session, _) => (ON_UNREGISTER, *session),
-            Change::Deleted(session, _) => (ON_DELETE, *session),
+            Change::Registered(session, ..) => (ON_REGISTER, *session),
+            Change::Unregistered(session, ..) => (ON_UNREGISTER, *session),
+            Change::Deleted(session, ..) => (ON_DELETE, *session),
         };
         if !self.listens(topic) {
             return;
@@ -244,7 +246,7 @@ impl Realm {
             Change::Joined(session, row) => (vec![session::details(*session, row).into()], 0),
             Change::Left(_, row, _) => (vec![id, row.authid.as_str().into(), row.authrole.as_str().into()], 0),
             Change::Created(_, new) => (vec![id, registration::details(new).into()], new.id.get()),
-            Change::Registered(_, about) | Change::Unregistered(_, about) | Change::Deleted(_, about) => {
+            Change::Registered(_, about, _) | Change::Unregistered(_, about, _) | Change::Deleted(_, about, _) => {
                 (vec![id, Value::from(about.get())], about.get())
             }
         };
@@ -254,6 +256,13 @@ impl Realm {
             Change::Registered(..) | Change::Unregistered(..) => index,
             _ => 0,
         };
+        let seen_by = match change {
+            Change::Joined(..) | Change::Left(..) => None,
+            Change::Created(_, new) => Audience::who_sees(self::about(new)),
+            Change::Registered(_, _, about) | Change::Unregistered(_, _, about) | Change::Deleted(_, _, about) => {
+                Audience::who_sees(about.clone())
+            }
+        };
         let publication = self.ids.derived(topic, &[session.get(), about, again]);
         let payload = Payload::from_values(Serializer::MsgPack, &args, &Dict::new());
         let event = Event {
@@ -262,13 +271,18 @@ impl Realm {
             publisher: session,
             exclude_me: false,
             acknowledged: false,
-            audience: None,
+            audience: seen_by,
             keep: None,
             details: Dict::new(),
             payload,
         };
         self.deliver(turn, event);
     }
+}
+
+/// What a registration's events are about.
+fn about(registration: &Registration) -> About {
+    About::Registration(registration.policy, registration.procedure.clone())
 }
 
 impl Seen {

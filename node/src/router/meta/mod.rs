@@ -170,13 +170,14 @@ impl Realm {
             self.refuse_meta_call(turn, session, request, error_uri::UNAVAILABLE, details);
             return true;
         }
+        let asker = session;
         let proposed = match &what {
             Request::Testament(change) => self.propose_testament(turn, session, payload.serializer(), change),
             Request::Removal(removal::Request::Callee {
                 registration,
                 session,
                 reason,
-            }) => self.propose_removal(turn, *registration, *session, reason),
+            }) => self.propose_removal(turn, asker, *registration, *session, reason),
             _ => Ok(()),
         };
         if let Err((error, details)) = proposed {
@@ -257,8 +258,11 @@ impl Realm {
         let outcome = match &pending.what {
             Request::Session(request) => self.answer_session(request),
             Request::Kill(request) => kill::answer(request, &pending.answers, !pending.missing.is_empty()),
-            Request::Registration(request) => self.answer_registration(request),
-            Request::Subscription(request) => subscription::answer(request, &pending.answers),
+            Request::Registration(request) => self.answer_registration(pending.session, request),
+            Request::Subscription(request) => {
+                let asker = pending.session;
+                subscription::answer(request, &pending.answers, |about| self.sees(asker, about))
+            }
             Request::Removal(request) => removal::answer(request, &pending.answers, !pending.missing.is_empty()),
             Request::Testament(_) => Self::answer_testament(pending.missing.contains(&self.me)),
         };
