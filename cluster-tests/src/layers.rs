@@ -1,6 +1,6 @@
 //! The direction in which the router's modules may use each other, read from their source.
 //!
-//! `wamp ← router ← session, transport ← cluster ← admin ← node.rs ← cli, main.rs`: what stands right may use what stands left.
+//! `wamp ← auth ← router ← session, transport ← cluster ← admin ← node.rs ← cli, main.rs`: what stands right may use what stands left.
 //! `config`, `telemetry` and `store` are leaves at the side: the shells use them, the core does not. Beside arrows between folders
 //! there are names that may appear in some folders only: clocks, randomness and the runtime stay out of the pure core, openraft's
 //! and protobuf's types stay where they are turned into ours.
@@ -32,24 +32,36 @@ impl fmt::Display for Breach {
 /// What each top-level module may use, itself apart.
 const MAY_USE: &[(&str, &[&str])] = &[
     ("wamp", &[]),
-    ("router", &["wamp"]),
+    ("auth", &["wamp"]),
+    ("router", &["wamp", "auth"]),
     ("client", &["wamp"]),
-    ("config", &["wamp"]),
+    ("config", &["wamp", "auth"]),
     ("telemetry", &["config"]),
     ("store", &["wamp", "config", "telemetry"]),
-    ("session", &["wamp", "router", "transport", "@"]),
-    ("transport", &["wamp", "router", "session", "@"]),
-    ("cluster", &["wamp", "router", "session", "transport", "@"]),
-    ("admin", &["wamp", "router", "session", "transport", "cluster", "@"]),
+    ("session", &["wamp", "auth", "router", "transport", "@"]),
+    ("transport", &["wamp", "auth", "router", "session", "@"]),
+    ("cluster", &["wamp", "auth", "router", "session", "transport", "@"]),
+    ("admin", &["wamp", "auth", "router", "session", "transport", "cluster", "@"]),
     ("pages", &["transport", "@"]),
     (
         "node",
-        &["wamp", "router", "session", "transport", "cluster", "admin", "pages", "@"],
+        &[
+            "wamp",
+            "auth",
+            "router",
+            "session",
+            "transport",
+            "cluster",
+            "admin",
+            "pages",
+            "@",
+        ],
     ),
     (
         "cli",
         &[
             "wamp",
+            "auth",
             "router",
             "session",
             "transport",
@@ -86,7 +98,7 @@ const ONLY_IN: &[(&str, &[&str], &str)] = &[
 ];
 
 /// Folders of the pure core.
-const PURE: &[&str] = &["wamp", "router"];
+const PURE: &[&str] = &["wamp", "auth", "router"];
 /// What a deterministic core must not touch.
 const IMPURE: &[&str] = &[
     "tokio",
