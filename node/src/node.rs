@@ -15,7 +15,11 @@ use tokio::{
 };
 
 use crate::{
-    admin::{self, status::Source},
+    admin::{
+        self,
+        access::{Access, Fixed},
+        status::Source,
+    },
     cluster::{
         self, Running, Settings,
         lease::Timing,
@@ -224,7 +228,8 @@ pub async fn start(config: Config) -> Result<RunningNode, StartError> {
             name: config.node.name.clone(),
             inspect: cluster.inspect.clone(),
         };
-        let server = match admin::Server::bind(address, source).await {
+        let access = Access::new(cluster.inspect.clone(), &config.node.name, fixed(&config));
+        let server = match admin::Server::bind(address, source, access).await {
             Ok(server) => server,
             Err(source) => {
                 // Nobody keeps the gate yet; the cluster part must not wait for it.
@@ -370,6 +375,20 @@ fn realm_auth(realm: &config::Realm, principals: &[config::Principal]) -> RealmA
         anonymous_role: realm.anonymous_role.clone(),
         principals: principals.collect(),
     }
+}
+
+/// What the configuration says of each realm's roles and principals.
+fn fixed(config: &Config) -> BTreeMap<Uri, Fixed> {
+    let of = |realm: &config::Realm| {
+        let principals = config.principals.iter().filter(|principal| principal.realm == realm.name);
+        let principals = principals.map(|principal| (principal.authid.clone(), principal.role.clone()));
+        let fixed = Fixed {
+            policy: policy::policy(realm),
+            principals: principals.collect(),
+        };
+        (Uri::from(realm.name.as_str()), fixed)
+    };
+    config.realms.iter().map(of).collect()
 }
 
 fn session_limits(limits: &config::Limits) -> SessionLimits {

@@ -6,6 +6,7 @@
 //!
 //! Start reading at [`Command`]; each subcommand has its file.
 
+mod admin;
 mod ca;
 mod check;
 mod client;
@@ -50,6 +51,7 @@ enum Command {
     Ca(ca::Ca),
     Keygen(keygen::Keygen),
     Healthcheck(healthcheck::Healthcheck),
+    Admin(admin::Admin),
 }
 
 /// Why a subcommand ends without success: what to tell the operator, and the exit code.
@@ -89,6 +91,7 @@ impl Command {
             Command::Ca(command) => command.run(),
             Command::Keygen(command) => command.run(),
             Command::Healthcheck(command) => command.run(),
+            Command::Admin(command) => command.run(),
         }
     }
 }

@@ -22,6 +22,9 @@ impl Realm {
                 authmethod,
                 authprovider,
             });
+            if self.rights_stale {
+                self.end_if_revocable(turn, session);
+            }
         }
     }
 

@@ -51,6 +51,24 @@ pub enum Disclosure {
     Always,
 }
 
+impl Disclosure {
+    /// Its number in the log and in snapshots, from 1; never changes.
+    pub const fn code(self) -> u8 {
+        match self {
+            Self::Allow => 1,
+            Self::Deny => 2,
+            Self::Always => 3,
+        }
+    }
+
+    /// The one with that number.
+    pub fn from_code(code: u8) -> Option<Self> {
+        [Self::Allow, Self::Deny, Self::Always]
+            .into_iter()
+            .find(|disclosure| disclosure.code() == code)
+    }
+}
+
 /// In what clients of a realm count timeouts (setting `timeout_unit`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum TimeoutUnit {
@@ -158,6 +176,10 @@ pub struct Realm {
     pub(super) timers: Timers,
     /// Who may do what, as it is in force.
     pub(super) policy: Policy,
+    /// A snapshot has changed roles or principals, and these have lost what their sessions stood on; `None` if it changed nothing.
+    pub(super) unsettled: Option<Vec<String>>,
+    /// The log may have taken rights away without this node knowing.
+    pub(super) rights_stale: bool,
     /// A CALL without options gets nothing but its answer: neither a time limit nor a word about its caller.
     pub(super) calls_are_plain: bool,
     pub(super) stats: Stats,
@@ -177,6 +199,8 @@ impl Realm {
         let mut realm = Self {
             calls_are_plain,
             policy: config.policy.clone(),
+            unsettled: None,
+            rights_stale: false,
             config,
             me,
             registry: Registry::default(),
@@ -213,6 +237,7 @@ impl Realm {
             Input::LogTime { unix_ms } => self.on_log_time(turn, unix_ms),
             Input::NodeFenced { index, node } => self.on_log_fence(turn, index, node),
             Input::AppliedTo { index } => {
+                self.settle_authority(turn);
                 self.on_applied_to(turn, index);
                 self.on_meta_progress(turn);
             }
@@ -232,7 +257,11 @@ impl Realm {
             Input::HistoryAnswer(answer) => self.on_history_answer(turn, *answer),
             Input::HistoryPage(page) => self.on_history_page(turn, *page),
             Input::Retained(retained) => self.on_retained(turn, retained),
-            Input::Lease { until } => self.lease_until = Some(until),
+            Input::Lease { until } => {
+                self.lease_until = Some(until);
+                self.rights_stale = false;
+            }
+            Input::RightsStale => self.on_rights_stale(turn),
             Input::Tick => self.on_tick(turn),
         }
         // Last, so that every lookup that missed during this input joins a barrier that starts after it.
@@ -269,6 +298,7 @@ impl Realm {
     pub fn restore_registry(&mut self, index: LogIndex, bytes: &[u8], effects: &mut Vec<Effect>) -> Result<(), String> {
         let registry = Registry::read_snapshot(bytes)?;
         let before = self.look_before_restore();
+        self.note_authority(&registry.authority);
         self.registry = registry;
         self.applied = self.applied.max(index);
         self.settle_registrations(effects);

@@ -8,7 +8,8 @@ mod snapshot;
 use std::collections::{BTreeMap, BTreeSet, btree_map::Entry};
 
 use super::{
-    InvokePolicy, LogIndex, MatchPolicy, NodeRef, OnConflict, Op, OpOutcome, RegisterWishes, Slot, Testament, op::Lost, pattern,
+    Authority, InvokePolicy, LogIndex, MatchPolicy, NodeRef, OnConflict, Op, OpOutcome, RegisterWishes, Slot, Testament,
+    op::Lost, pattern,
 };
 use crate::wamp::{RegistrationId, SessionId, Uri, id::IdMap};
 
@@ -91,6 +92,8 @@ pub struct Registry {
     fenced: BTreeMap<Slot, u32>,
     /// Of sessions that have a row.
     testaments: BTreeMap<SessionId, Testaments>,
+    /// Roles and principals.
+    pub(super) authority: Authority,
     /// How many registration ids were given.
     ids_given: u64,
     /// When the ops now being applied were proposed. No state: the log says it anew before ops.

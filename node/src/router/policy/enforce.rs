@@ -3,12 +3,14 @@
 //! Invariant: once a policy was changed here, no session of this node has a subscription, a registration that may be invoked, or an open
 //! or parked call which the new policy would refuse.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc, time::Instant};
 
-use super::{Policy, Right, known::May, known::Verdict, role::Who};
+use super::{
+    Authority, Change, Changed, Policy, Request, Right, Role, authority::sessions_stand, known::May, known::Verdict, role::Who,
+};
 use crate::{
     router::{
-        Disclosure, Effect, MatchPolicy, Op, Realm,
+        Disclosure, Effect, LogIndex, MatchPolicy, Op, Realm, SessionInfo,
         registry::SessionRow,
         session_table::{Call, Held},
         timers::Timer,
@@ -152,6 +154,106 @@ impl Realm {
             self.end_unauthorized_registrations(turn, session);
             self.end_unauthorized_subscriptions(turn, session);
         }
+    }
+
+    /// The log reached a change of roles or principals: applies it, and ends here what stood on what it takes away.
+    pub fn change(&mut self, now: Instant, index: LogIndex, request: &Request, effects: &mut Vec<Effect>) -> Changed {
+        self.applied = self.applied.max(index.saturating_sub(1));
+        let turn = &mut Turn { now, effects };
+        let former = match &request.change {
+            Change::PutPrincipal { principal } => self.registry.authority.principal(&principal.authid).cloned(),
+            _ => None,
+        };
+        let changed = self.registry.authority.apply(request);
+        if !matches!(changed, Changed::Done(_)) {
+            return changed;
+        }
+        match &request.change {
+            Change::PutRole { role, permissions } if !self.config.policy.has_role(role) => {
+                let mut policy = self.policy.clone();
+                policy.set_role(role, Some(Arc::new(Role::new(permissions.clone()))));
+                self.put_in_force(turn, policy);
+            }
+            Change::RemoveRole { role } if !self.config.policy.has_role(role) => {
+                let mut policy = self.policy.clone();
+                policy.set_role(role, None);
+                self.put_in_force(turn, policy);
+            }
+            // The configuration's own stands.
+            Change::PutRole { .. } | Change::RemoveRole { .. } => {}
+            Change::PutPrincipal { principal } => {
+                if former.is_some_and(|former| !sessions_stand(&former.value, principal)) {
+                    self.end_sessions_of(turn, &principal.authid);
+                }
+            }
+            Change::RemovePrincipal { authid } => self.end_sessions_of(turn, authid),
+        }
+        self.start_wanted_barrier(turn);
+        changed
+    }
+
+    /// Remembers whose sessions end since the registry was replaced by `newer`; the input that follows does it.
+    pub(in crate::router) fn note_authority(&mut self, newer: &Authority) {
+        let revoked = self.registry.authority.revoked_by(newer);
+        if self.registry.authority != *newer {
+            self.unsettled.get_or_insert_default().extend(revoked);
+        }
+    }
+
+    /// Does what [`Self::note_authority`] has remembered.
+    pub(in crate::router) fn settle_authority(&mut self, turn: &mut Turn<'_>) {
+        let Some(revoked) = self.unsettled.take() else { return };
+        let policy = self.config.policy.with(&self.registry.authority);
+        self.put_in_force(turn, policy);
+        revoked.iter().for_each(|authid| self.end_sessions_of(turn, authid));
+    }
+
+    /// Ends the sessions of this node that have joined as a principal. Nobody of that name who came in otherwise is meant.
+    fn end_sessions_of(&mut self, turn: &mut Turn<'_>, authid: &str) {
+        let is_its = |info: &SessionInfo| info.authid == authid && info.authmethod != "anonymous";
+        let of_it = |id: &SessionId| self.session_info(*id).is_some_and(is_its);
+        let sessions: Vec<SessionId> = self.sessions.ids().into_iter().filter(of_it).collect();
+        for session in sessions {
+            self.end_session(turn, session, "the principal was revoked or changed");
+        }
+    }
+
+    /// This node cannot know what the log has taken away: sessions that stand on what the log says end, as if all of it were. Those whose
+    /// role and name are of the configuration stay.
+    pub(in crate::router) fn on_rights_stale(&mut self, turn: &mut Turn<'_>) {
+        if !std::mem::replace(&mut self.rights_stale, true) {
+            for session in self.sessions.ids() {
+                self.end_if_revocable(turn, session);
+            }
+        }
+    }
+
+    /// Ends a session that the log could have revoked.
+    pub(in crate::router) fn end_if_revocable(&mut self, turn: &mut Turn<'_>, session: SessionId) {
+        let authority = &self.registry.authority;
+        let revocable = self.session_info(session).is_some_and(|info| {
+            let by_role = authority.roles.contains_key(&info.authrole) && !self.config.policy.has_role(&info.authrole);
+            by_role || info.authmethod != "anonymous" && authority.principal(&info.authid).is_some()
+        });
+        if revocable {
+            let why = "this node has lost the cluster and cannot know whether the session still has its rights";
+            self.end_session(turn, session, why);
+        }
+    }
+
+    fn end_session(&mut self, turn: &mut Turn<'_>, session: SessionId, why: &str) {
+        let goodbye = Message::Goodbye {
+            details: because(why),
+            reason: Uri::from(error_uri::NOT_AUTHORIZED),
+        };
+        turn.effects.push(Effect::Kill { session, goodbye });
+        self.detach(turn, session);
+        self.stats.sessions_killed += 1;
+    }
+
+    /// What the log says about roles and principals.
+    pub fn authority(&self) -> &Authority {
+        &self.registry.authority
     }
 
     fn end_unauthorized_subscriptions(&mut self, turn: &mut Turn<'_>, session: SessionId) {

@@ -31,6 +31,7 @@
 //!
 //! Spec: WAMP advanced profile, "Authorization" (a sketch: it names the verbs and leaves the rest to the router).
 
+pub mod authority;
 mod enforce;
 mod known;
 mod reach;
@@ -41,6 +42,7 @@ use std::{collections::BTreeMap, fmt, sync::Arc};
 use super::{Disclosure, MatchPolicy};
 use crate::wamp::Uri;
 
+pub use authority::{Authority, Change, Changed, Request};
 pub(super) use enforce::About;
 pub(super) use known::May;
 pub use role::{Explanation, Role, Who};
@@ -232,6 +234,18 @@ impl Policy {
         self.roles.get(name).unwrap_or(&self.others)
     }
 
+    /// The same roles, and those of `authority` beside them: a role that both name is what it is here.
+    #[must_use]
+    pub fn with(&self, authority: &Authority) -> Self {
+        let mut policy = self.clone();
+        for (name, row) in authority.roles() {
+            if !self.has_role(name) {
+                policy.set_role(name, Some(Arc::new(Role::new(row.value.clone()))));
+            }
+        }
+        policy
+    }
+
     /// True if the role is named.
     pub fn has_role(&self, name: &str) -> bool {
         self.roles.contains_key(name)
@@ -243,7 +257,7 @@ impl Policy {
     }
 
     /// Puts a role there, or takes it away.
-    pub fn set_role(&mut self, name: &str, role: Option<Arc<Role>>) {
+    fn set_role(&mut self, name: &str, role: Option<Arc<Role>>) {
         match role {
             Some(role) => _ = self.roles.insert(name.to_owned(), role),
             None => _ = self.roles.remove(name),

@@ -4,19 +4,25 @@
 //! `u32`) fenced; `u32` count of registrations (id `u64`, policy `u8`, invoke `u8`, wishes `u8`, index `u64`, created `u64`, procedure, `u32`
 //! count of (slot, epoch, session `u64`, since `u64`)); `u32` count of sessions (id `u64`, slot, epoch, authid, authrole, authmethod,
 //! authprovider, hushed `u8`); `u32` count of sessions with testaments (id `u64`, number of the newest change `u64`, `u32` count of
-//! (number `u64`, scope `u8`, topic, options, payload)). A payload is serializer `u8`, elements `u8` and its bytes, as text. Maps
+//! (number `u64`, scope `u8`, topic, options, payload)); `u64` revision of roles and principals; `u32` count of roles (name, revision `u64`, `u32`
+//! count of permissions (uri, policy `u8`, allow `u8`, deny `u8`, disclose `u8`: 0 for none)); `u32` count of principals (authid, revision
+//! `u64`, role, `u32` count of credentials as text). A payload is serializer `u8`, elements `u8` and its bytes, as text. Maps
 //! stand in key order.
 
 use bytes::Bytes;
 
 use super::{COUNTER_MAX, Callee, Registration, Registry, SessionRow, Testaments};
 use crate::{
-    router::{InvokePolicy, LogIndex, MatchPolicy, NodeRef, RegisterWishes, Slot, Testament, TestamentScope},
+    auth::{Credential, Principal},
+    router::{
+        Authority, Disclosure, InvokePolicy, LogIndex, MatchPolicy, NodeRef, Permission, RegisterWishes, Rights, Slot, Testament,
+        TestamentScope, policy::authority::Row,
+    },
     wamp::{Payload, RegistrationId, Serializer, SessionId, Uri},
 };
 
 /// The first byte of every snapshot this build writes.
-const VERSION: u8 = 2;
+const VERSION: u8 = 3;
 
 impl Registry {
     /// Appends the registry; equal registries give equal bytes.
@@ -73,6 +79,7 @@ impl Registry {
                 write_payload(out, &testament.payload);
             }
         }
+        write_authority(out, &self.authority);
     }
 
     /// Reads what [`Self::write_snapshot`] wrote.
@@ -126,11 +133,39 @@ impl Registry {
             let list = (0..input.u32()?).map(|_| input.testament()).collect::<Result<_, _>>()?;
             registry.testaments.insert(id, Testaments { number, list });
         }
+        registry.authority = input.authority()?;
         if !input.rest.is_empty() {
             return Err("bytes after the end of the registry snapshot".into());
         }
         registry.check()?;
         Ok(registry)
+    }
+}
+
+fn write_authority(out: &mut Vec<u8>, authority: &Authority) {
+    out.extend_from_slice(&authority.revision.to_le_bytes());
+    write_len(out, authority.roles.len());
+    for (name, row) in &authority.roles {
+        write_text(out, name);
+        out.extend_from_slice(&row.revision.to_le_bytes());
+        write_len(out, row.value.len());
+        for permission in &row.value {
+            write_text(out, &permission.uri);
+            out.push(permission.policy.code());
+            out.push(permission.allow.code());
+            out.push(permission.deny.code());
+            out.push(permission.disclose.map_or(0, Disclosure::code));
+        }
+    }
+    write_len(out, authority.principals.len());
+    for (authid, row) in &authority.principals {
+        write_text(out, authid);
+        out.extend_from_slice(&row.revision.to_le_bytes());
+        write_text(out, &row.value.role);
+        write_len(out, row.value.credentials.len());
+        for credential in &row.value.credentials {
+            write_text(out, &credential.to_text());
+        }
     }
 }
 
@@ -196,6 +231,48 @@ impl<'a> Reader<'a> {
     fn text(&mut self) -> Result<&'a str, String> {
         let len = self.u32()? as usize;
         std::str::from_utf8(self.take(len)?).map_err(|_| "registry snapshot holds text that is not UTF-8".into())
+    }
+
+    fn authority(&mut self) -> Result<Authority, String> {
+        let mut authority = Authority {
+            revision: self.u64()?,
+            ..Authority::default()
+        };
+        for _ in 0..self.u32()? {
+            let (name, revision) = (self.text()?.to_owned(), self.u64()?);
+            let value = (0..self.u32()?).map(|_| self.permission()).collect::<Result<_, _>>()?;
+            authority.roles.insert(name, Row { revision, value });
+        }
+        for _ in 0..self.u32()? {
+            let (authid, revision) = (self.text()?.to_owned(), self.u64()?);
+            let role = self.text()?.to_owned();
+            let credentials = (0..self.u32()?).map(|_| self.credential()).collect::<Result<_, _>>()?;
+            let value = Principal {
+                authid: authid.clone(),
+                role,
+                credentials,
+            };
+            authority.principals.insert(authid, Row { revision, value });
+        }
+        Ok(authority)
+    }
+
+    fn permission(&mut self) -> Result<Permission, String> {
+        Ok(Permission {
+            uri: Uri::from(self.text()?),
+            policy: MatchPolicy::from_code(self.u8()?).ok_or("unknown match policy of a permission")?,
+            allow: Rights::from_code(self.u8()?).ok_or("unknown rights")?,
+            deny: Rights::from_code(self.u8()?).ok_or("unknown rights")?,
+            disclose: match self.u8()? {
+                0 => None,
+                code => Some(Disclosure::from_code(code).ok_or("unknown disclosure")?),
+            },
+        })
+    }
+
+    fn credential(&mut self) -> Result<Credential, String> {
+        // What is wrong with it is said without it.
+        self.text()?.parse().map_err(|error| format!("{error}"))
     }
 
     fn testament(&mut self) -> Result<Testament, String> {

@@ -3,10 +3,14 @@
 use std::time::Instant;
 
 use crate::{
+    auth::Principal,
     router::{
-        Disclosure, Effect, MatchPolicy, Permission, Policy, Right, Rights, Role, TopicKey,
+        Change, Changed, Disclosure, Effect, MatchPolicy, Permission, Policy, Right, Rights, Role, TopicKey,
         dealer::plain::PlainRoute,
-        testing::{NODE_2, TestRealm, TestSession, error_of, invoke, meta_call, request, result, result_of, topics, values},
+        policy::Request,
+        testing::{
+            NODE_2, TestRealm, TestSession, error_of, invoke, meta_call, request, result, result_of, session, topics, values,
+        },
         turn::Turn,
     },
     wamp::{Dict, Message, Uri, Value, message::code},
@@ -519,4 +523,218 @@ fn who_keeps_every_right_notices_nothing() {
     let (call, _) = guest.calls("com.a");
     assert_eq!(change(&realm, &[allow("call subscribe", Exact, "com.a")]), []);
     assert_eq!(admin.yields(1), [guest.gets_result(call)]);
+}
+
+/// Has the log change something.
+fn apply(realm: &TestRealm, change: Change, expected: Option<u64>) -> (Changed, Vec<Effect>) {
+    let (now, index) = (realm.now(), realm.next_index());
+    let mut effects = Vec::new();
+    let request = Request { change, expected };
+    let changed = realm.inside(|realm| {
+        let changed = realm.change(now, index, &request, &mut effects);
+        realm.check_invariants().expect("invariants hold");
+        changed
+    });
+    (changed, effects)
+}
+
+fn put_role(role: &str, permissions: &[Permission]) -> Change {
+    Change::PutRole {
+        role: role.to_owned(),
+        permissions: permissions.to_vec(),
+    }
+}
+
+fn principal(authid: &str, role: &str, keys: &[char]) -> Principal {
+    let key = |digit: &char| format!("cryptosign:{}", digit.to_string().repeat(64)).parse().unwrap();
+    Principal {
+        authid: authid.to_owned(),
+        role: role.to_owned(),
+        credentials: keys.iter().map(key).collect(),
+    }
+}
+
+#[test]
+fn roles_of_the_log_stand_beside_those_of_the_configuration() {
+    let realm = realm(&[]);
+    let lamp = join(&realm, "lamp");
+    assert_eq!(error_of(&lamp.asks_to_subscribe("com.a").1), NOT_AUTHORIZED);
+    let permissions = [allow("subscribe", Prefix, "com.")];
+    assert_eq!(
+        apply(&realm, put_role("lamp", &permissions), Some(0)),
+        (Changed::Done(1), Vec::new())
+    );
+    let subscription = lamp.subscribes("com.a");
+    assert_eq!(
+        apply(&realm, put_role("lamp", &[]), Some(7)),
+        (Changed::Conflict(1), Vec::new())
+    );
+    let (changed, effects) = apply(&realm, Change::RemoveRole { role: "lamp".into() }, Some(1));
+    assert_eq!(changed, Changed::Done(2));
+    let ended = Effect::SubscriptionEnded {
+        session: lamp.id,
+        subscription,
+    };
+    assert!(effects.contains(&ended));
+    assert_eq!(
+        apply(&realm, Change::RemoveRole { role: "lamp".into() }, None).0,
+        Changed::NotFound
+    );
+    // What the file says of a role is not changed by the log.
+    apply(&realm, put_role("guest", &[Permission::all()]), None);
+    let guest = join(&realm, "guest");
+    assert_eq!(error_of(&guest.calls("com.a").1), NOT_AUTHORIZED);
+}
+
+#[test]
+fn a_revoked_principal_loses_its_sessions_and_nobody_else_does() {
+    let realm = realm(&[]);
+    let as_lamp = |authid: &str, method: &str| {
+        let session = realm.join_changed(|info| {
+            info.authid = authid.to_owned();
+            info.authrole = "admin".to_owned();
+            info.authmethod = method.to_owned();
+        });
+        realm.commit();
+        session
+    };
+    let put = |realm: &TestRealm, principal: Principal| apply(realm, Change::PutPrincipal { principal }, None).1;
+    let killed = |effects: &[Effect]| -> Vec<_> {
+        let kills = effects.iter().filter_map(|effect| match effect {
+            Effect::Kill { session, .. } => Some(*session),
+            _ => None,
+        });
+        kills.collect()
+    };
+    put(&realm, principal("lamp", "admin", &['1', '2']));
+    put(&realm, principal("door", "admin", &['3']));
+    let (lamp, twin, door) = (
+        as_lamp("lamp", "ticket"),
+        as_lamp("lamp", "wampcra"),
+        as_lamp("door", "ticket"),
+    );
+    let stranger = as_lamp("lamp", "anonymous");
+    assert_eq!(killed(&put(&realm, principal("lamp", "admin", &['2', '1', '4']))), []);
+    let (changed, effects) = apply(&realm, Change::RemovePrincipal { authid: "lamp".into() }, None);
+    assert_eq!((changed, killed(&effects)), (Changed::Done(4), vec![lamp.id, twin.id]));
+    assert!(effects.contains(&lamp.gone()) && !effects.contains(&door.gone()) && !effects.contains(&stranger.gone()));
+    assert_eq!(
+        killed(&put(&realm, principal("door", "guest", &['3']))),
+        [door.id],
+        "another role"
+    );
+    let door = as_lamp("door", "cryptosign");
+    assert_eq!(
+        killed(&put(&realm, principal("door", "guest", &['4']))),
+        [door.id],
+        "a credential is gone"
+    );
+}
+
+#[test]
+fn a_snapshot_brings_roles_and_principals_and_ends_what_they_take_away() {
+    let (ahead, behind) = (realm(&[]), realm(&[]));
+    let permissions = [
+        deny("call", Prefix, "com."),
+        Permission {
+            disclose: Some(Disclosure::Deny),
+            ..allow("subscribe publish", MatchPolicy::Wildcard, "com..x")
+        },
+    ];
+    for realm in [&ahead, &behind] {
+        apply(realm, put_role("lamp", &[allow("subscribe", Prefix, "com.")]), None);
+        for authid in ["kept", "lost"] {
+            let principal = principal(authid, "lamp", &['1']);
+            apply(realm, Change::PutPrincipal { principal }, None);
+        }
+    }
+    let join_as = |authid: &str| {
+        let session = behind.join_changed(|info| {
+            info.authid = authid.to_owned();
+            info.authrole = "lamp".to_owned();
+            info.authmethod = "ticket".to_owned();
+        });
+        behind.commit();
+        session
+    };
+    let (kept, lost) = (join_as("kept"), join_as("lost"));
+    let topic = kept.subscribes("com.a");
+    apply(&ahead, put_role("lamp", &permissions), None);
+    apply(&ahead, Change::RemovePrincipal { authid: "lost".into() }, None);
+    let (mut bytes, mut again, mut effects) = (Vec::new(), Vec::new(), Vec::new());
+    ahead.inside(|realm| realm.snapshot_registry(&mut bytes));
+    let index = behind.next_index() + 5;
+    behind.inside(|realm| {
+        realm
+            .restore_registry(index, &bytes, &mut effects)
+            .expect("a snapshot of this build")
+    });
+    behind.inside(|realm| realm.snapshot_registry(&mut again));
+    assert_eq!(bytes, again);
+    let effects = behind.input(crate::router::Input::AppliedTo { index });
+    let ended = Effect::SubscriptionEnded {
+        session: kept.id,
+        subscription: topic,
+    };
+    assert!(effects.contains(&ended) && effects.contains(&lost.gone()) && !effects.contains(&kept.gone()));
+    assert_eq!(behind.input(crate::router::Input::AppliedTo { index }), []);
+    for cut in [bytes.len() - 1, bytes.len() - 40] {
+        assert!(behind.inside(|realm| realm.restore_registry(index, &bytes[..cut], &mut Vec::new()).is_err()));
+    }
+}
+
+#[test]
+fn what_the_log_is_asked_for_is_checked_first() {
+    assert!(put_role("", &[]).check().is_err());
+    assert!(put_role(&"x".repeat(256), &[]).check().is_err());
+    assert!(put_role("x", &vec![Permission::all(); 1_001]).check().is_err());
+    assert!(
+        put_role("x", &[allow("call", Exact, "a..b")])
+            .check()
+            .unwrap_err()
+            .contains("permission 1")
+    );
+    assert_eq!(put_role("x", &[Permission::all()]).check(), Ok(()));
+    let principal = principal("lamp", "", &[]);
+    assert!(Change::PutPrincipal { principal }.check().is_err());
+}
+
+#[test]
+fn a_node_that_lost_the_cluster_ends_what_the_log_could_have_revoked() {
+    let realm = realm(&[]);
+    apply(&realm, put_role("lamp", &[allow("subscribe", Prefix, "com.")]), None);
+    let principal = principal("door", "admin", &['1']);
+    apply(&realm, Change::PutPrincipal { principal }, None);
+    let (lamp, guest) = (join(&realm, "lamp"), join(&realm, "guest"));
+    let door = realm.join_changed(|info| {
+        (info.authid, info.authrole, info.authmethod) = ("door".into(), "admin".into(), "ticket".into());
+    });
+    realm.commit();
+    let ended = |effects: &[Effect], who: &TestSession| {
+        let killed = |effect: &Effect| matches!(effect, Effect::Kill { session, .. } if *session == who.id);
+        effects.iter().any(killed)
+    };
+    let effects = realm.input(crate::router::Input::RightsStale);
+    assert!(ended(&effects, &lamp) && ended(&effects, &door) && !ended(&effects, &guest));
+    assert_eq!(realm.input(crate::router::Input::RightsStale), []);
+    let info = |role: &str| crate::router::SessionInfo {
+        authid: "x".into(),
+        authrole: role.into(),
+        authmethod: "anonymous".into(),
+        authprovider: "static".into(),
+        trustlevel: None,
+        features: Vec::new(),
+    };
+    let joins = |number: u64, role: &str| {
+        let (session, info) = (session(number), info(role));
+        realm.input(crate::router::Input::SessionJoined { session, info }).len()
+    };
+    assert_eq!(
+        (joins(501, "guest"), joins(502, "lamp")),
+        (1, 3),
+        "who comes now is sent away"
+    );
+    let until = realm.now() + crate::router::testing::secs(10);
+    realm.input(crate::router::Input::Lease { until });
+    assert_eq!(joins(503, "lamp"), 1, "with a lease the log is known again");
 }
