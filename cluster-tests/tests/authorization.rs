@@ -8,7 +8,7 @@ use std::{
 
 use ringfort_cluster_tests::{
     cluster::{Cluster, REALM, Setup},
-    process::binary,
+    process::{Signal, binary},
     record_result,
     wamp::{Client, PATIENCE},
 };
@@ -269,4 +269,66 @@ fn files_with(dir: &Path, needle: &[u8]) -> Vec<std::path::PathBuf> {
         }
     }
     found
+}
+
+#[tokio::test]
+async fn a_node_that_does_not_confirm_is_named_and_keeps_nothing_for_long() {
+    let mut cluster = cluster().await;
+    done(&cluster, 0, &["put-role", REALM, "guest", "--allow", "all prefix com."]);
+    let guests = clients(&cluster).await;
+    let mut news = guests[2].subscribe("com.news").await.expect("answer").expect("subscribed");
+    // A follower, so that the others can still decide.
+    let leader = cluster.leader().await.expect("leader");
+    let asked = if leader == 0 { 0 } else { 1 };
+    if leader == 2 {
+        // The others elect one of them once this one stands still.
+        cluster.process(2).expect("running").signal(Signal::Stop).expect("stop");
+        tokio::time::sleep(Duration::from_secs(3)).await;
+    } else {
+        cluster.process(2).expect("running").signal(Signal::Stop).expect("stop");
+    }
+    let words = [
+        "put-role",
+        REALM,
+        "guest",
+        "--allow",
+        "all prefix com.",
+        "--deny",
+        "subscribe exact com.news",
+    ];
+    let output = admin(&cluster, asked, &words);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(
+        output.status.code(),
+        Some(7),
+        "{said}{}",
+        String::from_utf8_lossy(&output.stdout)
+    );
+    assert!(said.contains("not confirmed by n3, which stops within"), "{said}");
+    cluster
+        .process(2)
+        .expect("running")
+        .signal(Signal::Continue)
+        .expect("continue");
+    // It applies the change, or ends the session since it cannot know: either way the subscription is gone.
+    let begun = Instant::now();
+    loop {
+        assert!(begun.elapsed() < PATIENCE, "n3 still takes subscriptions to what is denied");
+        if guests[2].ended().is_some() {
+            break;
+        }
+        match guests[2].subscribe("com.news").await {
+            Ok(Err(error)) if error.uri == DENIED => break,
+            Ok(Ok(_)) => tokio::time::sleep(Duration::from_millis(50)).await,
+            _ => break,
+        }
+    }
+    while news.events.try_recv().is_ok() {}
+    guests[0]
+        .publish_acknowledged("com.news", &[])
+        .await
+        .expect("answer")
+        .expect("published");
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert!(news.events.try_recv().is_err(), "an event of what is denied");
 }

@@ -392,7 +392,7 @@ fn a_testament_needs_the_right_to_publish_when_it_is_made_and_when_it_is_publish
 #[test]
 fn a_subscription_ends_with_its_right() {
     let both = allow("subscribe subscribe_pattern", Prefix, "com.");
-    let realm = realm(&[both.clone()]);
+    let realm = realm(std::slice::from_ref(&both));
     let (admin, guest) = (join(&realm, "admin"), join(&realm, "guest"));
     let kept = guest.subscribes("com.kept");
     let lost = guest.subscribes("com.lost");
