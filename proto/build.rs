@@ -1,6 +1,7 @@
 //! Compiles the `.proto` files with protox, so that no `protoc` has to be installed.
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let files = [
+        "ringfort/admin/v1/access.proto",
         "ringfort/bench/v1/bench.proto",
         "ringfort/cluster/v1/control.proto",
         "ringfort/cluster/v1/link.proto",

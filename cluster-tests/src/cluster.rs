@@ -21,6 +21,9 @@ use crate::{
 pub const REALM: &str = "realm1";
 /// A second realm of the clusters with a configuration, to show that nothing crosses.
 pub const OTHER_REALM: &str = "realm2";
+/// The line of a realm in which anonymous clients may do everything.
+pub const OPEN: &str =
+    "roles = [{ name = \"anonymous\", permissions = [{ uri = \"\", match = \"prefix\", allow = [\"all\"] }] }]\n";
 /// Longest start of a cluster before a test gives up; three processes share two cores with whatever else runs.
 const START: Duration = Duration::from_secs(30);
 
@@ -216,7 +219,7 @@ impl Cluster {
 
     /// Puts `lines` behind the first realm of each configuration, and `end` behind everything.
     fn add_lines(&self, lines: &str, end: &str) -> Result<()> {
-        let realm = format!("name = \"{REALM}\"\nanonymous = \"loopback\"\n");
+        let realm = format!("name = \"{REALM}\"\nanonymous = \"loopback\"\n{OPEN}");
         for node in 0..3 {
             let file = self.config_path(node);
             let text = std::fs::read_to_string(&file)?;
@@ -340,8 +343,8 @@ impl Cluster {
         };
         format!(
             "[node]\nname = \"{name}\"\n\n[[listener]]\naddress = \"{public}\"\npath = \"/ws\"\norigins = [\"*\"]\nrawsocket = true\n\n\
-             [[realm]]\nname = \"{REALM}\"\nanonymous = \"loopback\"\n\n\
-             [[realm]]\nname = \"{OTHER_REALM}\"\nanonymous = \"loopback\"\n\n\
+             [[realm]]\nname = \"{REALM}\"\nanonymous = \"loopback\"\n{OPEN}\n\
+             [[realm]]\nname = \"{OTHER_REALM}\"\nanonymous = \"loopback\"\n{OPEN}\n\
              [cluster]\nid = \"{id}\"\naddress = \"127.0.0.1:{port}\"\npeers = [{peers}]\ndata_dir = {data:?}\n{tls}\n\
              [admin]\naddress = \"{admin}\"\n\n[observability]\naddress = \"off\"\n",
             name = at.name,

@@ -89,8 +89,8 @@ const ONLY_IN: &[(&str, &[&str], &str)] = &[
     ),
     (
         "ringfort_proto",
-        &["cluster", "admin"],
-        "generated types stay in cluster and admin",
+        &["cluster", "admin", "cli/admin"],
+        "generated types stay in cluster and admin, and with the client of the latter",
     ),
     // With the colons: a setting may be called `redis`, a type of that crate may not be used.
     ("redis::", &["store"], "redis stays in store"),

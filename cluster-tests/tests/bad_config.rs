@@ -8,6 +8,7 @@ use std::{
 };
 
 use ringfort_cluster_tests::{
+    cluster::OPEN,
     ports::free_port,
     process::{Process, binary},
 };
@@ -16,7 +17,7 @@ use tempfile::TempDir;
 /// A configuration that works, into which the faults are planted.
 fn good(port: u16) -> String {
     format!(
-        "[node]\nname = \"n1\"\n[[listener]]\naddress = \"127.0.0.1:{port}\"\n[[realm]]\nname = \"realm1\"\nanonymous = \"loopback\"\n\
+        "[node]\nname = \"n1\"\n[[listener]]\naddress = \"127.0.0.1:{port}\"\n[[realm]]\nname = \"realm1\"\nanonymous = \"loopback\"\n{OPEN}\
          [admin]\naddress = \"127.0.0.1:{}\"\n[observability]\naddress = \"off\"\n",
         free_port()
     )

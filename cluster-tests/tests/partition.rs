@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::{Context, Result, bail, ensure};
 use ringfort_cluster_tests::{
-    cluster::make_certificates,
+    cluster::{OPEN, make_certificates},
     process::{Process, binary},
     record_result,
 };
@@ -97,7 +97,7 @@ impl Hosts {
         let dir = self.dir.path().display();
         format!(
             "[node]\nname = \"{name}\"\n[[listener]]\naddress = \"127.0.0.1:8080\"\n[[realm]]\nname = \"realm1\"\n\
-             anonymous = \"loopback\"\n[admin]\naddress = \"127.0.0.1:7500\"\n[cluster]\nid = \"partition\"\naddress = \"{}:7400\"\n\
+             anonymous = \"loopback\"\n{OPEN}[admin]\naddress = \"127.0.0.1:7500\"\n[cluster]\nid = \"partition\"\naddress = \"{}:7400\"\n\
              data_dir = \"{dir}/{name}\"\npeers = [{}]\n[cluster.tls]\nca = \"{dir}/pki/ca.pem\"\n\
              certificate = \"{dir}/pki/{name}.pem\"\nkey = \"{dir}/pki/{name}.key\"\n",
             self.address(node),

@@ -6,6 +6,7 @@
 mod compat;
 mod definitions;
 mod keeping;
+pub mod policy;
 
 use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -17,7 +18,11 @@ use tokio::{
 };
 
 use crate::{
-    admin::{self, status::Source},
+    admin::{
+        self,
+        access::{Access, Fixed},
+        status::Source,
+    },
     auth::{Clear, Credential, Principal, Secret, Seed, cryptosign::unhex, throttle},
     cluster::{
         self, Running, Settings,
@@ -29,10 +34,7 @@ use crate::{
     },
     config::{self, Config},
     pages,
-    router::{
-        CallTimeouts, Disclosure, MatchPolicy, NodeRef, OnConflict, Realm, RealmConfig, Slot, SlowConsumer, TopicRule,
-        reflection::Definition,
-    },
+    router::{CallTimeouts, NodeRef, OnConflict, Realm, RealmConfig, Slot, SlowConsumer, TopicRule, reflection::Definition},
     session::{
         auth::{Anonymous, Guard, RealmAuth},
         cluster::Cluster,
@@ -248,7 +250,8 @@ pub async fn start(config: Config) -> Result<RunningNode, StartError> {
             inspect: cluster.inspect.clone(),
             realms: Arc::clone(&service.realms),
         };
-        let server = match admin::Server::bind(address, source).await {
+        let access = Access::new(cluster.inspect.clone(), &config.node.name, fixed(&config));
+        let server = match admin::Server::bind(address, source, access).await {
             Ok(server) => server,
             Err(source) => {
                 // Nobody keeps the gate yet; the cluster part must not wait for it.
@@ -336,11 +339,8 @@ fn realm_handle(
         _ => wamp::UriCheck::Loose,
     };
     if let Some(realm) = realm {
-        core.disclosure = match realm.disclose {
-            config::Disclose::Allow => Disclosure::Allow,
-            config::Disclose::Deny => Disclosure::Deny,
-            config::Disclose::Always => Disclosure::Always,
-        };
+        core.policy = policy::policy(realm);
+        core.disclosure = policy::disclosure(realm.disclose);
         core.trustlevels = realm
             .trustlevels
             .iter()
@@ -374,11 +374,7 @@ fn realm_handle(
 
 fn topic_rule(topic: &config::Topic) -> TopicRule {
     TopicRule {
-        policy: match topic.r#match {
-            config::Match::Exact => MatchPolicy::Exact,
-            config::Match::Prefix => MatchPolicy::Prefix,
-            config::Match::Wildcard => MatchPolicy::Wildcard,
-        },
+        policy: policy::matching(topic.r#match),
         uri: Uri::from(topic.uri.as_str()),
         slow: match topic.slow_consumer {
             config::SlowConsumer::DropNewest => SlowConsumer::DropNewest,
@@ -462,6 +458,20 @@ fn throttle(limits: &config::Limits) -> throttle::Settings {
         forget_one: Duration::from_secs(limits.failed_logins_forget_secs),
         ..throttle::Settings::default()
     }
+}
+
+/// What the configuration says of each realm's roles and principals.
+fn fixed(config: &Config) -> BTreeMap<Uri, Fixed> {
+    let of = |realm: &config::Realm| {
+        let principals = config.principals.iter().filter(|principal| principal.realm == realm.name);
+        let principals = principals.map(|principal| (principal.authid.clone(), principal.role.clone()));
+        let fixed = Fixed {
+            policy: policy::policy(realm),
+            principals: principals.collect(),
+        };
+        (Uri::from(realm.name.as_str()), fixed)
+    };
+    config.realms.iter().map(of).collect()
 }
 
 fn session_limits(limits: &config::Limits) -> SessionLimits {

@@ -16,3 +16,11 @@ pub mod cluster {
         tonic::include_proto!("ringfort.cluster.v1");
     }
 }
+
+/// What operators change while the cluster runs.
+pub mod admin {
+    /// Version 1 of the wire.
+    pub mod v1 {
+        tonic::include_proto!("ringfort.admin.v1");
+    }
+}

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use divan::Bencher;
 use ringfort::{
-    router::{Effect, Input, Realm, RealmConfig, SessionInfo},
+    router::{Effect, Input, Policy, Realm, RealmConfig, SessionInfo},
     wamp::{Dict, Message, Serializer, Uri},
 };
 
@@ -25,6 +25,7 @@ struct Node {
 impl Node {
     fn new() -> Self {
         let mut config = RealmConfig::new("realm1".into(), 7, [7; 16]);
+        config.policy = Policy::open();
         (config.limits.subscriptions_max, config.limits.registrations_max) = (usize::MAX, usize::MAX);
         let now = Instant::now();
         let mut node = Self {

@@ -1,7 +1,8 @@
-//! What operators look at: health, readiness, status and the newest log entries, over plain HTTP on the admin address.
+//! What operators look at, over plain HTTP on the admin address: health, readiness, status and the newest log entries; and what they
+//! change there, over gRPC: roles, permissions, principals and credentials ([`access`]).
 //!
-//! Owns: that port and its answers. Changes nothing: the gRPC admin API comes with its own issue. The address is a loopback one, or
-//! the operator's own choice; nothing here shows a payload or a secret.
+//! Owns: that port and its answers. The address is a loopback one: whoever reaches it is trusted. Nothing here shows a payload or a
+//! secret.
 //!
 //! | path | answer |
 //! |---|---|
@@ -10,18 +11,26 @@
 //! | `/status` | JSON: name, node, leader, ready, durable, applied, members, links, realms |
 //! | `/log?from=N` | JSON: applied commands from log index N on, oldest first |
 
+pub mod access;
 pub mod status;
+mod terms;
 
-use std::{convert::Infallible, io, net::SocketAddr};
+use std::{io, net::SocketAddr};
 
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode, header};
 use http_body_util::Full;
-use hyper::{body::Incoming, server::conn::http1, service::service_fn};
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper::{body::Incoming, service::service_fn};
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo, TokioTimer},
+    server::conn::auto,
+};
+use ringfort_proto::admin::v1::{principals_server::PrincipalsServer, realms_server::RealmsServer, roles_server::RolesServer};
 use tokio::{net::TcpListener, sync::Semaphore};
+use tonic::{body::Body, service::Routes};
+use tower::Service;
 
-use self::status::Source;
+use self::{access::Access, status::Source};
 
 /// At most this many admin connections at once.
 const CONNECTIONS_MAX: usize = 64;
@@ -31,6 +40,7 @@ const HEAD_WITHIN: std::time::Duration = std::time::Duration::from_secs(5);
 pub struct Server {
     listener: TcpListener,
     source: Source,
+    services: Routes,
 }
 
 impl Server {
@@ -38,9 +48,13 @@ impl Server {
     ///
     /// # Errors
     /// The address cannot be listened on.
-    pub async fn bind(address: SocketAddr, source: Source) -> io::Result<Self> {
+    pub async fn bind(address: SocketAddr, source: Source, access: Access) -> io::Result<Self> {
+        let services = Routes::new(RealmsServer::new(access.clone()))
+            .add_service(RolesServer::new(access.clone()))
+            .add_service(PrincipalsServer::new(access));
         Ok(Self {
             listener: TcpListener::bind(address).await?,
+            services,
             source,
         })
     }
@@ -68,17 +82,21 @@ impl Server {
                     continue;
                 }
             };
-            let source = self.source.clone();
+            let (source, services) = (self.source.clone(), self.services.clone());
             tokio::spawn(async move {
-                let service = service_fn(move |request| {
-                    let response = answer(&source, &request);
-                    async move { Ok::<_, Infallible>(response) }
+                let service = service_fn(move |request: Request<Incoming>| {
+                    let (source, mut services) = (source.clone(), services.clone());
+                    async move {
+                        if is_grpc(&request) {
+                            return services.call(request.map(Body::new)).await;
+                        }
+                        Ok(answer(&source, &request).map(Body::new))
+                    }
                 });
-                let served = http1::Builder::new()
-                    .timer(TokioTimer::new())
-                    .header_read_timeout(HEAD_WITHIN)
-                    .serve_connection(TokioIo::new(stream), service)
-                    .await;
+                let mut builder = auto::Builder::new(TokioExecutor::new());
+                builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_WITHIN);
+                builder.http2().timer(TokioTimer::new()).max_concurrent_streams(STREAMS_MAX);
+                let served = builder.serve_connection(TokioIo::new(stream), service).await;
                 if let Err(error) = served {
                     tracing::debug!(%error, "admin connection");
                 }
@@ -86,6 +104,14 @@ impl Server {
             });
         }
     }
+}
+
+/// Requests under way on one connection.
+const STREAMS_MAX: u32 = 64;
+
+fn is_grpc(request: &Request<Incoming>) -> bool {
+    let kind = request.headers().get(header::CONTENT_TYPE);
+    kind.is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"))
 }
 
 fn answer(source: &Source, request: &Request<Incoming>) -> Response<Full<Bytes>> {

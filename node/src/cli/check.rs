@@ -1,13 +1,15 @@
 //! `ringfort check`: is this file fit to be served?
 
-use std::path::PathBuf;
+use std::{collections::BTreeSet, path::PathBuf};
 
 use clap::Args;
 
 use super::{Failure, environment, print_line};
 use crate::{
-    config::{Config, Source},
-    node,
+    config::{Anonymous, Config, Source},
+    node::{self, policy::policy as policy_of},
+    router::{MatchPolicy, Right, policy::Who},
+    wamp::Uri,
 };
 
 /// Look a configuration over without starting anything.
@@ -21,6 +23,26 @@ pub(super) struct Check {
     /// Also print the settings in effect, defaults included and secrets masked.
     #[arg(long)]
     print: bool,
+    /// Explain instead whether a principal may do something, and which permission of the file decides: its authid, then call,
+    /// register, publish or subscribe, then a URI.
+    #[arg(long, num_args = 3, value_names = ["AUTHID", "VERB", "URI"], conflicts_with = "print")]
+    why: Option<Vec<String>>,
+    #[command(flatten)]
+    about: About,
+}
+
+/// What a question about rights leaves open.
+#[derive(Debug, Args)]
+struct About {
+    /// The realm, where the file has several.
+    #[arg(long, requires = "why")]
+    realm: Option<String>,
+    /// The role, for somebody who is no [[principal]] of the file.
+    #[arg(long, requires = "why")]
+    role: Option<String>,
+    /// How URI is meant: exact, prefix or wildcard, as in SUBSCRIBE and REGISTER.
+    #[arg(long = "match", requires = "why", default_value = "exact")]
+    policy: String,
 }
 
 impl Check {
@@ -34,6 +56,76 @@ impl Check {
         if self.print {
             return print_line(config.redacted().trim_end());
         }
+        if let Some([authid, verb, uri]) = self.why.as_deref() {
+            return print_line(&self.about.explain(&config, authid, verb, uri)?);
+        }
+        for note in idle_roles(&config) {
+            print_line(&format!("note: {note}"))?;
+        }
         print_line(&format!("{source}: no problems"))
     }
+}
+
+impl About {
+    fn explain(&self, config: &Config, authid: &str, verb: &str, uri: &str) -> Result<String, Failure> {
+        let usage = |text: String| Failure { code: USAGE, text };
+        let names = || {
+            config
+                .realms
+                .iter()
+                .map(|realm| realm.name.as_str())
+                .collect::<Vec<_>>()
+                .join(", ")
+        };
+        let realm = match (&self.realm, config.realms.as_slice()) {
+            (None, [only]) => only,
+            (None, _) => return Err(usage(format!("say which realm with --realm: {}", names()))),
+            (Some(name), realms) => {
+                let found = realms.iter().find(|realm| realm.name == *name);
+                found.ok_or_else(|| usage(format!("no realm {name} in the file; there are: {}", names())))?
+            }
+        };
+        let principal = config.principals.iter().find(|p| p.realm == realm.name && p.authid == authid);
+        let Some(authrole) = self.role.as_deref().or(principal.map(|p| p.role.as_str())) else {
+            let text = format!(
+                "{authid} is no principal of realm {} in the file: say its role with --role",
+                realm.name
+            );
+            return Err(usage(text));
+        };
+        let right = Right::from_name(verb).ok_or_else(|| {
+            let known: Vec<&str> = Right::ALL.into_iter().map(Right::name).collect();
+            usage(format!("unknown verb {verb}; known are {}", known.join(", ")))
+        })?;
+        let policy = MatchPolicy::from_name(&self.policy)
+            .ok_or_else(|| usage(format!("--match {} is none of exact, prefix and wildcard", self.policy)))?;
+        let who = Who { authid, authrole };
+        Ok(policy_of(realm).why(who, right, policy, &Uri::from(uri)).to_string())
+    }
+}
+
+/// The exit code of a wrong command line.
+const USAGE: u8 = 2;
+
+/// Roles that sessions get and that may do nothing: nearly always an oversight.
+pub(super) fn idle_roles(config: &Config) -> Vec<String> {
+    let mut notes = Vec::new();
+    for realm in &config.realms {
+        let anonymous = (realm.anonymous != Anonymous::Off).then_some(realm.anonymous_role.as_str());
+        let principals = config.principals.iter().filter(|principal| principal.realm == realm.name);
+        let given: BTreeSet<&str> = principals.map(|principal| principal.role.as_str()).chain(anonymous).collect();
+        for role in given {
+            if realm
+                .roles
+                .iter()
+                .all(|known| known.name != role || known.permissions.is_empty())
+            {
+                notes.push(format!(
+                    "role {role} of realm {} has no permissions, so its sessions may do nothing: add [[realm.roles]] with name = \"{role}\"",
+                    realm.name
+                ));
+            }
+        }
+    }
+    notes
 }

@@ -5,7 +5,7 @@ use std::{fmt, path::PathBuf};
 use clap::Args;
 use serde_json::json;
 
-use super::{Failure, environment, print_line};
+use super::{Failure, check::idle_roles, environment, print_line};
 use crate::config::{Anonymous, Config, Source};
 
 /// Tell what a configuration exposes to others, and what it would lose.
@@ -136,6 +136,14 @@ fn examine(config: &Config) -> Vec<Finding> {
             }
             Anonymous::Off => {}
         }
+    }
+    for what in idle_roles(config) {
+        find(
+            Weight::Note,
+            "realm.roles".to_owned(),
+            &what,
+            "list what each role may do in [[realm.roles]]",
+        );
     }
     let sends_tickets = |principal: &crate::config::Principal| {
         let verifier = |one: &crate::config::Secret| one.expose().trim_start().starts_with("ticket:");

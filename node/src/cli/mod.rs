@@ -6,6 +6,7 @@
 //!
 //! Start reading at [`Command`]; each subcommand has its file.
 
+mod admin;
 mod ca;
 mod check;
 mod client;
@@ -52,6 +53,7 @@ enum Command {
     Keygen(keygen::Keygen),
     Credential(credential::MakeCredential),
     Healthcheck(healthcheck::Healthcheck),
+    Admin(admin::Admin),
 }
 
 /// Why a subcommand ends without success: what to tell the operator, and the exit code.
@@ -92,6 +94,7 @@ impl Command {
             Command::Keygen(command) => command.run(),
             Command::Credential(command) => command.run(),
             Command::Healthcheck(command) => command.run(),
+            Command::Admin(command) => command.run(),
         }
     }
 }

@@ -8,9 +8,11 @@ use bytes::Bytes;
 use prost::Message as _;
 use ringfort_proto::cluster::v1 as pb;
 
+use super::change;
 use crate::{
     router::{
-        InvokePolicy, MatchPolicy, NodeRef, OnConflict, Op, RegisterWishes, Slot, Testament, TestamentScope,
+        Changed, InvokePolicy, MatchPolicy, NodeRef, OnConflict, Op, RegisterWishes, Slot, Testament, TestamentScope,
+        policy::Request,
         reflection::{Definition, Kind, Room},
     },
     wamp::{Payload, RegistrationId, RequestId, Serializer, SessionId, Uri},
@@ -18,6 +20,9 @@ use crate::{
 
 /// The command version this build writes and understands.
 const VERSION: u32 = 3;
+
+/// How an outcome says that there is no room.
+const FULL: &str = "the realm has as many of these as it can";
 
 /// One entry of the replicated log.
 #[derive(Clone, Debug, PartialEq)]
@@ -42,6 +47,8 @@ pub enum Command {
         at_ms: u64,
         ops: Vec<(Uri, Op)>,
     },
+    /// A change of roles or principals of a realm, and who asked for it.
+    Change { realm: Uri, actor: String, request: Request },
 }
 
 /// What applying a [`Command`] did.
@@ -57,6 +64,8 @@ pub enum Outcome {
     OutOfOrder { expected: u64 },
     /// Nothing was changed, for this reason.
     Refused(String),
+    /// What came of a change of roles or principals.
+    Changed(Changed),
 }
 
 /// Bytes that are not a command, snapshot or outcome of a version this build knows.
@@ -104,6 +113,7 @@ impl Command {
                 at_ms: *at_ms,
                 ops: ops.iter().map(|(realm, op)| op_to_pb(realm, op)).collect(),
             }),
+            Command::Change { realm, actor, request } => pb::command::Body::Change(change::to_pb(realm, actor, request)),
         };
         pb::Command {
             version: VERSION,
@@ -155,6 +165,10 @@ impl Command {
                 at_ms: batch.at_ms,
                 ops: batch.ops.into_iter().map(op_from_pb).collect::<Result<_, _>>()?,
             }),
+            pb::command::Body::Change(change) => {
+                let (realm, actor, request) = change::from_pb(change)?;
+                Ok(Command::Change { realm, actor, request })
+            }
         }
     }
 }
@@ -171,6 +185,10 @@ impl Outcome {
             Outcome::Fenced => pb::outcome::Outcome::Fenced(pb::Fenced {}),
             Outcome::OutOfOrder { expected } => pb::outcome::Outcome::OutOfOrder(pb::OutOfOrder { expected: *expected }),
             Outcome::Refused(reason) => pb::outcome::Outcome::Refused(reason.clone()),
+            Outcome::Changed(Changed::Full) => pb::outcome::Outcome::Refused(FULL.to_owned()),
+            Outcome::Changed(Changed::Done(revision)) => pb::outcome::Outcome::Changed(*revision),
+            Outcome::Changed(Changed::Conflict(revision)) => pb::outcome::Outcome::Conflict(*revision),
+            Outcome::Changed(Changed::NotFound) => pb::outcome::Outcome::NotFound(pb::NotFound {}),
         };
         pb::Outcome { outcome: Some(outcome) }.encode_to_vec().into()
     }
@@ -188,7 +206,11 @@ impl Outcome {
             pb::outcome::Outcome::Joined(joined) => Outcome::Joined(node_ref(joined.slot, joined.epoch)?),
             pb::outcome::Outcome::Fenced(_) => Outcome::Fenced,
             pb::outcome::Outcome::OutOfOrder(out) => Outcome::OutOfOrder { expected: out.expected },
+            pb::outcome::Outcome::Refused(reason) if reason == FULL => Outcome::Changed(Changed::Full),
             pb::outcome::Outcome::Refused(reason) => Outcome::Refused(reason),
+            pb::outcome::Outcome::Changed(revision) => Outcome::Changed(Changed::Done(revision)),
+            pb::outcome::Outcome::Conflict(revision) => Outcome::Changed(Changed::Conflict(revision)),
+            pb::outcome::Outcome::NotFound(_) => Outcome::Changed(Changed::NotFound),
         })
     }
 }
@@ -434,6 +456,10 @@ fn payload_from_pb(payload: Option<pb::Payload>) -> Result<Payload, DecodeError>
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{
+        auth::Principal,
+        router::{Change, Disclosure, Permission},
+    };
 
     fn node(slot: u16, epoch: u32) -> NodeRef {
         NodeRef { slot: Slot(slot), epoch }
@@ -571,6 +597,42 @@ mod tests {
                 at_ms: 1_700_000_000_123,
                 ops,
             },
+            Command::Change {
+                realm: Uri::from("r"),
+                actor: "somebody".into(),
+                request: Request {
+                    change: Change::PutRole {
+                        role: "device".into(),
+                        permissions: vec![Permission {
+                            disclose: Some(Disclosure::Deny),
+                            ..Permission::all()
+                        }],
+                    },
+                    expected: Some(0),
+                },
+            },
+            Command::Change {
+                realm: Uri::from("r"),
+                actor: String::new(),
+                request: Request {
+                    change: Change::PutPrincipal {
+                        principal: Principal {
+                            authid: "lamp".into(),
+                            role: "device".into(),
+                            credentials: vec![format!("cryptosign:{}", "7".repeat(64)).parse().unwrap()],
+                        },
+                    },
+                    expected: None,
+                },
+            },
+            Command::Change {
+                realm: Uri::from("r"),
+                actor: String::new(),
+                request: Request {
+                    change: Change::RemovePrincipal { authid: "lamp".into() },
+                    expected: Some(7),
+                },
+            },
         ] {
             assert_eq!(Command::decode(&command.encode()).unwrap(), command);
         }
@@ -584,6 +646,10 @@ mod tests {
             Outcome::Fenced,
             Outcome::OutOfOrder { expected: 9 },
             Outcome::Refused("no".into()),
+            Outcome::Changed(Changed::Done(7)),
+            Outcome::Changed(Changed::Conflict(0)),
+            Outcome::Changed(Changed::NotFound),
+            Outcome::Changed(Changed::Full),
         ] {
             assert_eq!(Outcome::decode(&outcome.encode()).unwrap(), outcome);
         }

@@ -275,6 +275,35 @@ pub async fn keep(node: NodeRef, timing: Timing, leader: Leader, mut granted: im
     }
 }
 
+/// How long after its lease a node still goes by the roles and principals that the log has last told it (DESIGN §4.6).
+pub const MAX_AUTHZ_STALENESS: Duration = Duration::from_secs(2);
+
+/// Calls `stale` whenever a lease has been over for [`MAX_AUTHZ_STALENESS`] and was not renewed. Never returns.
+pub async fn watch_rights(mut lease: watch::Receiver<Option<Instant>>, stale: impl Fn()) {
+    loop {
+        let until = *lease.borrow_and_update();
+        let over = async {
+            match until {
+                Some(until) => tokio::time::sleep_until((until + MAX_AUTHZ_STALENESS).into()).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            // A renewal that came at the last moment counts.
+            changed = lease.changed() => if changed.is_err() {
+                return std::future::pending().await;
+            },
+            () = over => {
+                stale();
+                if lease.changed().await.is_err() {
+                    return std::future::pending().await;
+                }
+            }
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -22,7 +22,7 @@ use super::{
     table::{NodeTable, SlotRow},
 };
 use crate::{
-    router::{Input, LogIndex, NodeRef, Op, Slot},
+    router::{Input, LogIndex, NodeRef, Op, Slot, policy::Request},
     session::realm::RealmHandle,
     wamp::Uri,
 };
@@ -139,6 +139,7 @@ impl Machine {
                 Outcome::Done
             }
             Command::Batch { node, seq, at_ms, ops } => self.batch(index, node, seq, at_ms, ops),
+            Command::Change { realm, actor, request } => self.change(index, realm, &actor, &request),
         }
     }
 
@@ -190,6 +191,13 @@ impl Machine {
             realm.input(Input::Applied { index, by: node, op });
         }
         Outcome::Done
+    }
+
+    fn change(&mut self, index: LogIndex, realm: Uri, actor: &str, request: &Request) -> Outcome {
+        let (kind, what) = request.change.describe();
+        self.remember(index, kind, format!("{realm} {what} by {actor}"));
+        let realm = self.realms.entry(realm).or_insert_with_key(|name| (self.make_realm)(name));
+        Outcome::Changed(realm.change(index, request))
     }
 
     fn remember(&self, index: LogIndex, kind: &'static str, detail: String) {
@@ -250,7 +258,7 @@ impl Machine {
         }
         for (name, realm) in &self.realms {
             let registry = registries.remove(name).unwrap_or_default();
-            realm.change_core(|core, _, effects| core.restore_registry(index, &registry, effects))?;
+            realm.restore(index, &registry)?;
             realm.input(Input::AppliedTo { index });
         }
         self.cluster_id = (!state.cluster_id.is_empty()).then_some(state.cluster_id);

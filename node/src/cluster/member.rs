@@ -201,18 +201,26 @@ impl Supervisor {
         tracing::info!(slot = life.slot.0, epoch = life.epoch, "joined");
 
         let (shared, leased) = (Arc::clone(&self.shared), watch::Sender::new(false));
+        let (lease, leases) = watch::channel(None);
         let mut has_lease = leased.subscribe();
         let keep = lease::keep(life, self.timing, self.leader.clone(), move |until| {
             shared.lease(until);
+            lease.send_replace(Some(until));
             leased.send_replace(true);
         });
         let (queue, leader) = (Arc::clone(&self.shared), self.leader.clone());
         let propose = proposer::run(&queue.ops, life, leader);
+        let cut_off = Arc::clone(&self.shared);
+        let stale = lease::watch_rights(leases, move || {
+            let realms = cut_off.realms();
+            realms.for_each(|realm| realm.input(crate::router::Input::RightsStale));
+        });
         let mut leaving = self.leaving.clone();
         let consensus = self.consensus.clone();
         tokio::select! {
             () = consensus.stopped() => Err(Fatal::ConsensusStopped),
             () = keep => Ok(()),
+            () = stale => Ok(()),
             () = propose => Ok(()),
             () = until_true(&mut leaving) => Ok(()),
             over = self.serve(life, &mut has_lease) => over,

@@ -10,6 +10,7 @@
 
 pub mod barrier;
 pub mod bootstrap;
+mod change;
 pub mod command;
 pub mod consensus;
 pub mod control;
@@ -107,6 +108,10 @@ pub struct Inspect {
     pub address: Option<SocketAddr>,
     /// What the gossip says of every node; `None` for a node that is its own cluster.
     pub heard: Option<watch::Receiver<gossip::ClusterVitals>>,
+    /// The way to the log.
+    pub leader: Leader,
+    /// For how long a node goes on after its last renewal.
+    pub node_lease: std::time::Duration,
 }
 
 /// The running cluster part of a node.
@@ -336,6 +341,8 @@ async fn control(
         durable: settings.data_dir.is_some(),
         address,
         heard,
+        leader: leader.clone(),
+        node_lease: settings.timing.node_lease(),
     };
     let timing = settings.timing;
     let supervisor = Supervisor {

@@ -20,7 +20,8 @@ pub enum Source {
 }
 
 /// What a node runs when it is given no file; the same as [`Config::default`].
-const BUILT_IN: &str = "[[listener]]\n[[realm]]\nname = \"realm1\"\nanonymous = \"loopback\"\n";
+const BUILT_IN: &str = "[[listener]]\n[[realm]]\nname = \"realm1\"\nanonymous = \"loopback\"\n[[realm.roles]]\nname = \"anonymous\"\n\
+     permissions = [{ uri = \"\", match = \"prefix\", allow = [\"all\"] }]\n";
 const END_OF_CONFIG: &str = "# end of config";
 /// A configuration is read whole; more than this is some other file.
 const BYTES_MAX: u64 = 1024 * 1024;

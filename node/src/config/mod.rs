@@ -23,6 +23,7 @@ mod observability;
 mod principal;
 mod realm;
 mod report;
+mod role;
 mod schema;
 mod secret;
 mod store;
@@ -46,6 +47,7 @@ pub use observability::Observability;
 pub use principal::{Principal, ScramKdf};
 pub use realm::{Anonymous, Disclose, OnConflict, Realm, TimeoutUnit, UriCheck};
 pub use report::{Fault, Problem, Report};
+pub use role::{Permission, Right, Role};
 pub use secret::Secret;
 pub use store::{Store, StoreRedis};
 pub use topic::{History, Match, Retain, SlowConsumer, StoreKind, Topic};
@@ -95,6 +97,7 @@ impl Default for Config {
             realms: vec![Realm {
                 name: "realm1".to_owned(),
                 anonymous: Anonymous::Loopback,
+                roles: vec![Role::open("anonymous")],
                 ..Realm::default()
             }],
             principals: Vec::new(),

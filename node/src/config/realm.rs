@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Definition, Topic};
+use super::{Definition, Role, Topic};
 
 /// One realm.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
@@ -50,6 +50,8 @@ pub struct Realm {
     /// gives it to the newcomer if that has the same authid and role, such as a device that came back before its old session was
     /// known to be dead. Default `refuse`.
     pub on_conflict: OnConflict,
+    /// What the sessions of each role may do, each a `[[realm.roles]]`. Default: none, so that nobody may do anything.
+    pub roles: Vec<Role>,
     /// Topics with rules of their own, each a `[[realm.topics]]`. Default: none.
     pub topics: Vec<Topic>,
     /// What is said of topics, procedures and errors, each a `[[realm.definitions]]`. Default: nothing.
@@ -127,6 +129,7 @@ impl Default for Realm {
             uri_check: UriCheck::Loose,
             disclose: Disclose::Allow,
             trustlevels: BTreeMap::new(),
+            roles: Vec::new(),
             topics: Vec::new(),
             definitions: Vec::new(),
             allow_define: false,

@@ -14,7 +14,7 @@ use toml::Value;
 
 use super::{
     Admin, Cluster, ClusterTls, Compat, Definition, History, Limits, Listener, ListenerTls, Log, Node as NodeSection,
-    Observability, Peer, Principal, Problem, Realm, Store, StoreRedis, Timing, Topic,
+    Observability, Peer, Permission, Principal, Problem, Realm, Role, Store, StoreRedis, Timing, Topic,
     tree::{Entry, Node},
 };
 
@@ -39,6 +39,7 @@ pub(super) const SECTIONS: &[Section] = &[
     many::<Realm>(
         "realm",
         &[
+            many::<Role>("roles", &[many::<Permission>("permissions", &[])]),
             many::<Topic>("topics", &[one::<History>("history", &[])]),
             many::<Definition>("definitions", &[]),
         ],

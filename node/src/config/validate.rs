@@ -145,6 +145,43 @@ fn definitions(index: usize, realm: &Realm, problems: &mut Vec<Problem>) {
     }
 }
 
+/// Roles of one realm, and permissions of one role; each costs memory, and a look where a pattern is asked for.
+const ROLES_MAX: usize = 1_000;
+const PERMISSIONS_MAX: usize = 1_000;
+
+fn roles(index: usize, realm: &Realm, problems: &mut Vec<Problem>) {
+    let mut known = HashSet::new();
+    if realm.roles.len() > ROLES_MAX {
+        let remedy = format!("write at most {ROLES_MAX}");
+        problems.push(Problem::new(format!("realm[{index}].roles"), "too many roles", remedy).value(realm.roles.len()));
+    }
+    for (at, role) in realm.roles.iter().enumerate() {
+        let path = format!("realm[{index}].roles[{at}]");
+        if role.name.is_empty() {
+            problems.push(missing(&format!("{path}.name"), "name the role, such as device"));
+        } else if !known.insert(role.name.as_str()) {
+            let problem = Problem::new(
+                format!("{path}.name"),
+                "this role stands here twice",
+                "put its permissions together",
+            );
+            problems.push(problem.value(quoted(&role.name)));
+        }
+        if role.permissions.len() > PERMISSIONS_MAX {
+            let remedy = format!("write at most {PERMISSIONS_MAX}");
+            let problem = Problem::new(format!("{path}.permissions"), "too many permissions", remedy);
+            problems.push(problem.value(role.permissions.len()));
+        }
+        for (at, permission) in role.permissions.iter().enumerate() {
+            if let Err(what) = permission.check() {
+                let remedy = "see realm.roles.permissions in docs/config.md";
+                let problem = Problem::new(format!("{path}.permissions[{at}].uri"), what, remedy);
+                problems.push(problem.value(quoted(&permission.uri)));
+            }
+        }
+    }
+}
+
 fn realms_and_principals(config: &Config, problems: &mut Vec<Problem>) {
     if config.realms.is_empty() {
         let remedy = "add [[realm]] with name = \"realm1\"";
@@ -163,6 +200,7 @@ fn realms_and_principals(config: &Config, problems: &mut Vec<Problem>) {
         }
         topics(index, realm, problems);
         definitions(index, realm, problems);
+        roles(index, realm, problems);
         if realm.anonymous_role.is_empty() {
             problems.push(missing(
                 &format!("realm[{index}].anonymous_role"),

@@ -19,7 +19,7 @@ use std::{
 use proptest::{prelude::*, strategy::ValueTree};
 
 use super::{
-    BarrierOutcome, Effect, Input, InvokePolicy, MatchPolicy, NodeRef, Op, PeerFrame, Realm, RealmConfig, Slot, TopicKey,
+    BarrierOutcome, Effect, Input, InvokePolicy, MatchPolicy, NodeRef, Op, PeerFrame, Policy, Realm, RealmConfig, Slot, TopicKey,
     testing::some_instant,
 };
 use crate::wamp::{SessionId, Uri};
@@ -127,7 +127,9 @@ impl World {
                 slot: Slot(n as u16 + 1),
                 epoch: 1,
             };
-            let realm = Realm::new(RealmConfig::new(Uri::from("realm1"), n as u64, [9; 16]), me);
+            let mut config = RealmConfig::new(Uri::from("realm1"), n as u64, [9; 16]);
+            config.policy = Policy::open();
+            let realm = Realm::new(config, me);
             Node {
                 me,
                 realm,
@@ -237,6 +239,8 @@ impl World {
                     let committed = self.log.len();
                     self.nodes[node].barriers.push_back(committed);
                 }
+                // There are no outboxes here.
+                Effect::SubscriptionEnded { .. } => {}
                 Effect::Flood { .. } => panic!("no outbox of this test fills"),
                 Effect::Interest { topic, wanted, ticket } => self.announce(node, topic, wanted, ticket),
                 Effect::Forward { to, source, frame } => {

@@ -8,11 +8,13 @@ use crate::wamp::SessionId;
 impl Realm {
     pub(super) fn on_session_joined(&mut self, turn: &mut Turn<'_>, session: SessionId, info: SessionInfo) {
         if info.trustlevel.is_some() {
-            self.calls_are_plain = false;
+            self.trust_told = true;
+            self.judge_plainness();
         }
         let (authid, authrole) = (info.authid.clone(), info.authrole.clone());
         let (authmethod, authprovider) = (info.authmethod.clone(), info.authprovider.clone());
-        if self.sessions.add(session, info, &self.config) {
+        let may = self.may_of(&authrole);
+        if self.sessions.add(session, info, may, &self.config) {
             self.meta.note_proposed(session, Own::Joined);
             turn.propose(Op::SessionJoined {
                 session,
@@ -21,6 +23,9 @@ impl Realm {
                 authmethod,
                 authprovider,
             });
+            if self.rights_stale {
+                self.end_if_revocable(turn, session);
+            }
         }
     }
 

@@ -4,7 +4,7 @@ use super::{
     NodeRef, Op, PeerFrame, SlowConsumer, TopicKey,
     kept::{AskHistory, Keep, TellHistory},
 };
-use crate::wamp::{Message, SessionId};
+use crate::wamp::{Message, SessionId, SubscriptionId};
 
 /// A request of the core to its shell. Effects are carried out in order, while the shell still holds the realm.
 #[derive(Clone, Debug, PartialEq)]
@@ -23,6 +23,11 @@ pub enum Effect {
     Abort { session: SessionId, message: Message },
     /// The session was killed, and the core has forgotten it already: send this GOODBYE, then close its transport.
     Kill { session: SessionId, goodbye: Message },
+    /// The session was taken off a subscription: what a fan-out under way still has for it is not for it any more.
+    SubscriptionEnded {
+        session: SessionId,
+        subscription: SubscriptionId,
+    },
     /// Hand the op to the committed log; order is kept.
     Propose { op: Op },
     /// Tell the store to keep something, or to forget it.

@@ -105,6 +105,8 @@ pub enum Input {
     Peer { from: NodeRef, frame: PeerFrame },
     /// This node may start invocations of `single` registrations until then (DESIGN §4.1).
     Lease { until: Instant },
+    /// This node has been without a lease for so long that the log may have taken rights away it does not know of.
+    RightsStale,
     /// Time passed; [`super::Realm::next_deadline`] said when to send it.
     Tick,
 }

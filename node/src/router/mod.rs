@@ -15,6 +15,7 @@ pub mod kept;
 pub mod limits;
 pub mod op;
 pub mod pattern;
+pub mod policy;
 pub mod realm;
 pub mod reflection;
 pub mod registry;
@@ -42,6 +43,8 @@ mod window;
 #[cfg(test)]
 mod cluster_test;
 #[cfg(test)]
+mod policy_test;
+#[cfg(test)]
 mod testing;
 #[cfg(test)]
 mod tests;
@@ -54,6 +57,7 @@ pub use frame::PeerFrame;
 pub use input::{BarrierOutcome, Input, SessionInfo};
 pub use limits::RealmLimits;
 pub use op::{InvokePolicy, MatchPolicy, OnConflict, Op, OpOutcome, Origin, RegisterWishes, Testament, TestamentScope};
+pub use policy::{Authority, Change, Changed, Permission, Policy, Right, Rights, Role};
 pub use realm::{CallTimeouts, Disclosure, Realm, RealmConfig, RequestIdCheck, TimeoutUnit};
 pub use registry::Registry;
 pub use slow::{SlowConsumer, TopicRule};

@@ -9,7 +9,7 @@ use std::{
 };
 
 use super::{
-    Effect, Input, LogIndex, NodeRef, OnConflict, RealmLimits, Registry, Stats, TopicRule,
+    Effect, Input, LogIndex, NodeRef, OnConflict, Policy, RealmLimits, Registry, Stats, TopicRule,
     broker::Broker,
     dealer::CallKind,
     dealer::Dealer,
@@ -50,6 +50,24 @@ pub enum Disclosure {
     Deny,
     /// Always.
     Always,
+}
+
+impl Disclosure {
+    /// Its number in the log and in snapshots, from 1; never changes.
+    pub const fn code(self) -> u8 {
+        match self {
+            Self::Allow => 1,
+            Self::Deny => 2,
+            Self::Always => 3,
+        }
+    }
+
+    /// The one with that number.
+    pub fn from_code(code: u8) -> Option<Self> {
+        [Self::Allow, Self::Deny, Self::Always]
+            .into_iter()
+            .find(|disclosure| disclosure.code() == code)
+    }
 }
 
 /// In what clients of a realm count timeouts (setting `timeout_unit`).
@@ -100,6 +118,8 @@ pub struct RealmConfig {
     pub on_conflict: OnConflict,
     /// Puts `_fence`, registration id and epoch, into INVOCATION.Details, so that a callee can guard side effects.
     pub fence_details: bool,
+    /// Who may do what. Nobody anything, unless it is said.
+    pub policy: Policy,
     /// Who learns who calls and publishes.
     pub disclosure: Disclosure,
     /// How long calls may take.
@@ -131,6 +151,7 @@ impl RealmConfig {
             definitions: Vec::new(),
             on_conflict: OnConflict::Refuse,
             fence_details: false,
+            policy: Policy::default(),
             disclosure: Disclosure::default(),
             call_timeouts: CallTimeouts::default(),
             trustlevels: BTreeMap::new(),
@@ -162,8 +183,16 @@ pub struct Realm {
     pub(super) timers: Timers,
     /// What payloads are held to.
     pub(super) schemas: Schemas,
+    /// Who may do what, as it is in force.
+    pub(super) policy: Policy,
+    /// A snapshot has changed roles or principals, and these have lost what their sessions stood on; `None` if it changed nothing.
+    pub(super) unsettled: Option<Vec<String>>,
+    /// The log may have taken rights away without this node knowing.
+    pub(super) rights_stale: bool,
     /// A CALL without options gets nothing but its answer: neither a time limit nor a word about its caller, and nothing is checked.
     pub(super) calls_are_plain: bool,
+    /// A session has come of which callees are told how far to trust it.
+    pub(super) trust_told: bool,
     pub(super) stats: Stats,
 }
 
@@ -177,6 +206,10 @@ impl Realm {
         let mut realm = Self {
             schemas,
             calls_are_plain: false,
+            trust_told: false,
+            policy: config.policy.clone(),
+            unsettled: None,
+            rights_stale: false,
             config,
             me,
             registry: Registry::default(),
@@ -204,6 +237,7 @@ impl Realm {
             && timeouts.max.is_none()
             && self.config.disclosure != Disclosure::Always
             && self.config.trustlevels.is_empty()
+            && !self.trust_told
             && !self.schemas.check(Kind::Procedure);
     }
 
@@ -224,6 +258,7 @@ impl Realm {
             Input::LogTime { unix_ms } => self.on_log_time(turn, unix_ms),
             Input::NodeFenced { index, node } => self.on_log_fence(turn, index, node),
             Input::AppliedTo { index } => {
+                self.settle_authority(turn);
                 self.on_applied_to(turn, index);
                 self.on_meta_progress(turn);
             }
@@ -243,7 +278,11 @@ impl Realm {
             Input::HistoryAnswer(answer) => self.on_history_answer(turn, *answer),
             Input::HistoryPage(page) => self.on_history_page(turn, *page),
             Input::Retained(retained) => self.on_retained(turn, retained),
-            Input::Lease { until } => self.lease_until = Some(until),
+            Input::Lease { until } => {
+                self.lease_until = Some(until);
+                self.rights_stale = false;
+            }
+            Input::RightsStale => self.on_rights_stale(turn),
             Input::Tick => self.on_tick(turn),
         }
         // Last, so that every lookup that missed during this input joins a barrier that starts after it.
@@ -280,6 +319,7 @@ impl Realm {
     pub fn restore_registry(&mut self, index: LogIndex, bytes: &[u8], effects: &mut Vec<Effect>) -> Result<(), String> {
         let registry = Registry::read_snapshot(bytes)?;
         let before = self.look_before_restore();
+        self.note_authority(&registry.authority);
         self.registry = registry;
         self.refresh_schemas();
         self.applied = self.applied.max(index);

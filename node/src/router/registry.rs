@@ -8,8 +8,8 @@ mod snapshot;
 use std::collections::{BTreeMap, BTreeSet, btree_map::Entry};
 
 use super::{
-    InvokePolicy, LogIndex, MatchPolicy, NodeRef, OnConflict, Op, OpOutcome, RegisterWishes, Slot, Testament, op::Lost, pattern,
-    reflection::Definitions,
+    Authority, InvokePolicy, LogIndex, MatchPolicy, NodeRef, OnConflict, Op, OpOutcome, RegisterWishes, Slot, Testament,
+    op::Lost, pattern, reflection::Definitions,
 };
 use crate::wamp::{RegistrationId, SessionId, Uri, id::IdMap};
 
@@ -94,6 +94,8 @@ pub struct Registry {
     testaments: BTreeMap<SessionId, Testaments>,
     /// What is said of topics, procedures and errors.
     definitions: Definitions,
+    /// Roles and principals.
+    pub(super) authority: Authority,
     /// How many registration ids were given.
     ids_given: u64,
     /// When the ops now being applied were proposed. No state: the log says it anew before ops.

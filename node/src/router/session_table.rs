@@ -15,6 +15,7 @@ use super::{
     dealer::Flow,
     frame::{CallId, Refusal},
     invocations::Invocations,
+    policy::May,
     registry::Callee,
     streams::Streams,
     window::Window,
@@ -41,6 +42,8 @@ pub(super) struct Session {
     pub(super) timeout_unit: TimeoutUnit,
     /// What of its features the core asks for.
     pub(super) abilities: Abilities,
+    /// What it may do.
+    pub(super) may: May,
     /// The client's last request id.
     pub(super) last_request: u64,
     /// The last request id given to an INVOCATION.
@@ -219,6 +222,8 @@ pub(super) enum Caller {
 #[derive(Debug)]
 pub(super) struct Invocation {
     pub(super) caller: Caller,
+    /// The low bits of the id of its registration. Ids count up, so of all that one callee holds at a time none has the same.
+    pub(super) of: u32,
     /// The callee may answer in parts.
     pub(super) in_parts: bool,
     /// It has sent one.
@@ -289,11 +294,11 @@ pub(super) enum RequestIdVerdict {
 
 impl SessionTable {
     /// Adds a session; false if it is there already.
-    pub(super) fn add(&mut self, id: SessionId, info: SessionInfo, config: &RealmConfig) -> bool {
+    pub(super) fn add(&mut self, id: SessionId, info: SessionInfo, may: May, config: &RealmConfig) -> bool {
         if self.sessions.contains_key(&id) {
             return false;
         }
-        self.sessions.insert(id, Session::new(info, config));
+        self.sessions.insert(id, Session::new(info, may, config));
         true
     }
 
@@ -341,9 +346,10 @@ impl SessionTable {
 }
 
 impl Session {
-    fn new(info: SessionInfo, config: &RealmConfig) -> Self {
+    fn new(info: SessionInfo, may: May, config: &RealmConfig) -> Self {
         let compat = &info.compat;
         Self {
+            may,
             request_id_check: compat.request_id_check.unwrap_or(config.request_id_check),
             timeout_unit: compat.timeout_unit.unwrap_or(config.call_timeouts.unit),
             abilities: Abilities::from_features(&info.features, compat.progress_without_canceling),

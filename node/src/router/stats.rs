@@ -27,6 +27,8 @@ pub struct Stats {
     pub barriers: u64,
     /// Read barriers that failed or took too long.
     pub barriers_failed: u64,
+    /// Requests that their session had no right to, and calls that ended when their caller lost it.
+    pub unauthorized: u64,
     /// PUBLISHes that were accepted.
     pub publications: u64,
     /// EVENTs put into outboxes of this node's sessions, one per receiver.

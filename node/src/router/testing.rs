@@ -12,8 +12,8 @@ use std::{
 use bytes::Bytes;
 
 use super::{
-    BarrierOutcome, Compat, Effect, Input, InvokePolicy, MatchPolicy, NodeRef, OnConflict, Op, PeerFrame, Realm, RealmConfig,
-    RegisterWishes, SessionInfo, Slot, Stats,
+    BarrierOutcome, Compat, Effect, Input, InvokePolicy, MatchPolicy, NodeRef, OnConflict, Op, PeerFrame, Policy, Realm,
+    RealmConfig, RegisterWishes, SessionInfo, Slot, Stats,
     frame::{CallId, Refusal},
 };
 use crate::wamp::{
@@ -62,6 +62,7 @@ impl TestRealm {
 
     pub(super) fn without_lease(change: impl FnOnce(&mut RealmConfig)) -> Self {
         let mut config = RealmConfig::new(Uri::from("realm1"), 7, [7; 16]);
+        config.policy = Policy::open();
         change(&mut config);
         let now = some_instant();
         let realm = Realm::new(config, ME);

@@ -1,5 +1,6 @@
 //! What a realm does, one behaviour per test, in the language of [`super::testing`].
 
+mod authorization;
 mod barriers;
 mod calls;
 mod cancels;

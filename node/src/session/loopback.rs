@@ -9,7 +9,7 @@ use std::{
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
 use crate::{
-    router::{BarrierOutcome, Input, NodeRef, Op, PeerFrame, Realm, RealmConfig, Slot, TopicKey},
+    router::{BarrierOutcome, Input, NodeRef, Op, PeerFrame, Policy, Realm, RealmConfig, Slot, TopicKey},
     session::{cluster::Cluster, realm::RealmHandle},
     wamp::{SessionId, Uri, id::ID_MAX},
 };
@@ -34,7 +34,9 @@ enum Request {
 pub fn realm(name: &str) -> RealmHandle {
     let (queue, mut requests) = unbounded_channel();
     let cluster = Arc::new(LoopbackCluster { queue });
-    let core = Realm::new(RealmConfig::new(name.into(), 7, [7; 16]), ME);
+    let mut config = RealmConfig::new(name.into(), 7, [7; 16]);
+    config.policy = Policy::open();
+    let core = Realm::new(config, ME);
     let handle = RealmHandle::new(name.into(), core, cluster);
     handle.input(Input::Lease {
         until: Instant::now() + Duration::from_secs(86_400),

@@ -37,9 +37,11 @@ pub use plain::Gathered;
 pub use realms::{RealmEntry, Realms};
 
 use crate::{
+    auth::Principals,
     router::{
-        Effect, Input, Op, Realm, SessionInfo, SlowConsumer,
+        Change, Changed, Effect, Input, LogIndex, Op, Realm, SessionInfo, SlowConsumer,
         kept::{HistoryAnswer, HistoryFailure},
+        policy::Request,
     },
     wamp::{Message, SessionId, SubscriptionId, Uri, id::IdMap},
 };
@@ -67,6 +69,8 @@ struct Shell {
     failure: Notify,
     /// Where events are kept; nowhere until it is said.
     keeping: OnceLock<Keeper>,
+    /// Who may join, as far as the log says it.
+    principals: OnceLock<Arc<Principals>>,
 }
 
 struct State {
@@ -140,6 +144,7 @@ impl RealmHandle {
             failed: AtomicBool::new(false),
             failure: Notify::new(),
             keeping: OnceLock::new(),
+            principals: OnceLock::new(),
         });
         tokio::spawn(keep_deadlines(Arc::downgrade(&shared), rearm));
         Self { shared }
@@ -277,6 +282,41 @@ impl RealmHandle {
         result
     }
 
+    /// Says whose table of principals follows what the log says of this realm. Called once, before the log is applied.
+    pub fn keep_principals(&self, principals: Arc<Principals>) {
+        // The second call is a mistake that changes nothing.
+        let _ = self.shared.principals.set(principals);
+    }
+
+    /// The log reached a change of roles or principals. Who is revoked cannot join any more before the sessions end that it has.
+    pub fn change(&self, index: LogIndex, request: &Request) -> Changed {
+        self.change_core(|core, now, effects| {
+            let changed = core.change(now, index, request, effects);
+            if let (Changed::Done(_), Some(principals)) = (changed, self.shared.principals.get()) {
+                match &request.change {
+                    Change::PutPrincipal { principal } => principals.put(principal.clone()),
+                    Change::RemovePrincipal { authid } => principals.remove(authid),
+                    Change::PutRole { .. } | Change::RemoveRole { .. } => {}
+                }
+            }
+            changed
+        })
+    }
+
+    /// Replaces what the log says of this realm by a snapshot taken at `index`.
+    ///
+    /// # Errors
+    /// The bytes are not a snapshot of a version this build knows; nothing was changed.
+    pub fn restore(&self, index: LogIndex, registry: &[u8]) -> Result<(), String> {
+        self.change_core(|core, _, effects| {
+            core.restore_registry(index, registry, effects)?;
+            if let Some(principals) = self.shared.principals.get() {
+                principals.replace(core.authority().principals().map(|row| row.value.clone()));
+            }
+            Ok(())
+        })
+    }
+
     /// What the shell has counted.
     pub fn stats(&self) -> ShellStats {
         let state = self.shared.lock();
@@ -349,12 +389,7 @@ impl Shell {
             _ => None,
         };
         if let Some((session, subscription)) = revoked_by(&input) {
-            if let Some(outbox) = state.outboxes.get(&session) {
-                outbox.forget_subscription(subscription);
-            }
-            if state.open_fanouts > 0 {
-                state.given_up.push((session, subscription));
-            }
+            state.gave_up(session, subscription);
         }
         self.handle(state, input, touched);
         if let Some(waiting) = committed_end.and_then(|session| state.leaving.remove(&session)) {
@@ -427,6 +462,7 @@ impl Shell {
                         outbox.request_end(End::Killed { reason, text });
                     }
                 }
+                Effect::SubscriptionEnded { session, subscription } => state.gave_up(session, subscription),
                 Effect::Keep(keep) => {
                     if let Some(keeper) = self.keeping.get() {
                         keeper.keeping.keep(*keep);
@@ -551,6 +587,16 @@ impl State {
             _ => About::Other,
         };
         self.pushed(session, about, pushed);
+    }
+
+    /// Nothing of a subscription is for the session any more.
+    fn gave_up(&mut self, session: SessionId, subscription: SubscriptionId) {
+        if let Some(outbox) = self.outboxes.get(&session) {
+            outbox.forget_subscription(subscription);
+        }
+        if self.open_fanouts > 0 {
+            self.given_up.push((session, subscription));
+        }
     }
 
     /// Notes what became of a message to `session`.

@@ -5,7 +5,7 @@ use std::{
 
 use super::*;
 use crate::{
-    router::{NodeRef, PeerFrame, RealmConfig, TopicKey},
+    router::{NodeRef, PeerFrame, Policy, RealmConfig, TopicKey},
     session::{
         limits::SessionLimits,
         loopback::{self, ME},
@@ -439,11 +439,9 @@ impl Cluster for Mute {
 }
 
 fn mute_realm() -> RealmHandle {
-    RealmHandle::new(
-        "realm1".into(),
-        Realm::new(RealmConfig::new("realm1".into(), 1, [1; 16]), ME),
-        Arc::new(Mute),
-    )
+    let mut config = RealmConfig::new("realm1".into(), 1, [1; 16]);
+    config.policy = Policy::open();
+    RealmHandle::new("realm1".into(), Realm::new(config, ME), Arc::new(Mute))
 }
 
 async fn wait(mut condition: impl FnMut() -> bool) {

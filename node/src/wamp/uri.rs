@@ -11,6 +11,12 @@ pub struct Uri(Arc<str>);
 /// The longest URI taken in a request. Choice: the text knows no bound, but URIs stand in tables of every node.
 pub const BYTES_MAX: usize = 4_096;
 
+/// What stands for the name and the role of a session in the URI of a permission.
+pub const AUTHID: &str = "{authid}";
+/// See [`AUTHID`].
+pub const AUTHROLE: &str = "{authrole}";
+const VARIABLES: [&str; 2] = [AUTHID, AUTHROLE];
+
 impl Uri {
     /// Wraps `text` without checking it.
     pub fn new(text: impl Into<Arc<str>>) -> Self {
@@ -57,6 +63,12 @@ impl Uri {
     /// True if this can stand under `match: wildcard`: any component may be empty.
     pub fn is_wildcard(&self, check: UriCheck) -> bool {
         self.0.split('.').all(|component| check.allows(component))
+    }
+
+    /// Itself with every variable replaced by a word that can stand anywhere; `None` if it holds a brace that belongs to none.
+    pub fn with_words(&self) -> Option<Self> {
+        let words = VARIABLES.iter().fold(self.to_string(), |text, name| text.replace(name, "x"));
+        (!words.contains(['{', '}'])).then(|| Self::new(words))
     }
 
     /// True if the first component is `wamp`: the protocol's own, where clients register and publish nothing.

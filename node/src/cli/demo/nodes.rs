@@ -196,7 +196,9 @@ fn settings(number: usize, ports: &[u16; COUNT], log: &str) -> String {
         r#"
         node = {{ name = "n{number}", worker_threads = 2, drain_secs = 1 }}
         listener = [{{ address = "127.0.0.1:0", origins = ["*"], pages = "lamp" }}]
-        realm = [{{ name = "{REALM}", anonymous = "loopback" }}]
+        realm = [{{ name = "{REALM}", anonymous = "loopback", roles = [
+            {{ name = "anonymous", permissions = [{{ uri = "", match = "prefix", allow = ["all"] }}] }}
+        ] }}]
         admin = {{ address = "127.0.0.1:0" }}
         observability = {{ address = "off" }}
         log = {{ level = "{log}" }}

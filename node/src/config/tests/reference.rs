@@ -14,6 +14,8 @@ const SOURCES: &[(&str, &str, &str)] = &[
     ("listener.compat", "Compat", include_str!("../compat.rs")),
     ("listener.tls", "ListenerTls", include_str!("../listener.rs")),
     ("realm", "Realm", include_str!("../realm.rs")),
+    ("realm.roles", "Role", include_str!("../role.rs")),
+    ("realm.roles.permissions", "Permission", include_str!("../role.rs")),
     ("realm.topics", "Topic", include_str!("../topic.rs")),
     ("realm.topics.history", "History", include_str!("../topic.rs")),
     ("realm.definitions", "Definition", include_str!("../definition.rs")),
@@ -55,6 +57,12 @@ key = "server.key"
 
 [[realm]]
 name = "realm1"
+[[realm.roles]]
+name = "device"
+permissions = [
+    { uri = "device.{authid}.", match = "prefix", allow = ["register", "publish"] },
+    { uri = "device.", match = "prefix", allow = ["call", "subscribe"] },
+]
 
 [[principal]]
 realm = "realm1"

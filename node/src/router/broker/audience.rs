@@ -6,8 +6,8 @@
 use std::collections::BTreeMap;
 
 use crate::{
-    router::{SessionInfo, Shard},
-    wamp::{Dict, SessionId, SubscriptionId, Value},
+    router::{MatchPolicy, SessionInfo, Shard, policy::About},
+    wamp::{Dict, SessionId, SubscriptionId, Uri, Value},
 };
 
 /// The receivers of one event. All conditions that are present must hold.
@@ -18,6 +18,8 @@ pub struct Audience {
     authroles: Lists<String>,
     /// For an event with a resource key: the one shard of each subscription that gets it. `None`: all of them do.
     pub(super) shards: Option<BTreeMap<SubscriptionId, Shard>>,
+    /// Of an event of the router about something: only those who may know of that get it.
+    pub(in crate::router) about: Option<About>,
 }
 
 /// A black and a white list, both sorted. An absent white list admits everybody, an empty one nobody.
@@ -49,6 +51,14 @@ impl<T: Ord> Lists<T> {
 }
 
 impl Audience {
+    /// Those who may know of it.
+    pub(in crate::router) fn who_sees(about: About) -> Option<Box<Self>> {
+        Some(Box::new(Self {
+            about: Some(about),
+            ..Self::default()
+        }))
+    }
+
     /// The options of PUBLISH that [`Self::read`] takes in.
     pub const OPTIONS: [&str; 6] = [
         "exclude",
@@ -72,6 +82,7 @@ impl Audience {
             "exclude_authrole" => self.authroles.exclude = texts(value)?,
             "eligible_authrole" => self.authroles.eligible = Some(texts(value)?),
             SHARDS => self.shards = Some(shards(value)?),
+            ABOUT => self.about = Some(about(value).ok_or(NotAList)?),
             _ => {}
         }
         Ok(())
@@ -125,6 +136,11 @@ impl Audience {
                 .flat_map(|(id, shard)| [Value::from(id.get()), Value::from(&**shard)]);
             dict.set(SHARDS, pairs.collect::<Vec<_>>());
         }
+        if let Some(about) = &self.about {
+            let (policy, uri) = about.what();
+            let parts = [about.kind(), policy.name(), uri.as_str()].map(Value::from);
+            dict.set(ABOUT, parts.to_vec());
+        }
         dict
     }
 
@@ -159,6 +175,18 @@ pub struct NotAList;
 
 /// Between nodes only; no option of a client is called so ([`Audience::OPTIONS`]).
 const SHARDS: &str = "shards";
+/// As well.
+const ABOUT: &str = "about";
+
+fn about(value: &Value) -> Option<About> {
+    match value.as_list()? {
+        [kind, policy, uri] => {
+            let policy = MatchPolicy::from_name(policy.as_text()?)?;
+            About::read(kind.as_text()?, policy, Uri::from(uri.as_text()?))
+        }
+        _ => None,
+    }
+}
 
 fn shards(value: &Value) -> Result<BTreeMap<SubscriptionId, Shard>, NotAList> {
     let pairs = value.as_list().ok_or(NotAList)?.chunks(2).map(|pair| match pair {

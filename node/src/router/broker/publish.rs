@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use super::{Audience, Group, Interested, Topic, delivery::answers_events};
 use crate::{
     router::{
-        Disclosure, Effect, MatchPolicy, NodeRef, PeerFrame, Realm, SlowConsumer,
+        Disclosure, Effect, MatchPolicy, NodeRef, PeerFrame, Realm, Right, SlowConsumer,
         abilities::Ability,
         kept::KeepMark,
         passthru,
@@ -72,15 +72,22 @@ impl Realm {
         let options = Options::read(options);
         let acknowledged = options.acknowledge && options.acknowledge_delivery;
         let valid = topic.is_uri(self.config.uri_check) && !topic.is_reserved() && !topic.starts_with(OWN_TOPICS);
+        let verdict = self.verdict(session, Right::Publish, &topic);
+        let disclosure = match verdict.discloses {
+            false => self.config.disclosure,
+            true => self.disclosure(session, Right::Publish, &topic),
+        };
+        self.stats.unauthorized += u64::from(!verdict.allowed);
         let refused = match &options.mistyped {
+            _ if !verdict.allowed => Some((error_uri::NOT_AUTHORIZED, self.missing(session, Right::Publish, &topic))),
             Some(option) => Some((
                 error_uri::INVALID_ARGUMENT,
                 because(&format!("option {option} is of a wrong type")),
             )),
             None if !valid => Some((error_uri::INVALID_URI, Dict::new())),
-            None if options.disclose_me && self.config.disclosure == Disclosure::Deny => Some((
+            None if options.disclose_me && disclosure == Disclosure::Deny => Some((
                 error_uri::DISCLOSE_ME_DISALLOWED,
-                because("this realm does not disclose who publishes (setting disclose = \"deny\")"),
+                because("who publishes is not disclosed here (setting disclose = \"deny\" of the realm or permission)"),
             )),
             None if acknowledged && self.deliveries_are_full() => Some((
                 error_uri::UNAVAILABLE,
@@ -100,7 +107,7 @@ impl Realm {
             }
             return;
         }
-        let mut details = self.event_details(session, options.disclose_me);
+        let mut details = self.event_details(session, options.disclose_me, disclosure);
         for (key, value) in sealed.0 {
             details.set(&key, value);
         }
@@ -134,21 +141,21 @@ impl Realm {
     }
 
     /// What subscribers are told about the publisher.
-    fn event_details(&self, publisher: SessionId, disclose_me: bool) -> Dict {
-        let disclose = disclose_me || self.config.disclosure == Disclosure::Always;
+    fn event_details(&self, publisher: SessionId, disclose_me: bool, disclosure: Disclosure) -> Dict {
+        let disclose = disclose_me || disclosure == Disclosure::Always;
         if !disclose && self.config.trustlevels.is_empty() {
             return Dict::new();
         }
         match self.session_info(publisher) {
-            Some(info) => self.details_of(publisher, &info.authid, &info.authrole, disclose_me),
+            Some(info) => self.details_of(publisher, &info.authid, &info.authrole, disclose),
             None => Dict::new(),
         }
     }
 
     /// The same of a publisher that may be gone.
-    pub(in crate::router) fn details_of(&self, publisher: SessionId, authid: &str, authrole: &str, disclose_me: bool) -> Dict {
+    pub(in crate::router) fn details_of(&self, publisher: SessionId, authid: &str, authrole: &str, disclose: bool) -> Dict {
         let mut details = Dict::new();
-        if disclose_me || self.config.disclosure == Disclosure::Always {
+        if disclose {
             details.set("publisher", publisher.get());
             details.set("publisher_authid", authid);
             details.set("publisher_authrole", authrole);
@@ -315,7 +322,8 @@ impl Realm {
 
     /// True if the session is among the receivers.
     fn is_in(&self, session: SessionId, audience: &Audience) -> bool {
-        audience.admits_id(session)
+        audience.about.as_ref().is_none_or(|about| self.sees(session, about))
+            && audience.admits_id(session)
             && (audience.is_nameless() || self.session_info(session).is_some_and(|info| audience.admits_names(info)))
     }
 }

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use super::{Group, Interest, Topic};
 use crate::{
     router::{
-        Effect, MatchPolicy, Realm, Shard, TopicKey, pattern,
+        Effect, MatchPolicy, Realm, Right, Shard, TopicKey, pattern,
         session_table::Subscribed,
         timers::Timer,
         topic::SHARD_BYTES_MAX,
@@ -33,6 +33,11 @@ impl Realm {
         };
         if !pattern::is_valid(key.policy, &key.uri, self.config.uri_check) {
             return self.refuse(turn, session, code::SUBSCRIBE, request, error_uri::INVALID_URI, Dict::new());
+        }
+        if !self.may_by(session, (Right::Subscribe, Right::SubscribePattern), key.policy, &key.uri) {
+            let exact = key.policy == MatchPolicy::Exact;
+            let right = if exact { Right::Subscribe } else { Right::SubscribePattern };
+            return self.refuse_unauthorized(turn, session, (code::SUBSCRIBE, request), right, &key.uri);
         }
         let id = self.ids.subscription(key.policy, &key.uri);
         let same = |known: &TopicKey| (known.policy, &known.uri) == (key.policy, &key.uri);

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     router::{
-        PeerFrame, Realm, RegisterWishes,
+        PeerFrame, Realm, RegisterWishes, Right,
         abilities::Ability,
         frame::Refusal,
         passthru,
@@ -69,10 +69,11 @@ impl Realm {
         procedure: Uri,
         payload: Payload,
     ) {
-        let (flow, tries) = if options.is_empty() && self.calls_are_plain {
+        let verdict = self.verdict(session, Right::Call, &procedure);
+        let (flow, tries) = if options.is_empty() && self.calls_are_plain && !verdict.discloses {
             (None, None)
         } else {
-            let Ok(mut flow) = self.begin_flow(turn, session, request, options) else {
+            let Ok(mut flow) = self.begin_flow(turn, session, request, options, &procedure) else {
                 return;
             };
             if self.schemas.check(Kind::Procedure) {
@@ -91,6 +92,12 @@ impl Realm {
                 }
             }
         };
+        // Before anything is looked up: the answer is the same whether the procedure exists or not.
+        if !verdict.allowed {
+            self.stats.unauthorized += 1;
+            let details = self.missing(session, Right::Call, &procedure);
+            return self.refuse_call(turn, session, request, flow, error_uri::NOT_AUTHORIZED, details);
+        }
         let found = self.find(&procedure, tries.as_deref());
         // Nobody registers in `wamp.*`: what is called there is the router's own, or misses like any other.
         if found.is_none() && procedure.is_reserved() && self.on_own_call(turn, session, request, &procedure, &payload) {
@@ -251,6 +258,7 @@ impl Realm {
         let request = session.next_invocation();
         let invocation = Invocation {
             caller,
+            of: registration.get() as u32,
             in_parts,
             begun: false,
             interrupted: false,

@@ -14,7 +14,7 @@ use std::{
 use super::{call::Answer, choice::Found};
 use crate::{
     router::{
-        Disclosure, Realm,
+        Disclosure, Realm, Right,
         abilities::Ability,
         passthru,
         realm::{CallTimeouts, TimeoutUnit},
@@ -37,6 +37,9 @@ pub(in crate::router) struct Flow {
     grace: Duration,
     /// When the call ends unless the callee says something; its timer is set.
     pub(in crate::router) deadline: Option<Instant>,
+    /// What was called, where the callee has a pattern and the caller may not do everything: whether it still may is asked anew when
+    /// rights change.
+    pub(in crate::router) called: Option<Uri>,
     /// Its arguments come in parts.
     pub(super) stream: Option<Stream>,
     /// A callee elsewhere was told to give up, and its answer is waited for.
@@ -79,9 +82,10 @@ impl Realm {
         session: SessionId,
         request: RequestId,
         options: &Dict,
+        procedure: &Uri,
     ) -> Result<Option<Box<Flow>>, ()> {
         let in_parts = options.bool("progress") == Some(true);
-        let mut flow = match self.read_options(session, options, in_parts) {
+        let mut flow = match self.read_options(session, options, in_parts, procedure) {
             Ok(flow) => flow,
             Err(Objection::Violation(rule)) => {
                 self.abort(turn, session, rule);
@@ -113,7 +117,7 @@ impl Realm {
         Ok((!plain).then(|| Box::new(flow)))
     }
 
-    fn read_options(&self, session: SessionId, options: &Dict, in_parts: bool) -> Result<Flow, Objection> {
+    fn read_options(&self, session: SessionId, options: &Dict, in_parts: bool, procedure: &Uri) -> Result<Flow, Objection> {
         let Some(caller) = self.sessions.get(session) else {
             return Ok(Flow::default());
         };
@@ -126,9 +130,10 @@ impl Realm {
             return Err(Objection::Violation(rule));
         }
         let mut details = Dict::new();
-        match (self.config.disclosure, options.bool("disclose_me") == Some(true)) {
+        let disclosure = self.disclosure(session, Right::Call, procedure);
+        match (disclosure, options.bool("disclose_me") == Some(true)) {
             (Disclosure::Deny, true) => {
-                let details = because("this realm discloses no caller (setting disclose = \"deny\")");
+                let details = because("no caller is disclosed here (setting disclose = \"deny\" of the realm or permission)");
                 return Err(Objection::Refusal(error_uri::DISCLOSE_ME_DISALLOWED, details));
             }
             (Disclosure::Always, _) | (Disclosure::Allow, true) => self.disclose(session, &mut details),
@@ -171,11 +176,14 @@ impl Realm {
     ) -> Dict {
         let mut details = flow.as_ref().map_or(Dict::new(), |flow| flow.details.clone());
         let disclosed = details.get("caller").is_some();
-        if found.wishes.disclose_caller && !disclosed && self.config.disclosure != Disclosure::Deny {
+        if found.wishes.disclose_caller && !disclosed && self.disclosure(session, Right::Call, procedure) != Disclosure::Deny {
             self.disclose(session, &mut details);
         }
         if found.by_pattern {
             details.set("procedure", &**procedure);
+            if self.sessions.get(session).is_some_and(|caller| !caller.may.open) {
+                flow.get_or_insert_default().called = Some(procedure.clone());
+            }
         }
         let Some(flow) = flow else { return details };
         let mut grace = Duration::ZERO;

@@ -42,6 +42,9 @@ impl Realm {
         if caller.calls.len() >= self.config.limits.open_calls_max {
             return None;
         }
+        if !caller.may.plainly_call(procedure) {
+            return None;
+        }
         let found = self.find_exact(procedure)?;
         // With several callees, the choice may depend on what was called before, and what is kept of the call on who is chosen.
         let plain = !found.has_others && !found.busy && found.wishes == RegisterWishes::NONE;
@@ -60,6 +63,7 @@ impl Realm {
         let caller = Caller::Local { session, request };
         let record = Invocation {
             caller,
+            of: route.registration.get() as u32,
             in_parts: false,
             begun: false,
             interrupted: false,

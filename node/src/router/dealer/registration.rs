@@ -11,6 +11,7 @@ use super::revocation::{LOST, REPLACED};
 use crate::{
     router::{
         Disclosure, Effect, InvokePolicy, LogIndex, MatchPolicy, NodeRef, OnConflict, Op, OpOutcome, Realm, RegisterWishes,
+        Right,
         abilities::Ability,
         compat::POLICY_CONFLICT,
         pattern,
@@ -43,6 +44,18 @@ impl Realm {
         } = wish;
         if !pattern::is_valid(policy, &procedure, self.config.uri_check) || procedure.is_reserved() {
             return self.refuse(turn, session, code::REGISTER, request, error_uri::INVALID_URI, Dict::new());
+        }
+        if !self.may_by(session, (Right::Register, Right::RegisterPattern), policy, &procedure) {
+            let right = if policy == MatchPolicy::Exact {
+                Right::Register
+            } else {
+                Right::RegisterPattern
+            };
+            return self.refuse_unauthorized(turn, session, (code::REGISTER, request), right, &procedure);
+        }
+        let takes = options.bool("force_reregister") == Some(true);
+        if takes && !self.may_take(session, policy, &procedure) {
+            return self.refuse_unauthorized(turn, session, (code::REGISTER, request), Right::ForceReregister, &procedure);
         }
         let disclose_caller = options.bool("disclose_caller") == Some(true);
         if disclose_caller && self.config.disclosure == Disclosure::Deny {
@@ -81,6 +94,16 @@ impl Realm {
             invoke,
             conflict,
         });
+    }
+
+    /// True if the session may take a procedure from whoever holds it.
+    fn may_take(&self, session: SessionId, policy: MatchPolicy, procedure: &Uri) -> bool {
+        let callee = self.sessions.get(session);
+        callee.is_some_and(|callee| {
+            callee
+                .may
+                .judge_all(&callee.info, &[Right::ForceReregister], policy, procedure)
+        })
     }
 
     /// What REGISTER.Options ask for.

@@ -6,9 +6,10 @@
 //!
 //! Spec: WAMP advanced profile, "Registration Revocation".
 
+use super::call::Answer;
 use crate::{
-    router::{Effect, Realm, abilities::Ability, op::Lost, session_table::Held, timers::Timer},
-    wamp::{Dict, Message, RegistrationId, SessionId},
+    router::{Effect, Realm, abilities::Ability, frame::InterruptMode, op::Lost, session_table::Held, timers::Timer, turn::Turn},
+    wamp::{Dict, Message, RegistrationId, RequestId, SessionId, error_uri},
 };
 
 impl Realm {
@@ -50,6 +51,32 @@ impl Realm {
             _ => return,
         };
         effects.push(Effect::Send { session, message });
+    }
+}
+
+impl Realm {
+    /// Ends the open invocations of a registration that a session of this node may not have any more; their callers are told, and the
+    /// callee is told to give up.
+    pub(in crate::router) fn end_invocations_of(
+        &mut self,
+        turn: &mut Turn<'_>,
+        session: SessionId,
+        registration: RegistrationId,
+    ) {
+        let Some(callee) = self.sessions.get(session) else { return };
+        let of_it = callee
+            .invocations
+            .iter()
+            .filter(|(_, invocation)| invocation.of == registration.get() as u32);
+        let open: Vec<RequestId> = of_it.map(|(request, _)| request).collect();
+        for request in open {
+            let (mode, reason) = (InterruptMode::KillNoWait, error_uri::NOT_AUTHORIZED);
+            self.interrupt(turn, session, request, mode, reason);
+            let callee = self.sessions.get_mut(session);
+            if let Some(invocation) = callee.and_then(|callee| callee.invocations.remove(&request)) {
+                self.answer(turn, session, invocation.caller, Answer::canceled("callee_not_authorized"));
+            }
+        }
     }
 }
 

@@ -2,11 +2,11 @@
 //!
 //! Choice: a keyword that the text does not know is refused, since it was meant to change the answer and would not; null stands for one
 //! that is not there. A publication that is not in the history is refused too: paging that went on from the beginning, or ended, would
-//! be taken for the truth. The caller has joined the realm; who may subscribe there may ask.
+//! be taken for the truth. Who may subscribe there may ask, if it may call the procedure.
 
 use crate::{
     router::{
-        Effect, Realm,
+        Effect, MatchPolicy, Realm, Right,
         turn::{Turn, because},
     },
     wamp::{
@@ -141,6 +141,9 @@ impl Realm {
             return Err((error_uri::NO_SUCH_SESSION, Dict::new()));
         };
         filter.asker = Some(asker);
+        if !self.may_read(session, subscription) {
+            return Err((error_uri::NO_SUCH_SUBSCRIPTION, Dict::new()));
+        }
         let (rule, topic) = self.history_of(subscription)?;
         if let Some(topic) = topic {
             if filter.topic.as_ref().is_some_and(|wanted| *wanted != topic) {
@@ -161,6 +164,30 @@ impl Realm {
             names_topics: of_pattern && self.keeper.histories.contains_key(&subscription),
             filter,
         })
+    }
+
+    /// True if the session may subscribe to what it asks about. Else there is no such subscription for it.
+    fn may_read(&self, session: SessionId, subscription: SubscriptionId) -> bool {
+        let of_history = self
+            .keeper
+            .histories
+            .get(&subscription)
+            .and_then(|rule| self.keeper.rules.get(*rule));
+        let key = match of_history {
+            Some(rule) => Some((rule.policy, rule.uri.clone())),
+            None => self.subscribed_pattern(subscription),
+        };
+        let Some((asking, (policy, uri))) = self.sessions.get(session).zip(key) else {
+            // Whether there is such a subscription is told below.
+            return true;
+        };
+        match policy {
+            MatchPolicy::Exact => asking.may.would(&asking.info, Right::Subscribe, &uri),
+            _ => {
+                let needed = [Right::Subscribe, Right::SubscribePattern];
+                asking.may.judge_all(&asking.info, &needed, policy, &uri)
+            }
+        }
     }
 
     /// The history that holds the events of a subscription, and the topic to which it is to be narrowed.

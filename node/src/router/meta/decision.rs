@@ -9,7 +9,7 @@ use std::{collections::BTreeSet, time::Instant};
 
 use super::{Question, Realm, subscription::Row};
 use crate::{
-    router::{MatchPolicy, NodeRef, PeerFrame, timers::Timer, turn::Turn},
+    router::{MatchPolicy, NodeRef, PeerFrame, policy, timers::Timer, turn::Turn},
     wamp::{Dict, SessionId, SubscriptionId, Uri, Value},
 };
 
@@ -158,6 +158,7 @@ impl Realm {
             elsewhere,
             ..
         } = decision;
+        let of = policy::About::Subscription(policy, uri.clone());
         match about {
             About::Creation { subscribers, created_ms } => {
                 if let Some(first) = subscribers.first().filter(|_| !elsewhere) {
@@ -170,12 +171,12 @@ impl Realm {
                     self.tell_created(turn, *first, subscription, &row);
                 }
                 for session in subscribers {
-                    self.tell_subscribed(turn, session, subscription);
+                    self.tell_subscribed(turn, session, subscription, of.clone());
                 }
             }
             // Somebody may have come here again.
             About::Deletion { session } if !elsewhere && !self.meta.created.contains_key(&subscription) => {
-                self.tell_deleted(turn, session, subscription);
+                self.tell_deleted(turn, session, subscription, of);
             }
             About::Deletion { .. } => {}
         }

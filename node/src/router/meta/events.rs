@@ -20,6 +20,7 @@ use crate::{
         Audience, LogIndex, MatchPolicy, NodeRef, Op, Realm, Testament,
         broker::Event,
         compat::OnLeave,
+        policy::About,
         reflection::{Key, Kind, Row},
         registry::{Callee, Registration, SessionRow},
         turn::Turn,
@@ -76,9 +77,9 @@ pub(super) enum Change {
     Joined(SessionId, SessionRow),
     Left(SessionId, SessionRow, Vec<Testament>),
     Created(SessionId, Box<Registration>),
-    Registered(SessionId, RegistrationId),
-    Unregistered(SessionId, RegistrationId),
-    Deleted(SessionId, RegistrationId),
+    Registered(SessionId, RegistrationId, About),
+    Unregistered(SessionId, RegistrationId, About),
+    Deleted(SessionId, RegistrationId, About),
     /// And whether nothing stood in its place.
     Defined(Box<Row>, bool),
     Undefined(Box<Row>),
@@ -229,19 +230,20 @@ impl Realm {
             .collect();
         for id in ids {
             let (old, new) = (before.registrations.get(&id), after.registrations.get(&id));
+            let Some(about) = new.or(old).map(about) else { continue };
             let callees = |of: Option<&Registration>| -> Vec<SessionId> {
                 of.into_iter().flat_map(|r| &r.callees).map(|callee| callee.session).collect()
             };
             let (old_callees, new_callees) = (callees(old), callees(new));
             let gone = old_callees.iter().filter(|session| !new_callees.contains(session));
-            ended.extend(gone.map(|session| Change::Unregistered(*session, id)));
+            ended.extend(gone.map(|session| Change::Unregistered(*session, id, about.clone())));
             let come: Vec<SessionId> = new_callees.iter().filter(|s| !old_callees.contains(s)).copied().collect();
             match (old, new) {
-                (Some(_), None) => ended.extend(old_callees.last().map(|session| Change::Deleted(*session, id))),
+                (Some(_), None) => ended.extend(old_callees.last().map(|session| Change::Deleted(*session, id, about.clone()))),
                 (None, Some(new)) => begun.extend(come.first().map(|session| Change::Created(*session, Box::new(new.clone())))),
                 _ => {}
             }
-            begun.extend(come.into_iter().map(|session| Change::Registered(session, id)));
+            begun.extend(come.into_iter().map(|session| Change::Registered(session, id, about.clone())));
         }
         let only_in = |one: &Seen, other: &Seen| {
             let rows = one.sessions.iter().filter(|(id, _)| !other.sessions.contains_key(id));
@@ -277,9 +279,9 @@ impl Realm {
             Change::Joined(session, _) => (ON_JOIN, *session),
             Change::Left(session, ..) => (ON_LEAVE, *session),
             Change::Created(session, _) => (ON_CREATE, *session),
-            Change::Registered(session, _) => (ON_REGISTER, *session),
-            Change::Unregistered(session, _) => (ON_UNREGISTER, *session),
-            Change::Deleted(session, _) => (ON_DELETE, *session),
+            Change::Registered(session, ..) => (ON_REGISTER, *session),
+            Change::Unregistered(session, ..) => (ON_UNREGISTER, *session),
+            Change::Deleted(session, ..) => (ON_DELETE, *session),
         };
         if !self.listens(topic) {
             return;
@@ -301,7 +303,7 @@ impl Realm {
                 (vec![definition.uri.as_str().into(), what.into()], row.number)
             }
             Change::Created(_, new) => (vec![id, registration::details(new).into()], new.id.get()),
-            Change::Registered(_, about) | Change::Unregistered(_, about) | Change::Deleted(_, about) => {
+            Change::Registered(_, about, _) | Change::Unregistered(_, about, _) | Change::Deleted(_, about, _) => {
                 (vec![id, Value::from(about.get())], about.get())
             }
         };
@@ -310,6 +312,13 @@ impl Realm {
         let again = match change {
             Change::Registered(..) | Change::Unregistered(..) => index,
             _ => 0,
+        };
+        let seen_by = match change {
+            Change::Joined(..) | Change::Left(..) | Change::Defined(..) | Change::Undefined(..) => None,
+            Change::Created(_, new) => Audience::who_sees(self::about(new)),
+            Change::Registered(_, _, about) | Change::Unregistered(_, _, about) | Change::Deleted(_, _, about) => {
+                Audience::who_sees(about.clone())
+            }
         };
         let publication = self.ids.derived(topic, &[session.get(), about, again]);
         let short = match change {
@@ -322,7 +331,7 @@ impl Realm {
             publisher: session,
             exclude_me: false,
             acknowledged: false,
-            audience: None,
+            audience: seen_by,
             keep: None,
             details: Dict::new(),
             payload: payload(&args),
@@ -359,6 +368,11 @@ impl Realm {
 
 fn payload(args: &[Value]) -> Payload {
     Payload::from_values(Serializer::MsgPack, args, &Dict::new())
+}
+
+/// What a registration's events are about.
+fn about(registration: &Registration) -> About {
+    About::Registration(registration.policy, registration.procedure.clone())
 }
 
 impl Seen {

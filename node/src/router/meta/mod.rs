@@ -182,6 +182,7 @@ impl Realm {
             self.refuse_meta_call(turn, session, request, error_uri::UNAVAILABLE, details);
             return true;
         }
+        let asker = session;
         let proposed = match &what {
             Request::Testament(change) => self
                 .propose_testament(turn, session, payload.serializer(), change)
@@ -192,7 +193,7 @@ impl Realm {
                 session,
                 reason,
             }) => self
-                .propose_removal(turn, *registration, *session, reason)
+                .propose_removal(turn, asker, *registration, *session, reason)
                 .map(|()| (None, None)),
             _ => Ok((None, None)),
         };
@@ -282,8 +283,11 @@ impl Realm {
         let outcome = match &pending.what {
             Request::Session(request) => self.answer_session(request),
             Request::Kill(request) => kill::answer(request, &pending.answers, !pending.missing.is_empty(), form),
-            Request::Registration(request) => self.answer_registration(request),
-            Request::Subscription(request) => subscription::answer(request, &pending.answers),
+            Request::Registration(request) => self.answer_registration(pending.session, request),
+            Request::Subscription(request) => {
+                let asker = pending.session;
+                subscription::answer(request, &pending.answers, |about| self.sees(asker, about))
+            }
             Request::Removal(request) => removal::answer(request, &pending.answers, !pending.missing.is_empty()),
             Request::Reflection(request) => self.answer_reflection(request, pending.outcome.as_ref()),
             Request::Testament(_) => {

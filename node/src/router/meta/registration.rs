@@ -4,8 +4,8 @@
 
 use super::{Outcome, Realm, time::iso_8601};
 use crate::{
-    router::{MatchPolicy, registry::Registration},
-    wamp::{Dict, RegistrationId, Uri, Value, error_uri},
+    router::{MatchPolicy, policy::About, registry::Registration},
+    wamp::{Dict, RegistrationId, SessionId, Uri, Value, error_uri},
 };
 
 /// A question about registrations.
@@ -54,17 +54,22 @@ pub(super) fn parser(procedure: &str) -> Option<super::Parser> {
 }
 
 impl Realm {
-    pub(super) fn answer_registration(&self, request: &Request) -> Outcome {
-        let id_or_null = |found: Option<&Registration>| vec![found.map_or(Value::Null, |r| Value::from(r.id.get()))];
+    /// What a session may not know of is not there for it.
+    pub(super) fn answer_registration(&self, asker: SessionId, request: &Request) -> Outcome {
+        let seen = |found: &&Registration| {
+            let about = About::Registration(found.policy, found.procedure.clone());
+            self.sees(asker, &about)
+        };
+        let id_or_null = |found: Option<&Registration>| vec![found.filter(seen).map_or(Value::Null, |r| Value::from(r.id.get()))];
         let existing = |id: RegistrationId| {
-            let found = self.registry.registration(id);
+            let found = self.registry.registration(id).filter(seen);
             found.ok_or_else(|| (error_uri::NO_SUCH_REGISTRATION, Dict::new()))
         };
         Ok(match request {
             Request::List => {
                 let mut lists: [(MatchPolicy, Vec<Value>); 3] =
                     [MatchPolicy::Exact, MatchPolicy::Prefix, MatchPolicy::Wildcard].map(|policy| (policy, Vec::new()));
-                for registration in self.registry.registrations() {
+                for registration in self.registry.registrations().filter(seen) {
                     for (policy, list) in &mut lists {
                         if registration.policy == *policy {
                             list.push(Value::from(registration.id.get()));

@@ -8,6 +8,8 @@ use super::{Args, Outcome, Own, Realm, Refusal, args::text};
 use crate::{
     router::{
         Op,
+        policy::About,
+        registry::Registration,
         turn::{Turn, because},
     },
     wamp::{Dict, RegistrationId, SessionId, SubscriptionId, Uri, Value, error_uri},
@@ -89,11 +91,13 @@ impl Realm {
     pub(super) fn propose_removal(
         &mut self,
         turn: &mut Turn<'_>,
+        asker: SessionId,
         registration: RegistrationId,
         session: SessionId,
         reason: &str,
     ) -> Result<(), Refusal> {
-        let Some(standing) = self.registry.registration(registration) else {
+        let seen = |found: &&Registration| self.sees(asker, &About::Registration(found.policy, found.procedure.clone()));
+        let Some(standing) = self.registry.registration(registration).filter(seen) else {
             return Err((error_uri::NO_SUCH_REGISTRATION, Dict::new()));
         };
         if !standing.callees.iter().any(|callee| callee.session == session) {

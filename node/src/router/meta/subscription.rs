@@ -14,7 +14,7 @@ use std::{collections::BTreeMap, time::Instant};
 
 use super::{Outcome, Realm, time::iso_8601};
 use crate::{
-    router::{MatchPolicy, TopicKey, broker::Event, turn::Turn},
+    router::{Audience, MatchPolicy, TopicKey, broker::Event, policy::About, turn::Turn},
     wamp::{Dict, Payload, Serializer, SessionId, SubscriptionId, Uri, Value, error_uri},
 };
 
@@ -158,8 +158,8 @@ impl Request {
     }
 }
 
-/// The answer, put together from those of all nodes.
-pub(super) fn answer(request: &Request, answers: &[Dict]) -> Outcome {
+/// The answer, put together from those of all nodes: what is not `seen` is not there.
+pub(super) fn answer(request: &Request, answers: &[Dict], seen: impl Fn(&About) -> bool) -> Outcome {
     let mut rows: BTreeMap<SubscriptionId, Row> = BTreeMap::new();
     let all = answers
         .iter()
@@ -173,6 +173,7 @@ pub(super) fn answer(request: &Request, answers: &[Dict]) -> Outcome {
             }
         }
     }
+    rows.retain(|_, row| seen(&About::Subscription(row.policy, row.uri.clone())));
     let ids = |rows: &BTreeMap<SubscriptionId, Row>| rows.keys().map(|id| Value::from(id.get())).collect::<Vec<_>>();
     // The question was for one, so there is at most one row.
     let one = || {
@@ -253,6 +254,7 @@ impl Realm {
         let Some(key) = self.broker.by_id.get(&id).filter(|key| !key.uri.is_reserved()) else {
             return;
         };
+        let about = About::Subscription(key.policy, key.uri.clone());
         if first && self.is_wanted(ON_CREATE) {
             let row = Row {
                 policy: key.policy,
@@ -263,7 +265,7 @@ impl Realm {
             self.hasten_decision(turn, id);
             self.decide_creation(turn, session, id, &row);
         } else if !self.joins_decision(session, id) {
-            self.tell_subscribed(turn, session, id);
+            self.tell_subscribed(turn, session, id, about);
         }
     }
 
@@ -285,7 +287,8 @@ impl Realm {
         }
         self.hasten_decision(turn, id);
         if self.is_wanted(ON_UNSUBSCRIBE) {
-            self.publish_meta(turn, ON_UNSUBSCRIBE, session, &[session.get().into(), id.get().into()]);
+            let about = About::Subscription(key.policy, key.uri.clone());
+            self.publish_meta(turn, ON_UNSUBSCRIBE, session, about, &[session.get().into(), id.get().into()]);
         }
         if last && self.is_wanted(ON_DELETE) {
             self.decide_deletion(turn, session, id, (key.policy, key.uri.clone()));
@@ -293,17 +296,24 @@ impl Realm {
     }
 
     pub(super) fn tell_created(&mut self, turn: &mut Turn<'_>, session: SessionId, id: SubscriptionId, row: &Row) {
-        self.publish_meta(turn, ON_CREATE, session, &[session.get().into(), row.details(id).into()]);
+        let about = About::Subscription(row.policy, row.uri.clone());
+        self.publish_meta(
+            turn,
+            ON_CREATE,
+            session,
+            about,
+            &[session.get().into(), row.details(id).into()],
+        );
     }
 
-    pub(super) fn tell_subscribed(&mut self, turn: &mut Turn<'_>, session: SessionId, id: SubscriptionId) {
+    pub(super) fn tell_subscribed(&mut self, turn: &mut Turn<'_>, session: SessionId, id: SubscriptionId, about: About) {
         if self.is_wanted(ON_SUBSCRIBE) {
-            self.publish_meta(turn, ON_SUBSCRIBE, session, &[session.get().into(), id.get().into()]);
+            self.publish_meta(turn, ON_SUBSCRIBE, session, about, &[session.get().into(), id.get().into()]);
         }
     }
 
-    pub(super) fn tell_deleted(&mut self, turn: &mut Turn<'_>, session: SessionId, id: SubscriptionId) {
-        self.publish_meta(turn, ON_DELETE, session, &[session.get().into(), id.get().into()]);
+    pub(super) fn tell_deleted(&mut self, turn: &mut Turn<'_>, session: SessionId, id: SubscriptionId, about: About) {
+        self.publish_meta(turn, ON_DELETE, session, about, &[session.get().into(), id.get().into()]);
     }
 
     /// True if any node, as far as this one knows, has a subscriber of `topic`.
@@ -312,16 +322,16 @@ impl Realm {
     }
 
     /// Publishes an event of the router about a session of this node.
-    fn publish_meta(&mut self, turn: &mut Turn<'_>, topic: &str, about: SessionId, args: &[Value]) {
+    fn publish_meta(&mut self, turn: &mut Turn<'_>, topic: &str, session: SessionId, about: About, args: &[Value]) {
         let payload = Payload::from_values(Serializer::MsgPack, args, &Dict::new());
         let event = Event {
             publication: self.ids.publication(),
             topic: Uri::from(topic),
-            publisher: about,
+            publisher: session,
             exclude_me: false,
             acknowledged: false,
             keep: None,
-            audience: None,
+            audience: Audience::who_sees(about),
             details: Dict::new(),
             payload,
         };

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     router::{
-        Disclosure, NodeRef, Op,
+        Disclosure, NodeRef, Op, Right,
         broker::Event,
         op::{Testament, TestamentScope},
         registry::SessionRow,
@@ -104,8 +104,14 @@ impl Realm {
         request: &Request,
     ) -> Result<u64, Refusal> {
         if let Request::Add(will) = request
+            && !self.verdict(session, Right::Publish, &will.topic).allowed
+        {
+            self.stats.unauthorized += 1;
+            return Err((error_uri::NOT_AUTHORIZED, self.missing(session, Right::Publish, &will.topic)));
+        }
+        if let Request::Add(will) = request
             && will.options.bool("disclose_me") == Some(true)
-            && self.config.disclosure == Disclosure::Deny
+            && self.disclosure(session, Right::Publish, &will.topic) == Disclosure::Deny
         {
             let details = because("this realm does not disclose who publishes (setting disclose = \"deny\")");
             return Err((error_uri::DISCLOSE_ME_DISALLOWED, details));
@@ -181,6 +187,11 @@ impl Realm {
             let Ok((_, options)) = testament.options.to_values() else {
                 continue;
             };
+            // Judged anew: the right may have gone since.
+            let Some(disclosure) = self.row_may_publish(row, &testament.topic) else {
+                self.stats.unauthorized += 1;
+                continue;
+            };
             let (audience, disclose_me) = self.audience_of(&testament.topic, &options);
             let event = Event {
                 publication,
@@ -190,7 +201,12 @@ impl Realm {
                 acknowledged: false,
                 keep: None,
                 audience,
-                details: self.details_of(session, &row.authid, &row.authrole, disclose_me),
+                details: self.details_of(
+                    session,
+                    &row.authid,
+                    &row.authrole,
+                    disclose_me && disclosure != Disclosure::Deny || disclosure == Disclosure::Always,
+                ),
                 payload: testament.payload,
             };
             self.deliver(turn, event);

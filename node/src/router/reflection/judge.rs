@@ -181,14 +181,14 @@ impl Realm {
     }
 
     fn judge(&mut self, checks: &Checks, said: Said, options: &Dict, payload: &Payload) -> Result<(), Dict> {
-        let verdict = self.verdict(checks, said, options, payload);
-        if verdict.is_err() {
+        let judged = self.obeys(checks, said, options, payload);
+        if judged.is_err() {
             self.stats.schema_violations += 1;
         }
-        verdict
+        judged
     }
 
-    fn verdict(&self, checks: &Checks, said: Said, options: &Dict, payload: &Payload) -> Result<(), Dict> {
+    fn obeys(&self, checks: &Checks, said: Said, options: &Dict, payload: &Payload) -> Result<(), Dict> {
         if let Some(why) = &checks.impassable {
             return Err(because(&format!("the schema of this URI cannot be used on this node: {why}")));
         }

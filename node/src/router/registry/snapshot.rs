@@ -5,8 +5,10 @@
 //! count of (slot, epoch, session `u64`, since `u64`)); `u32` count of sessions (id `u64`, slot, epoch, authid, authrole, authmethod,
 //! authprovider, hushed `u8`); `u32` count of sessions with testaments (id `u64`, number of the newest change `u64`, `u32` count of
 //! (number `u64`, scope `u8`, topic, options, payload)); `u64` numbers given to definitions; `u32` count of definitions (kind `u8`, policy
-//! `u8`, number `u64`, URI, text); `u32` count of (slot, epoch, number of its newest change of definitions `u64`). A payload is serializer
-//! `u8`, elements `u8` and its bytes, as text. Maps stand in key order.
+//! `u8`, number `u64`, URI, text); `u32` count of (slot, epoch, number of its newest change of definitions `u64`); `u64` revision of roles
+//! and principals; `u32` count of roles (name, revision `u64`, `u32` count of permissions (uri, policy `u8`, allow `u8`, deny `u8`,
+//! disclose `u8`: 0 for none)); `u32` count of principals (authid, revision `u64`, role, `u32` count of credentials as text). A payload is
+//! serializer `u8`, elements `u8` and its bytes, as text. Maps stand in key order.
 
 use std::collections::BTreeMap;
 
@@ -14,8 +16,11 @@ use bytes::Bytes;
 
 use super::{COUNTER_MAX, Callee, Registration, Registry, SessionRow, Testaments};
 use crate::{
+    auth::{Credential, Principal},
     router::{
-        InvokePolicy, LogIndex, MatchPolicy, NodeRef, RegisterWishes, Slot, Testament, TestamentScope,
+        Authority, Disclosure, InvokePolicy, LogIndex, MatchPolicy, NodeRef, Permission, RegisterWishes, Rights, Slot, Testament,
+        TestamentScope,
+        policy::authority,
         reflection::{Definition, Kind, Row},
     },
     wamp::{Payload, RegistrationId, Serializer, SessionId, Uri},
@@ -94,6 +99,7 @@ impl Registry {
             write_node(out, node);
             out.extend_from_slice(&number.to_le_bytes());
         }
+        write_authority(out, &self.authority);
     }
 
     /// Reads what [`Self::write_snapshot`] wrote.
@@ -158,11 +164,39 @@ impl Registry {
             settled.insert(input.node()?, input.u64()?);
         }
         registry.definitions.set_counters(given, settled);
+        registry.authority = input.authority()?;
         if !input.rest.is_empty() {
             return Err("bytes after the end of the registry snapshot".into());
         }
         registry.check()?;
         Ok(registry)
+    }
+}
+
+fn write_authority(out: &mut Vec<u8>, authority: &Authority) {
+    out.extend_from_slice(&authority.revision.to_le_bytes());
+    write_len(out, authority.roles.len());
+    for (name, row) in &authority.roles {
+        write_text(out, name);
+        out.extend_from_slice(&row.revision.to_le_bytes());
+        write_len(out, row.value.len());
+        for permission in &row.value {
+            write_text(out, &permission.uri);
+            out.push(permission.policy.code());
+            out.push(permission.allow.code());
+            out.push(permission.deny.code());
+            out.push(permission.disclose.map_or(0, Disclosure::code));
+        }
+    }
+    write_len(out, authority.principals.len());
+    for (authid, row) in &authority.principals {
+        write_text(out, authid);
+        out.extend_from_slice(&row.revision.to_le_bytes());
+        write_text(out, &row.value.role);
+        write_len(out, row.value.credentials.len());
+        for credential in &row.value.credentials {
+            write_text(out, &credential.to_text());
+        }
     }
 }
 
@@ -228,6 +262,48 @@ impl<'a> Reader<'a> {
     fn text(&mut self) -> Result<&'a str, String> {
         let len = self.u32()? as usize;
         std::str::from_utf8(self.take(len)?).map_err(|_| "registry snapshot holds text that is not UTF-8".into())
+    }
+
+    fn authority(&mut self) -> Result<Authority, String> {
+        let mut authority = Authority {
+            revision: self.u64()?,
+            ..Authority::default()
+        };
+        for _ in 0..self.u32()? {
+            let (name, revision) = (self.text()?.to_owned(), self.u64()?);
+            let value = (0..self.u32()?).map(|_| self.permission()).collect::<Result<_, _>>()?;
+            authority.roles.insert(name, authority::Row { revision, value });
+        }
+        for _ in 0..self.u32()? {
+            let (authid, revision) = (self.text()?.to_owned(), self.u64()?);
+            let role = self.text()?.to_owned();
+            let credentials = (0..self.u32()?).map(|_| self.credential()).collect::<Result<_, _>>()?;
+            let value = Principal {
+                authid: authid.clone(),
+                role,
+                credentials,
+            };
+            authority.principals.insert(authid, authority::Row { revision, value });
+        }
+        Ok(authority)
+    }
+
+    fn permission(&mut self) -> Result<Permission, String> {
+        Ok(Permission {
+            uri: Uri::from(self.text()?),
+            policy: MatchPolicy::from_code(self.u8()?).ok_or("unknown match policy of a permission")?,
+            allow: Rights::from_code(self.u8()?).ok_or("unknown rights")?,
+            deny: Rights::from_code(self.u8()?).ok_or("unknown rights")?,
+            disclose: match self.u8()? {
+                0 => None,
+                code => Some(Disclosure::from_code(code).ok_or("unknown disclosure")?),
+            },
+        })
+    }
+
+    fn credential(&mut self) -> Result<Credential, String> {
+        // What is wrong with it is said without it.
+        self.text()?.parse().map_err(|error| format!("{error}"))
     }
 
     fn testament(&mut self) -> Result<Testament, String> {

@@ -1,0 +1,59 @@
+//! What the configuration says about rights, as the core takes it.
+
+use crate::{
+    config,
+    router::{Disclosure, MatchPolicy, Permission, Policy, Right, Rights, Role},
+    wamp::Uri,
+};
+
+/// The roles of a realm and their permissions.
+pub fn policy(realm: &config::Realm) -> Policy {
+    let role = |role: &config::Role| {
+        let permissions = role.permissions.iter().map(permission).collect();
+        (role.name.clone(), Role::new(permissions))
+    };
+    Policy::new(realm.roles.iter().map(role))
+}
+
+fn permission(permission: &config::Permission) -> Permission {
+    Permission {
+        uri: Uri::from(permission.uri.as_str()),
+        policy: matching(permission.r#match),
+        allow: rights(&permission.allow),
+        deny: rights(&permission.deny),
+        disclose: permission.disclose.map(disclosure),
+    }
+}
+
+fn rights(names: &[config::Right]) -> Rights {
+    if names.contains(&config::Right::All) {
+        return Rights::ALL;
+    }
+    let right = |name: &config::Right| match name {
+        config::Right::Call => Some(Right::Call),
+        config::Right::Register => Some(Right::Register),
+        config::Right::RegisterPattern => Some(Right::RegisterPattern),
+        config::Right::ForceReregister => Some(Right::ForceReregister),
+        config::Right::Publish => Some(Right::Publish),
+        config::Right::Subscribe => Some(Right::Subscribe),
+        config::Right::SubscribePattern => Some(Right::SubscribePattern),
+        config::Right::All => None,
+    };
+    names.iter().filter_map(right).collect()
+}
+
+pub(super) fn matching(by: config::Match) -> MatchPolicy {
+    match by {
+        config::Match::Exact => MatchPolicy::Exact,
+        config::Match::Prefix => MatchPolicy::Prefix,
+        config::Match::Wildcard => MatchPolicy::Wildcard,
+    }
+}
+
+pub(super) fn disclosure(disclose: config::Disclose) -> Disclosure {
+    match disclose {
+        config::Disclose::Allow => Disclosure::Allow,
+        config::Disclose::Deny => Disclosure::Deny,
+        config::Disclose::Always => Disclosure::Always,
+    }
+}
