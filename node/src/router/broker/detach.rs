@@ -88,10 +88,11 @@ impl Broker {
                 }
             }
         }
-        if known.nodes.is_empty() && known.shards.is_empty() {
-            if let Some(gone) = self.interested.remove(key.policy, &key.uri) {
-                self.far_by_id.remove(&gone.id);
-            }
+        if known.nodes.is_empty()
+            && known.shards.is_empty()
+            && let Some(gone) = self.interested.remove(key.policy, &key.uri)
+        {
+            self.far_by_id.remove(&gone.id);
         }
     }
 }
