@@ -353,6 +353,7 @@ fn realm_handle(
     core.limits.definitions_max = limits.definitions_max;
     core.limits.definitions_bytes_max = limits.definitions_bytes_max;
     core.limits.schema_payload_bytes_max = limits.schema_payload_bytes_max;
+    core.limits.overlap_wait = Duration::from_millis(limits.overlap_wait_ms);
     core.limits.meta_wait = Duration::from_millis(limits.meta_wait_ms);
     let nobody = NodeRef { slot: Slot(0), epoch: 0 };
     RealmHandle::new(name.clone(), Realm::new(core, nobody), Arc::clone(shared) as Arc<dyn Cluster>)

@@ -50,6 +50,10 @@ pub struct Limits {
     /// Milliseconds for which a meta call waits for the other nodes; those that have not answered then are named in
     /// RESULT.Details `_missing`. Default 250. Larger waits longer for nodes that hang, smaller leaves out slow ones.
     pub meta_wait_ms: u64,
+    /// Milliseconds for which REGISTERED of a registration that overlaps another one (the same procedure by a pattern) waits until all
+    /// nodes know of it, so that a call made then goes to it from any node. Default 4500: a node that takes longer has lost its lease,
+    /// unless it only lags. Smaller risks that such a node sends calls to the other registration for a moment.
+    pub overlap_wait_ms: u64,
     /// Seconds of silence after which a WebSocket client is pinged. Default 10. Smaller costs batteries.
     pub keepalive_secs: u64,
     /// Seconds of silence after which a client that was pinged counts as dead. Default 25; more than `keepalive_secs`.
@@ -76,6 +80,7 @@ impl Default for Limits {
             definitions_bytes_max: 1 << 20,
             schema_payload_bytes_max: 1 << 20,
             meta_wait_ms: 250,
+            overlap_wait_ms: 4_500,
             keepalive_secs: 10,
             dead_peer_secs: 25,
         }
