@@ -45,6 +45,7 @@ use crate::{
     wamp::{self, Uri, codec, error_uri},
 };
 
+pub use definitions::BadDefinition;
 use keeping::Stores;
 
 /// A node that could not start; nothing of it runs.
@@ -60,15 +61,8 @@ pub enum StartError {
     #[error(transparent)]
     Store(#[from] crate::store::Error),
     /// A definition of a realm.
-    #[error("realm {realm}: the definition of {uri}: {why}")]
-    Definition {
-        /// The realm.
-        realm: String,
-        /// The URI of the definition.
-        uri: String,
-        /// What is wrong with it.
-        why: String,
-    },
+    #[error(transparent)]
+    Definition(#[from] BadDefinition),
     /// The cluster part.
     #[error("{source}{}", chain(source))]
     Cluster {
@@ -113,7 +107,7 @@ impl StartError {
                 source: cluster::StartError::Identity(_) | cluster::StartError::Consensus(_),
             }
             | StartError::Store(_) => 6,
-            StartError::Definition { .. } => 3,
+            StartError::Definition(_) => 3,
             StartError::Cluster { .. } => 1,
         }
     }
@@ -277,8 +271,8 @@ pub async fn start(config: Config) -> Result<RunningNode, StartError> {
 /// Reads the definitions of all realms and compiles their schemas, as [`start`] does.
 ///
 /// # Errors
-/// See [`StartError::Definition`].
-pub fn check_definitions(config: &Config) -> Result<(), StartError> {
+/// The first one that is none; as [`StartError::Definition`], it is a wrong setting.
+pub fn check_definitions(config: &Config) -> Result<(), BadDefinition> {
     config.realms.iter().try_for_each(|realm| definitions::of(realm).map(drop))
 }
 
