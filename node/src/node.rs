@@ -50,6 +50,7 @@ use crate::{
     wamp::{self, Uri, codec, error_uri},
 };
 
+pub use definitions::BadDefinition;
 use keeping::Stores;
 
 /// A node that could not start; nothing of it runs.
@@ -65,15 +66,8 @@ pub enum StartError {
     #[error(transparent)]
     Store(#[from] crate::store::Error),
     /// A definition of a realm.
-    #[error("realm {realm}: the definition of {uri}: {why}")]
-    Definition {
-        /// The realm.
-        realm: String,
-        /// The URI of the definition.
-        uri: String,
-        /// What is wrong with it.
-        why: String,
-    },
+    #[error(transparent)]
+    Definition(#[from] BadDefinition),
     /// The cluster part.
     #[error("{source}{}", chain(source))]
     Cluster {
@@ -118,7 +112,7 @@ impl StartError {
                 source: cluster::StartError::Identity(_) | cluster::StartError::Consensus(_),
             }
             | StartError::Store(_) => 6,
-            StartError::Definition { .. } => 3,
+            StartError::Definition(_) => 3,
             StartError::Cluster { .. } => 1,
         }
     }
@@ -289,8 +283,8 @@ pub async fn start(config: Config) -> Result<RunningNode, StartError> {
 /// Reads the definitions of all realms and compiles their schemas, as [`start`] does.
 ///
 /// # Errors
-/// See [`StartError::Definition`].
-pub fn check_definitions(config: &Config) -> Result<(), StartError> {
+/// The first one that is none; as [`StartError::Definition`], it is a wrong setting.
+pub fn check_definitions(config: &Config) -> Result<(), BadDefinition> {
     config.realms.iter().try_for_each(|realm| definitions::of(realm).map(drop))
 }
 
@@ -367,6 +361,7 @@ fn realm_handle(
     core.limits.definitions_max = limits.definitions_max;
     core.limits.definitions_bytes_max = limits.definitions_bytes_max;
     core.limits.schema_payload_bytes_max = limits.schema_payload_bytes_max;
+    core.limits.overlap_wait = Duration::from_millis(limits.overlap_wait_ms);
     core.limits.meta_wait = Duration::from_millis(limits.meta_wait_ms);
     let nobody = NodeRef { slot: Slot(0), epoch: 0 };
     RealmHandle::new(name.clone(), Realm::new(core, nobody), Arc::clone(shared) as Arc<dyn Cluster>)

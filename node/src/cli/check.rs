@@ -50,8 +50,8 @@ impl Check {
         let source = Source::from_argument(Some(&self.file));
         let config = Config::load(&source, environment())?;
         node::check_definitions(&config).map_err(|error| Failure {
-            code: error.exit_code(),
             text: error.to_string(),
+            code: node::StartError::from(error).exit_code(),
         })?;
         if self.print {
             return print_line(config.redacted().trim_end());

@@ -64,6 +64,10 @@ pub struct Limits {
     pub failed_logins_delay_max_ms: u64,
     /// Seconds in which one failure is forgotten, and so one more attempt is possible for who is refused. Default 30.
     pub failed_logins_forget_secs: u64,
+    /// Milliseconds for which REGISTERED of a registration that overlaps another one (the same procedure by a pattern) waits until all
+    /// nodes know of it, so that a call made then goes to it from any node. Default 4500: a node that takes longer has lost its lease,
+    /// unless it only lags. Smaller risks that such a node sends calls to the other registration for a moment.
+    pub overlap_wait_ms: u64,
     /// Seconds of silence after which a WebSocket client is pinged. Default 10. Smaller costs batteries.
     pub keepalive_secs: u64,
     /// Seconds of silence after which a client that was pinged counts as dead. Default 25; more than `keepalive_secs`.
@@ -96,6 +100,7 @@ impl Default for Limits {
             failed_logins_delay_ms: 250,
             failed_logins_delay_max_ms: 4_000,
             failed_logins_forget_secs: 30,
+            overlap_wait_ms: 4_500,
             keepalive_secs: 10,
             dead_peer_secs: 25,
         }

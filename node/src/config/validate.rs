@@ -544,6 +544,14 @@ fn limits(config: &Config, problems: &mut Vec<Problem>) {
         "out of range",
         "write 1 to 60000",
     );
+    let wait = limits.overlap_wait_ms;
+    demand(
+        (1..=60_000).contains(&wait),
+        "overlap_wait_ms",
+        wait,
+        "out of range",
+        "write 1 to 60000",
+    );
     let seconds = limits.handshake_secs;
     demand(
         (1..=300).contains(&seconds),

@@ -1,6 +1,5 @@
 //! The definitions that a configuration gives a realm.
 
-use super::StartError;
 use crate::{
     config::{self, DefinitionType, Match},
     router::{
@@ -10,13 +9,25 @@ use crate::{
     wamp::Uri,
 };
 
+/// A definition in the configuration that is none.
+#[derive(Debug, thiserror::Error)]
+#[error("realm {realm}: the definition of {uri}: {why}")]
+pub struct BadDefinition {
+    /// The realm.
+    pub realm: String,
+    /// The URI of the definition.
+    pub uri: String,
+    /// What is wrong with it.
+    pub why: String,
+}
+
 /// Those of a realm.
 ///
 /// # Errors
 /// The first one that is none.
-pub(super) fn of(realm: &config::Realm) -> Result<Vec<Definition>, StartError> {
+pub(super) fn of(realm: &config::Realm) -> Result<Vec<Definition>, BadDefinition> {
     let one = |definition: &config::Definition| {
-        definition_of(definition).map_err(|why| StartError::Definition {
+        definition_of(definition).map_err(|why| BadDefinition {
             realm: realm.name.clone(),
             uri: definition.uri.clone(),
             why,

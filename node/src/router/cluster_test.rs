@@ -9,6 +9,7 @@ mod faults;
 mod flows;
 mod meta;
 mod oracle;
+mod overlap;
 mod settle;
 
 use std::{
@@ -47,6 +48,8 @@ const OFFERS: [(&str, MatchPolicy, InvokePolicy); 14] = [
     ("com.", Wildcard, First),
     (".a", Wildcard, Single),
 ];
+/// The room for definitions: less than walks ask for.
+const DEFINITIONS_MAX: u32 = 3;
 const TOPICS: [&str; 3] = ["com.x", "com.y", "com.x.y"];
 /// What is subscribed to.
 const PATTERNS: [(MatchPolicy, &str); 8] = [
@@ -129,6 +132,8 @@ impl World {
             };
             let mut config = RealmConfig::new(Uri::from("realm1"), n as u64, [9; 16]);
             config.policy = Policy::open();
+            config.allow_define = true;
+            config.limits.definitions_max = DEFINITIONS_MAX;
             let realm = Realm::new(config, me);
             Node {
                 me,
@@ -195,6 +200,7 @@ impl World {
                 },
             ),
             118 => self.pass(Duration::from_millis(1 + b as u64 % 2_000)),
+            119 if b % 4 == 1 => self.define(a, b / 4),
             119 if b % 4 != 0 => self.list_sessions(a),
             125 if b % 8 == 1 => self.kill_session(a, b / 8),
             127 if b % 2 == 1 => self.watch_sessions(a),

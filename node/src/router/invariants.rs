@@ -78,6 +78,17 @@ impl Realm {
             );
             timers += 1;
         }
+        for (ask, overlap) in &self.meta.overlaps {
+            demand!(
+                self.timers.contains(overlap.deadline, Timer::Meta(*ask)),
+                "the question {ask} about overlaps has no timer"
+            );
+            demand!(
+                !overlap.waiting.is_empty() && overlap.waiting.is_subset(&self.peers),
+                "the question {ask} about overlaps waits for nobody, or for a node without a link"
+            );
+            timers += 1;
+        }
         for (ask, pending) in &self.meta.pending {
             demand!(
                 self.timers.contains(pending.deadline, Timer::Meta(*ask)),
@@ -206,6 +217,10 @@ impl Realm {
             );
         }
         for (registration, held) in &session.registrations {
+            demand!(
+                !matches!(held, Held::Arriving { .. }) || self.is_arriving(id, *registration),
+                "{id} waits for REGISTERED of {registration}, and no question is open about it"
+            );
             if let Held::Leaving {
                 waiting: Some((_, deadline)),
                 ..

@@ -29,6 +29,9 @@ pub struct RealmLimits {
     pub history_answer_max: usize,
     /// How long a REGISTER waits for the log before its outcome is called unknown.
     pub register_wait: Duration,
+    /// How long REGISTERED of a registration that overlaps another one waits for the logs of the linked nodes. A node that takes longer
+    /// has lost its lease by then, if it does not only lag.
+    pub overlap_wait: Duration,
     /// How long UNREGISTERED waits for the log; the removal on this node does not wait.
     pub unregister_wait: Duration,
     /// How long SUBSCRIBED waits for every linked node. The links reset a peer well before.
@@ -75,6 +78,7 @@ impl Default for RealmLimits {
             history_calls_max: 16,
             history_answer_max: 1_000,
             register_wait: Duration::from_secs(10),
+            overlap_wait: Duration::from_millis(4_500),
             unregister_wait: Duration::from_secs(1),
             subscribe_wait: Duration::from_secs(5),
             deliveries_max: 16_384,

@@ -246,6 +246,11 @@ impl Registry {
         ids.filter_map(|id| self.registrations.get(id))
     }
 
+    /// How many registrations are by wildcard.
+    pub(super) fn wildcard_count(&self) -> usize {
+        self.procedures.wildcard_count()
+    }
+
     /// The registration that a CALL of `procedure` goes to.
     pub fn best_match(&self, procedure: &Uri) -> Option<&Registration> {
         self.lookup(procedure).or_else(|| self.matching_patterns(procedure).next())

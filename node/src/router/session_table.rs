@@ -253,6 +253,13 @@ pub(super) enum Held {
         /// The log index at which it came to be.
         since: LogIndex,
     },
+    /// The log has it, REGISTERED is not sent: other nodes are to know of it first. Not invoked.
+    Arriving {
+        /// The log index at which it came to be.
+        since: LogIndex,
+        /// The REGISTERs to be answered: that one, and what the session asked for once more meanwhile.
+        requests: Vec<RequestId>,
+    },
     /// UNREGISTER came, or it came to be too late: no invocation any more. The answer goes out with the log or at the deadline.
     Leaving {
         /// The log index at which it came to be.
@@ -266,8 +273,18 @@ impl Held {
     /// The log index at which it came to be.
     pub(super) fn since(&self) -> LogIndex {
         match self {
-            Self::Active { since } | Self::Leaving { since, .. } => *since,
+            Self::Active { since } | Self::Arriving { since, .. } | Self::Leaving { since, .. } => *since,
         }
+    }
+
+    /// It may be invoked from now on; gives the REGISTERs that are to be answered.
+    pub(super) fn arrive(&mut self) -> Vec<RequestId> {
+        let Self::Arriving { since, requests } = self else {
+            return Vec::new();
+        };
+        let (since, requests) = (*since, std::mem::take(requests));
+        *self = Self::Active { since };
+        requests
     }
 }
 
@@ -339,9 +356,16 @@ impl SessionTable {
         }
     }
 
-    /// True if a session of this node has the registration, be it about to leave it.
+    /// True if a session of this node has the registration, be it about to leave it, and was told so.
     pub(super) fn holds(&self, callee: SessionId, registration: RegistrationId) -> bool {
-        self.get(callee).is_some_and(|s| s.registrations.contains_key(&registration))
+        let held = self.get(callee).and_then(|s| s.registrations.get(&registration));
+        held.is_some_and(|held| !matches!(held, Held::Arriving { .. }))
+    }
+
+    /// True if REGISTERED of that is still to be sent to a session of this node.
+    pub(super) fn awaits_registered(&self, callee: SessionId, registration: RegistrationId) -> bool {
+        let held = self.get(callee).and_then(|s| s.registrations.get(&registration));
+        matches!(held, Some(Held::Arriving { .. }))
     }
 }
 
@@ -454,9 +478,10 @@ impl Session {
             || self.delivering.contains_key(&request)
             || self.parked.iter().any(|p| p.request == request)
             || self.subscriptions.values().any(|s| s.waiting.contains(&request))
-            || self
-                .registrations
-                .values()
-                .any(|h| matches!(h, Held::Leaving { waiting: Some((r, _)), .. } if *r == request))
+            || self.registrations.values().any(|held| match held {
+                Held::Leaving { waiting, .. } => waiting.is_some_and(|(waiting, _)| waiting == request),
+                Held::Arriving { requests, .. } => requests.contains(&request),
+                Held::Active { .. } => false,
+            })
     }
 }

@@ -57,6 +57,8 @@ pub struct Stats {
     pub subscribed_unconfirmed: u64,
     /// UNREGISTERED sent before the log confirmed it.
     pub unregistered_unconfirmed: u64,
+    /// REGISTERED sent although not every linked node knew of a registration that overlaps another one.
+    pub registered_unconfirmed: u64,
     /// REGISTERs answered with an unknown outcome.
     pub registers_expired: u64,
     /// Registrations that came to be after their REGISTER was given up, and were taken back.

@@ -18,6 +18,7 @@ mod passthru;
 mod patterns;
 mod receivers;
 mod reflection;
+mod registration_overlaps;
 mod registration_patterns;
 mod registrations;
 mod remote_calls;

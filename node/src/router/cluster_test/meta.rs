@@ -7,6 +7,7 @@ use crate::router::MatchPolicy;
 use crate::wamp::{Dict, Message, Payload, PublicationId, RequestId, Serializer, SessionId, Uri, Value};
 
 const EVENTS: [&str; 2] = ["wamp.session.on_leave", "wamp.session.on_join"];
+const ON_DEFINE: &str = "wamp.reflect.on_define";
 
 /// What is known of meta calls and meta events.
 #[derive(Default)]
@@ -18,6 +19,9 @@ pub(super) struct MetaOracle {
     /// Who lost a subscription, maybe that of the ends.
     pub(super) revoked: BTreeSet<SessionId>,
     publications: BTreeMap<(Uri, SessionId), PublicationId>,
+    /// Who has heard of which definition, and what it says.
+    defined: BTreeSet<(SessionId, PublicationId)>,
+    definitions: BTreeMap<PublicationId, Vec<Value>>,
 }
 
 /// A meta call without an answer.
@@ -29,9 +33,29 @@ enum MetaCall {
         gone: BTreeSet<SessionId>,
     },
     Kill(SessionId),
+    Define,
 }
 
 impl World {
+    /// Says of a procedure or topic what all that is sent there satisfies, or takes it back: the long way must lead where the short one
+    /// does.
+    pub(super) fn define(&mut self, a: usize, b: usize) {
+        let Some(caller) = self.pick(a) else { return };
+        let (uri, kind, message) = match b % 5 {
+            0..=2 => (super::PROCEDURES[b % super::PROCEDURES.len()], "procedure", "call"),
+            3 => ("com.", "procedure", "result"),
+            _ => (super::TOPICS[b % super::TOPICS.len()], "topic", "event"),
+        };
+        let shape = Dict::new().with("args", Dict::new().with("minItems", (b / 8 % 2) as u64));
+        let policy = if uri.ends_with('.') { "prefix" } else { "exact" };
+        let about = Dict::new().with("type", kind).with("match", policy);
+        let (procedure, about) = match b / 16 % 4 {
+            0 => ("wamp.reflect.undefine", about),
+            _ => ("wamp.reflect.define", about.with(message, shape)),
+        };
+        self.meta_call(caller, procedure, &[uri.into(), about.into()], MetaCall::Define);
+    }
+
     pub(super) fn list_sessions(&mut self, a: usize) {
         let Some(caller) = self.pick(a) else { return };
         let here = self.oracle.node_of(caller);
@@ -67,6 +91,7 @@ impl World {
         for topic in EVENTS {
             self.subscribe(a, (MatchPolicy::Exact, topic));
         }
+        self.subscribe(a, (MatchPolicy::Exact, ON_DEFINE));
     }
 }
 
@@ -101,6 +126,14 @@ impl Oracle {
                 assert!(!self.living().contains(&victim), "{victim} was killed and lives");
                 self.outcome("killed");
             }
+            (MetaCall::Define, Ok(payload)) => match &payload.to_values().unwrap().0[..] {
+                [Value::Bool(true)] => self.outcome("defined anew"),
+                [Value::Bool(false)] => self.outcome("defined otherwise"),
+                [Value::Text(_)] => self.outcome("undefined"),
+                [Value::Null] => self.outcome("defined already, or not at all"),
+                other => panic!("a change of a definition yields {other:?}"),
+            },
+            (MetaCall::Define, Err(error)) => self.outcome(&format!("define {error}")),
             (MetaCall::Kill(_), Err(error)) => self.outcome(&format!("kill {error}")),
             (MetaCall::List { .. }, Err(error)) => panic!("a list fails with {error}"),
         }
@@ -110,6 +143,16 @@ impl Oracle {
     /// An EVENT of the router.
     pub(super) fn hears_of(&mut self, session: SessionId, topic: &Uri, publication: PublicationId, payload: &Payload) {
         let args = payload.to_values().unwrap().0;
+        if &**topic == ON_DEFINE {
+            // Each definition has one publication, wherever and however a node learns of it.
+            assert!(
+                self.meta.defined.insert((session, publication)),
+                "{session} hears twice of a definition"
+            );
+            let known = self.meta.definitions.entry(publication).or_insert_with(|| args[..2].to_vec());
+            assert_eq!(*known, args[..2], "two definitions under one publication");
+            return self.outcome(topic);
+        }
         let about = match &args[0] {
             Value::Dict(details) => details.get("session").cloned().unwrap(),
             id => id.clone(),

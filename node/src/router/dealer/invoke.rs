@@ -161,7 +161,8 @@ impl Realm {
         forgotten
     }
 
-    fn drain_invokes(&mut self, turn: &mut Turn<'_>, callee: SessionId) {
+    /// Lets the invocations go on that wait for a callee, up to one that still has to.
+    pub(in crate::router) fn drain_invokes(&mut self, turn: &mut Turn<'_>, callee: SessionId) {
         while self.dealer.parked.first(callee).is_some_and(|p| !self.is_ahead(&p.invoke)) {
             if let Some(invoke) = self.unpark_invoke(callee) {
                 self.accept_invoke(turn, invoke);
@@ -179,9 +180,10 @@ impl Realm {
         Some(parked.invoke)
     }
 
-    /// True if the caller's node may know of a callee that this node's log has not reached.
+    /// True if the caller's node may know of a callee that this node's log has not reached, or that was not told REGISTERED.
     fn is_ahead(&self, invoke: &Invoke) -> bool {
-        invoke.index > self.applied && !self.sessions.holds(invoke.callee, invoke.registration)
+        (invoke.index > self.applied && !self.sessions.holds(invoke.callee, invoke.registration))
+            || self.sessions.awaits_registered(invoke.callee, invoke.registration)
     }
 
     fn accept_invoke(&mut self, turn: &mut Turn<'_>, invoke: Invoke) {

@@ -255,8 +255,8 @@ impl Realm {
         }
         match (waiting, outcome) {
             (Some((_, concurrency)), OpOutcome::Registered(registration)) => {
-                callee.hold(registration, since(registration), concurrency);
-                turn.send(session, Message::Registered { request, registration });
+                let since = since(registration);
+                self.welcome(turn.effects, session, request, (registration, since), concurrency);
             }
             (Some(_), OpOutcome::Fenced) => {
                 let details = because("this node is no longer a member");
@@ -285,11 +285,9 @@ impl Realm {
                 let again = callee.registering.iter().find(|(_, r)| is_it(r));
                 if let Some((again, deadline, concurrency)) = again.map(|(request, r)| (*request, r.deadline, r.concurrency)) {
                     callee.registering.remove(&again);
-                    callee.hold(registration, since(registration), concurrency);
                     self.timers.unset(deadline, Timer::Register(session, again));
-                    let request = again;
-                    turn.send(session, Message::Registered { request, registration });
-                    return;
+                    let since = since(registration);
+                    return self.welcome(turn.effects, session, again, (registration, since), concurrency);
                 }
                 let since = since(registration);
                 callee
@@ -303,6 +301,38 @@ impl Realm {
             }
             (None, _) => {}
         }
+    }
+
+    /// A session has its registration: it is told, at once or when other nodes know of it too.
+    fn welcome(
+        &mut self,
+        effects: &mut Vec<Effect>,
+        session: SessionId,
+        request: RequestId,
+        (registration, since): (RegistrationId, LogIndex),
+        concurrency: Option<NonZeroU32>,
+    ) {
+        let waits = self.overlaps(registration, since);
+        let Some(callee) = self.sessions.get_mut(session) else {
+            return;
+        };
+        match callee.registrations.get_mut(&registration) {
+            // It asks once more for what it waits for: both are answered then.
+            Some(Held::Arriving { requests, .. }) => {
+                requests.push(request);
+                return callee.hold(registration, since, concurrency);
+            }
+            None if waits => {
+                let requests = vec![request];
+                callee.registrations.insert(registration, Held::Arriving { since, requests });
+                callee.hold(registration, since, concurrency);
+                return self.await_overlap(session, registration);
+            }
+            _ => {}
+        }
+        callee.hold(registration, since, concurrency);
+        let message = Message::Registered { request, registration };
+        effects.push(Effect::Send { session, message });
     }
 
     fn on_unregister_applied(&mut self, turn: &mut Turn<'_>, session: SessionId, registration: RegistrationId) {
@@ -382,10 +412,10 @@ impl Realm {
             for id in gone {
                 self.lose(effects, session, id, LOST);
             }
-            let Some(callee) = self.sessions.get_mut(session) else {
-                continue;
-            };
             for (registration, (since, policies, procedure)) in replicated {
+                let Some(callee) = self.sessions.get_mut(session) else {
+                    break;
+                };
                 if callee.registrations.contains_key(&registration) {
                     continue;
                 }
@@ -410,11 +440,7 @@ impl Realm {
                 };
                 callee.registering.remove(&request);
                 self.timers.unset(deadline, Timer::Register(session, request));
-                callee.hold(registration, since, concurrency);
-                effects.push(Effect::Send {
-                    session,
-                    message: Message::Registered { request, registration },
-                });
+                self.welcome(effects, session, request, (registration, since), concurrency);
             }
         }
     }

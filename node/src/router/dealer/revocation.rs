@@ -40,7 +40,13 @@ impl Realm {
                     details: Dict::new(),
                 }
             }
-            Some(Held::Active { .. }) => {
+            Some(held @ (Held::Active { .. } | Held::Arriving { .. })) => {
+                if let Held::Arriving { requests, .. } = held {
+                    let told = requests
+                        .into_iter()
+                        .map(|request| Message::Registered { request, registration });
+                    effects.extend(told.map(|message| Effect::Send { session, message }));
+                }
                 self.stats.registrations_revoked += 1;
                 if !callee.can(Ability::LoseRegistrations) {
                     return;

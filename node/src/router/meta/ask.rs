@@ -16,6 +16,8 @@ use crate::{
 pub(super) enum Question {
     /// Answer when the log has what you have.
     Flush,
+    /// Answer when your log is there.
+    Applied(LogIndex),
     /// End sessions of yours.
     Kill(kill::Order),
     /// Take a subscription from a session of yours.
@@ -52,6 +54,7 @@ impl Question {
     pub(super) fn to_dict(&self) -> Dict {
         match self {
             Self::Flush => Dict::new().with("what", "flush"),
+            Self::Applied(index) => Dict::new().with("what", "applied").with("index", *index),
             Self::Kill(order) => order.to_dict().with("what", "kill"),
             Self::Remove(order) => order.to_dict().with("what", "remove"),
             Self::Subscriptions(which) => which.to_dict().with("what", "subscriptions"),
@@ -61,6 +64,7 @@ impl Question {
     fn from_dict(dict: &Dict) -> Option<Self> {
         match dict.text("what")? {
             "flush" => Some(Self::Flush),
+            "applied" => u64::try_from(dict.get("index")?.as_integer()?).ok().map(Self::Applied),
             "kill" => kill::Order::from_dict(dict).map(Self::Kill),
             "remove" => removal::Order::from_dict(dict).map(Self::Remove),
             "subscriptions" => subscription::Which::from_dict(dict).map(Self::Subscriptions),
@@ -73,7 +77,7 @@ impl Realm {
     /// This node's part of an answer. A flush has none: its answer is the log.
     pub(super) fn answer_here(&mut self, turn: &mut Turn<'_>, question: Question) -> Dict {
         match question {
-            Question::Flush => Dict::new(),
+            Question::Flush | Question::Applied(_) => Dict::new(),
             Question::Kill(order) => self.carry_out_kill(turn, &order),
             Question::Remove(order) => self.carry_out_removal(turn, &order),
             Question::Subscriptions(which) => self.rows_here(&which),
@@ -91,6 +95,7 @@ impl Realm {
                 let own = self.meta.proposed();
                 self.meta.flushes.push_back(FlushWaiter { node: from, ask, own });
             }
+            Some(Question::Applied(index)) => self.on_ask_applied(turn, from, ask, index),
             Some(question) => {
                 let index = if question == Question::Flush { self.applied } else { 0 };
                 let answer = self.answer_here(turn, question);
@@ -109,7 +114,7 @@ impl Realm {
         index: LogIndex,
         answer: Dict,
     ) {
-        if self.on_decisive_answer(turn, from, ask, &answer) {
+        if self.on_decisive_answer(turn, from, ask, &answer) || self.on_overlap_answer(turn, from, ask) {
             return;
         }
         let Some(pending) = self.meta.pending.get_mut(&ask).filter(|p| p.waiting.contains(&from)) else {
@@ -126,6 +131,7 @@ impl Realm {
     /// The link to a node ended: it answers nothing any more and waits for nothing.
     pub(in crate::router) fn detach_node_from_meta(&mut self, turn: &mut Turn<'_>, node: NodeRef) {
         self.detach_node_from_decisions(turn, node);
+        self.detach_node_from_overlaps(turn, node);
         self.meta.flushes.retain(|waiter| waiter.node != node);
         let mut waiting = Vec::new();
         for (ask, pending) in &mut self.meta.pending {

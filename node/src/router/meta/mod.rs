@@ -18,6 +18,7 @@ mod ask;
 mod decision;
 mod events;
 mod kill;
+mod overlap;
 mod reflection;
 mod registration;
 mod removal;
@@ -53,6 +54,12 @@ pub(super) struct Meta {
     pub(super) pending: BTreeMap<u64, Pending>,
     /// Questions of this node about subscriptions, whose answers decide about events.
     pub(super) decisions: BTreeMap<u64, decision::Decision>,
+    /// Questions of this node about how far the logs of others are, on which REGISTEREDs wait.
+    pub(super) overlaps: BTreeMap<u64, overlap::Overlap>,
+    /// REGISTERs of the entry that is being applied, for the next such question.
+    arriving: Vec<overlap::Arriving>,
+    /// Other nodes that wait for an entry of the log.
+    appliers: Vec<overlap::ApplyWaiter>,
     last_ask: u64,
     /// Other nodes that wait for this node's log, in the order in which they asked.
     flushes: VecDeque<FlushWaiter>,
@@ -260,6 +267,9 @@ impl Realm {
         if let Some(decision) = self.meta.decisions.remove(&ask) {
             return self.conclude_decision(turn, decision);
         }
+        if self.on_overlap_overdue(turn, ask) {
+            return;
+        }
         let Some(mut pending) = self.meta.pending.remove(&ask) else {
             return;
         };
@@ -335,6 +345,8 @@ impl Realm {
     pub(super) fn on_meta_progress(&mut self, turn: &mut Turn<'_>) {
         self.tell_untold(turn);
         self.answer_flushes(turn);
+        self.answer_appliers(turn);
+        self.ask_about_overlaps(turn);
         if self.meta.pending.is_empty() {
             return;
         }

@@ -137,6 +137,11 @@ impl<V> Index<V> {
         self.len() == 0
     }
 
+    /// How many of them stand under a wildcard pattern.
+    pub fn wildcard_count(&self) -> usize {
+        self.wildcard.len()
+    }
+
     /// How many of them stand under a prefix or wildcard pattern.
     pub fn pattern_count(&self) -> usize {
         self.prefix.len() + self.wildcard.len()
