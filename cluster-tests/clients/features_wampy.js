@@ -50,13 +50,14 @@ async function steps(nearUrl, farUrl, serializer) {
   const { authid, authrole } = near.welcome;
   const id = near.getSessionId();
   const chosen = await listen(near, `${tag}.lists`);
+  // In MessagePack wampy has a BigInt for its id, and takes none as a single value.
   const cases = [
-    [{ exclude: [id] }, false], [{ exclude: id }, false], [{ eligible: [id] }, true], [{ eligible: id }, true],
+    [{ exclude: [id] }, false], [{ exclude: Number(id) }, false], [{ eligible: [id] }, true], [{ eligible: Number(id) }, true],
     [{ exclude_authid: authid }, false], [{ eligible_authid: [authid] }, true],
     [{ exclude_authrole: [authrole] }, false], [{ eligible_authrole: authrole }, true], [{ eligible_authrole: 'nobody' }, false],
   ];
   for (const [n, [options]] of cases.entries()) await ok(far.publish(`${tag}.lists`, [n], options), 'PUBLISHED');
-  for (const [n, [options, gets]] of cases.entries()) if (gets) equal((await chosen.next(`event ${n}`)).argsList, [n], JSON.stringify(options));
+  for (const [n, [options, gets]] of cases.entries()) if (gets) equal((await chosen.next(`event ${n}`)).argsList, [n], `case ${n}`);
 
   // get_retained; wampy 8 takes `retain` and does not send it, so the topic retains by its rule.
   const state = `test.features.state.${serializer}.${Date.now()}`;
@@ -98,24 +99,7 @@ async function steps(nearUrl, farUrl, serializer) {
   for (;;) if ((await left.next('on_leave')).argsList[0] === strictId) break;
   await refused(far.call('wamp.session.get', [strictId]), 'wamp.error.no_such_session');
 
-  // A connection that breaks: wampy comes back with its subscriptions and registrations.
-  let renewed;
-  const back = new Promise((resolve) => { renewed = resolve; });
-  const stubborn = await open(nearUrl, serializer, { autoReconnect: true, reconnectInterval: 100, onReconnectSuccess: () => renewed() });
-  const news = await listen(stubborn, `${tag}.news`);
-  await ok(stubborn.register(`${tag}.stubborn`, () => ['here']), 'REGISTERED');
-  stubborn._ws.terminate();
-  await within(back, 'a new session');
-  const until = Date.now() + 10_000;
-  for (;;) {
-    const answer = await far.call(`${tag}.stubborn`).then(({ argsList }) => argsList[0], (error) => error.errorUri);
-    if (answer === 'here') break;
-    assert(Date.now() < until, `after the new session: ${answer}`);
-    await new Promise((resolve) => { setTimeout(resolve, 50); });
-  }
-  await ok(far.publish(`${tag}.news`, ['again']), 'PUBLISHED');
-  equal((await news.next('EVENT after the new session')).argsList, ['again'], 'renewed subscription');
-  for (const client of [near, far, stubborn]) await ok(client.disconnect(), 'GOODBYE');
+  for (const client of [near, far]) await ok(client.disconnect(), 'GOODBYE');
 }
 
 main('features_wampy', steps);

@@ -92,6 +92,42 @@ const steps = {
     await Promise.all([callee, caller].map((client) => within(client.disconnect(), 'GOODBYE')));
   },
 
+  // wampy comes back by itself when its connection breaks, with its subscriptions and registrations, and goes on counting request ids where
+  // it was: the first of a session is not 1, which the text does not allow.
+  async reconnect(near, far, tag) {
+    const options = { realm: 'realm1', ws: WebSocket, uriValidation: 'loose' };
+    const other = new Wampy(far.strict[0], { ...options, autoReconnect: false });
+    await within(other.connect(), 'WELCOME');
+    for (const profile of ['autobahn', 'crossbar', 'strict']) {
+      const name = (what) => `${tag}.${profile}.${what}`;
+      const sessions = new Arrivals();
+      const client = new Wampy(near[profile][0], { ...options, reconnectInterval: 100, onReconnectSuccess: () => sessions.push('again') });
+      await within(client.connect(), 'WELCOME');
+      const events = new Arrivals();
+      await within(client.subscribe(name('news'), ({ argsList }) => events.push(argsList)), 'SUBSCRIBED');
+      await within(client.register(name('here'), () => ['here']), 'REGISTERED');
+      client._ws.terminate();
+      await sessions.next('a new session');
+      if (profile === 'strict') {
+        // The trap itself: the new session ends with its first request, and wampy tries again.
+        await sessions.next('another one');
+        client._options.autoReconnect = false;
+        client._ws.terminate();
+        continue;
+      }
+      for (let n = 0; ; n += 1) {
+        const answer = await within(other.call(name('here')).then(({ argsList }) => argsList[0], (error) => error.errorUri), 'an answer');
+        if (answer === 'here') break;
+        assert(n < 100, `${profile}: after the new session: ${answer}`);
+        await sleep(50);
+      }
+      await within(other.publish(name('news'), ['again']), 'PUBLISHED');
+      equal(await events.next('EVENT'), ['again'], 'renewed subscription');
+      await within(client.disconnect(), 'GOODBYE');
+    }
+    await within(other.disconnect(), 'GOODBYE');
+  },
+
   // autobahn-js announces progressive results without canceling, which the text does not take for enough.
   async progress(near, far, tag) {
     for (const [profile, wanted] of [['autobahn', [0, 1, 2]], ['crossbar', [0, 1, 2]], ['strict', []]]) {

@@ -24,7 +24,7 @@ pub struct Compat {
     /// How the ids of requests are checked. `strict`: 1, 2, 3 … as the text says; anything else ends the session, with this setting
     /// in the ABORT. `lenient`: any id that is not in flight. `off`: any; a request whose id is in flight is refused, since its
     /// answer could not be told apart. Default `strict`; `lenient` in the profiles `autobahn` and `crossbar`, for old clients
-    /// draw ids at random.
+    /// draw ids at random, and wampy goes on counting when it reconnects.
     pub request_id_check: Option<RequestIdCheck>,
     /// In what these clients write and read time limits of calls: `ms` or `s`. Default as `realm.timeout_unit` says, which is `ms`
     /// like the text; `s` in the profiles `autobahn` and `crossbar`, since Autobahn documents seconds and Crossbar waits for seconds.
@@ -46,6 +46,9 @@ pub struct Compat {
     /// that are cancelled in mode `kill`; autobahn-js forgets a call that it cancels otherwise, and ends its session on an answer to
     /// it. Default `always`; `kill` in the profile `autobahn`.
     pub cancel_answer: Option<CancelAnswer>,
+    /// Whether a subscriber that announces `subscription_revocation` hears of subscriptions that are taken from it. Default `true`;
+    /// `false` in the profiles `autobahn` and `crossbar`, for autobahn-python announces it and ends its session when it hears so.
+    pub revoked_subscriptions_told: Option<bool>,
     /// Whether a callee may send its result in parts that announces `progressive_call_results` without `call_canceling`. The text
     /// wants both. Default `false`; `true` in the profiles `autobahn` and `crossbar`, for autobahn-js announces the former alone.
     pub progress_without_canceling: Option<bool>,
@@ -123,6 +126,7 @@ impl Profile {
                 timeout_unit: Some(TimeoutUnit::Seconds),
                 error_uris: Some(ErrorUris::Autobahn),
                 cancel_answer: Some(CancelAnswer::Kill),
+                revoked_subscriptions_told: Some(false),
                 progress_without_canceling: Some(true),
                 ..Compat::default()
             },
@@ -133,6 +137,7 @@ impl Profile {
                 meta_results: Some(MetaResults::Crossbar),
                 on_leave: Some(OnLeave::Id),
                 cancel_answer: None,
+                revoked_subscriptions_told: Some(false),
                 progress_without_canceling: Some(true),
                 subprotocol_required: Some(false),
             },
@@ -151,6 +156,7 @@ impl Compat {
             meta_results: self.meta_results.or(switches.meta_results),
             on_leave: self.on_leave.or(switches.on_leave),
             cancel_answer: self.cancel_answer.or(switches.cancel_answer),
+            revoked_subscriptions_told: self.revoked_subscriptions_told.or(switches.revoked_subscriptions_told),
             progress_without_canceling: self.progress_without_canceling.or(switches.progress_without_canceling),
             subprotocol_required: self.subprotocol_required.or(switches.subprotocol_required),
         }
@@ -175,6 +181,7 @@ mod tests {
             meta_results: Some(MetaResults::Wamp),
             on_leave: Some(OnLeave::Full),
             cancel_answer: Some(CancelAnswer::Always),
+            revoked_subscriptions_told: Some(true),
             progress_without_canceling: Some(false),
             subprotocol_required: Some(true),
         };

@@ -33,6 +33,7 @@ pub(super) fn of(listener: &Listener) -> Compat {
             config::CancelAnswer::Always => CancelAnswer::Always,
             config::CancelAnswer::Kill => CancelAnswer::Kill,
         },
+        revoked_silently: switches.revoked_subscriptions_told == Some(false),
         progress_without_canceling: switches.progress_without_canceling.unwrap_or(false),
     }
 }
@@ -79,6 +80,7 @@ mod tests {
             meta_results: MetaResults::Crossbar,
             on_leave: OnLeave::Id,
             cancel_answer: CancelAnswer::Always,
+            revoked_silently: true,
             progress_without_canceling: true,
         };
         assert_eq!((of(&listener), subprotocol(&listener)), (crossbar, Subprotocol::Optional));

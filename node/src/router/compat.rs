@@ -22,6 +22,8 @@ pub struct Compat {
     pub on_leave: OnLeave,
     /// Which calls are still answered once they were cancelled.
     pub cancel_answer: CancelAnswer,
+    /// It does not hear of subscriptions that are taken from it, though it announced that it can.
+    pub revoked_silently: bool,
     /// A callee may answer in parts although it did not announce that it can be told to give up.
     pub progress_without_canceling: bool,
 }

@@ -413,7 +413,10 @@ impl Realm {
             return false;
         };
         // Meta calls are rare, and looked for only where ids may repeat.
-        if check != RequestIdCheck::Strict && verdict == RequestIdVerdict::Fine && self.awaits_answer(session, request) {
+        if check != RequestIdCheck::Strict
+            && verdict == RequestIdVerdict::Fine
+            && awaits_answer(&self.meta, &self.keeper, session, request)
+        {
             verdict = RequestIdVerdict::InFlight;
         }
         if verdict != RequestIdVerdict::Fine {
@@ -424,14 +427,12 @@ impl Realm {
 
     /// As [`Self::accept_request`] for a CALL, which may be a further part of an earlier one.
     fn accept_call(&mut self, turn: &mut Turn<'_>, session: SessionId, request: RequestId) -> CallKind {
-        let Some(check) = self.sessions.get(session).map(|s| s.request_id_check) else {
-            return CallKind::Settled;
-        };
-        // Meta calls are rare, and looked for only where ids may repeat.
-        let awaited = check != RequestIdCheck::Strict && self.awaits_answer(session, request);
         let Some(caller) = self.sessions.get_mut(session) else {
             return CallKind::Settled;
         };
+        let check = caller.request_id_check;
+        // Meta calls are rare, and looked for only where ids may repeat.
+        let awaited = check != RequestIdCheck::Strict && awaits_answer(&self.meta, &self.keeper, session, request);
         let rising = check == RequestIdCheck::Strict;
         let judge = |streams: &Option<Box<Streams>>| streams.as_ref().map_or(Repeat::Wrong, |s| s.judge(request, rising));
         // Where ids need not rise, that of a further part could as well be a new one.
@@ -497,11 +498,6 @@ impl Realm {
         self.config.trustlevels.get(&info.authrole).copied().or(info.trustlevel)
     }
 
-    /// True if the session waits for the router itself to answer its CALL of that id.
-    fn awaits_answer(&self, session: SessionId, request: RequestId) -> bool {
-        self.has_meta_call(session, request) || self.keeper.asking.contains(&(session, request))
-    }
-
     /// Refuses a request with an ERROR.
     pub(super) fn refuse(
         &mut self,
@@ -558,4 +554,9 @@ impl Realm {
             }
         }
     }
+}
+
+/// True if the session waits for the router itself to answer its CALL of that id.
+fn awaits_answer(meta: &Meta, keeper: &Keeper, session: SessionId, request: RequestId) -> bool {
+    meta.awaits(session, request) || keeper.asking.contains(&(session, request))
 }

@@ -4,7 +4,7 @@
 //! any other just hears nothing any more.
 
 use crate::{
-    router::{PeerFrame, Realm, turn::Turn},
+    router::{PeerFrame, Realm, SessionInfo, turn::Turn},
     wamp::{Dict, Message, SessionId, SubscriptionId, Uri},
 };
 
@@ -46,7 +46,8 @@ impl Realm {
             return;
         };
         self.stats.subscriptions_revoked += 1;
-        if self.session_info(session).is_some_and(|info| info.announced(FEATURE)) {
+        let is_told = |info: &SessionInfo| info.announced(FEATURE) && !info.compat.revoked_silently;
+        if self.session_info(session).is_some_and(is_told) {
             let details = Dict::new()
                 .with("subscription", subscription.get())
                 .with("reason", reason.as_str());

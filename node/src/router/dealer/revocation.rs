@@ -86,8 +86,8 @@ impl Realm {
     }
 }
 
-/// Why a callee lost a registration to another one.
-pub(super) const REPLACED: &str = "the procedure was registered anew by another session";
+/// Why a callee lost a registration to another one. The text has any words there; autobahn-python ends its session on what is no URI.
+pub(super) const REPLACED: &str = "ringfort.registration.replaced";
 
 /// Why a callee lost a registration while its node was not looking.
-pub(super) const LOST: &str = "the registration is gone";
+pub(super) const LOST: &str = "ringfort.registration.lost";

@@ -367,17 +367,14 @@ impl Realm {
             }
         }
     }
-
-    /// True if the session waits for the answer of a meta call of that id.
-    pub(super) fn has_meta_call(&self, session: SessionId, request: RequestId) -> bool {
-        self.meta
-            .pending
-            .values()
-            .any(|p| p.session == session && p.request == request)
-    }
 }
 
 impl Meta {
+    /// True if the session waits for the answer of a meta call of that id.
+    pub(super) fn awaits(&self, session: SessionId, request: RequestId) -> bool {
+        self.pending.values().any(|p| p.session == session && p.request == request)
+    }
+
     fn next_ask(&mut self) -> u64 {
         self.last_ask += 1;
         self.last_ask

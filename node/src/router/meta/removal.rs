@@ -4,7 +4,10 @@
 //! "Subscription Revocation", describe it. A callee is removed by the log, so the answer comes when it is gone on every node that has
 //! come that far; a subscriber by its own node.
 
-use super::{Args, Outcome, Own, Realm, Refusal, args::text};
+use super::{
+    Args, Outcome, Own, Realm, Refusal,
+    args::{invalid_uri, text},
+};
 use crate::{
     router::{
         Op,
@@ -63,9 +66,17 @@ pub(super) fn parser(procedure: &str) -> Option<super::Parser> {
 }
 
 /// The reason, positional or by keyword as Crossbar's clients give it.
+///
+/// Choice: it has to be a URI, as that of `wamp.session.kill`. Clients (autobahn-python) end their session on another, so whoever may
+/// remove could end sessions by it.
 fn reason(args: &mut Args) -> Result<String, Refusal> {
     let reason = args.optional().or_else(|| args.keyword("reason"));
-    reason.map_or_else(|| Ok(error_uri::KILLED.to_owned()), |reason| text(reason, "reason"))
+    let reason = reason.map_or_else(|| Ok(error_uri::KILLED.to_owned()), |reason| text(reason, "reason"))?;
+    if Uri::from(reason.as_str()).is_uri(args.check) {
+        Ok(reason)
+    } else {
+        Err(invalid_uri("reason"))
+    }
 }
 
 impl Order {

@@ -144,4 +144,6 @@ fn a_callee_is_removed_by_the_log_and_the_answer_waits_for_it() {
     let sub = bob.registers("com.sub");
     assert_eq!(error(&[id(sub), Value::from(alice.id.get())]), "wamp.error.no_such_session");
     assert_eq!(error(&[id(sub)]), "wamp.error.invalid_argument");
+    let words = [id(sub), Value::from(bob.id.get()), "no URI".into()];
+    assert_eq!(error(&words), "wamp.error.invalid_uri", "the callee may end on it");
 }

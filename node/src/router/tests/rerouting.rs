@@ -160,7 +160,7 @@ fn an_unregister_that_waits_is_answered_by_the_revocation() {
     assert_eq!(realm.commit(), []);
 }
 
-const REPLACED: &str = "the procedure was registered anew by another session";
+const REPLACED: &str = "ringfort.registration.replaced";
 
 #[test]
 fn who_may_force_it_takes_the_procedure_from_all_its_callees() {

@@ -59,6 +59,18 @@ fn others_are_unsubscribed_silently() {
 }
 
 #[test]
+fn so_are_those_whose_listener_knows_that_they_cannot_bear_to_be_told() {
+    let realm = TestRealm::new();
+    let bob = realm.join_changed(|info| {
+        info.features = vec!["subscriber.subscription_revocation".into()];
+        info.compat.revoked_silently = true;
+    });
+    realm.commit();
+    let news = bob.subscribes(NEWS);
+    assert_eq!(revoke(&realm, &bob, news), [renounced(2)]);
+}
+
+#[test]
 fn a_subscribe_that_waits_is_answered_first() {
     let realm = TestRealm::new();
     let bob = announcing(&realm);
