@@ -235,5 +235,4 @@ impl<K: Copy + Eq + Hash, V: Copy> Recent<K, V> {
 }
 
 #[cfg(test)]
-#[path = "throttle_tests.rs"]
 mod tests;

@@ -160,7 +160,8 @@ pub(super) fn begin(
             } else {
                 let found = auth.principals.by_key(&key);
                 let real = found.is_some();
-                by_key = found.unwrap_or_else(|| auth.principals.stand_in(&hex(&key), is_cryptosign));
+                let stand_in = auth.principals.stand_in(&hex(&key), is_cryptosign);
+                by_key = found.unwrap_or(stand_in);
                 Subject {
                     principal: &by_key,
                     real,

@@ -160,10 +160,10 @@ impl RealmAuth {
     ) -> Result<Begin, NoMethod> {
         let principals = &self.principals;
         let known = offer.authid.and_then(|authid| principals.by_authid(authid));
-        // Made for those who are known too, so that it takes as long; not for those who come without a method that needs it.
-        let is_challenged = offer.methods.iter().any(|method| challenge::needs(method).is_some());
-        let stand_in = principals.stand_in(offer.authid.unwrap_or_default(), |_| is_challenged);
-        let subject = known.clone().unwrap_or(stand_in);
+        // Made for those who are known too, so that it takes as long, and only where a method needs it.
+        let needed: Vec<_> = offer.methods.iter().filter_map(|method| challenge::needs(method)).collect();
+        let stand_in = principals.stand_in(offer.authid.unwrap_or_default(), |one| needed.iter().any(|is| is(one)));
+        let subject = known.as_ref().unwrap_or(&stand_in);
         for method in offer.methods {
             let begun = match *method {
                 anonymous::METHOD if self.anonymous.admits(peer) => {
@@ -177,22 +177,17 @@ impl RealmAuth {
                 return Ok(Begin::Known(identity));
             }
             let subject = challenge::Subject {
-                principal: &subject,
+                principal: subject,
                 real: known.is_some(),
             };
             if let Some(challenged) = challenge::begin(self, method, subject, offer, peer, &session) {
                 return Ok(Begin::Challenge(Box::new(challenged)));
             }
         }
-        // Who has none of the methods is not told so: that would tell that it exists.
-        for method in offer.methods {
-            let Some(is) = challenge::needs(method) else { continue };
-            if !principals.any(is) {
-                continue;
-            }
-            let principal = principals.stand_in(offer.authid.unwrap_or_default(), is);
+        // Who is known and has none of the methods is not told so: that would tell that it exists.
+        for method in offer.methods.iter().filter(|_| known.is_some()) {
             let subject = challenge::Subject {
-                principal: &principal,
+                principal: &stand_in,
                 real: false,
             };
             if let Some(challenged) = challenge::begin(self, method, subject, offer, peer, &session) {
