@@ -322,7 +322,8 @@ impl Cluster {
         self.dir.path()
     }
 
-    fn config_path(&self, node: usize) -> PathBuf {
+    /// The file of its configuration, to be changed before it is launched.
+    pub fn config_path(&self, node: usize) -> PathBuf {
         self.dir.path().join(format!("{}.toml", self.nodes[node].name))
     }
 

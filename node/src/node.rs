@@ -8,6 +8,7 @@ pub mod policy;
 
 use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
 
+use ed25519_dalek::SigningKey;
 use tokio::{
     runtime::Handle,
     sync::{mpsc, watch},
@@ -20,6 +21,7 @@ use crate::{
         access::{Access, Fixed},
         status::Source,
     },
+    auth::{Clear, Credential, Principal, Secret, Seed, cryptosign::unhex, throttle},
     cluster::{
         self, Running, Settings,
         lease::Timing,
@@ -32,7 +34,7 @@ use crate::{
     pages,
     router::{CallTimeouts, NodeRef, OnConflict, Realm, RealmConfig, Slot, SlowConsumer, TimeoutUnit, TopicRule},
     session::{
-        auth::{Anonymous, Principal, RealmAuth, Secret},
+        auth::{Anonymous, Guard, RealmAuth},
         cluster::Cluster,
         limits::SessionLimits,
         realm::{RealmHandle, Realms},
@@ -40,7 +42,7 @@ use crate::{
     },
     transport::{
         listener::{self, BoundListener, ListenerConfig},
-        tls::TlsFiles,
+        tls::{ClientCertificates, TlsFiles},
         websocket::Origins,
     },
     wamp::{self, Uri, codec, error_uri},
@@ -186,6 +188,7 @@ pub async fn start(config: Config) -> Result<RunningNode, StartError> {
     let shared = Arc::new(Shared::default());
     let mut handles = BTreeMap::new();
     let mut joinable = Vec::new();
+    let router_key = router_key(&config);
     let stores = Stores::open(&config)?;
     let mut tasks = JoinSet::new();
     for realm in &config.realms {
@@ -196,10 +199,16 @@ pub async fn start(config: Config) -> Result<RunningNode, StartError> {
         handle.keep_in(keeping.clone());
         tasks.spawn(keeping::look_after(handle.clone(), keeping));
         handles.insert(handle.name().clone(), handle.clone());
-        joinable.push((handle, realm_auth(realm, &config.principals)));
+        let auth = realm_auth(realm, &config.principals, router_key.clone());
+        handle.keep_principals(Arc::clone(&auth.principals));
+        joinable.push((handle, auth));
     }
     shared.wire(handles.clone());
-    let service = Service::new(Arc::new(Realms::new(joinable)), session_limits(&config.limits));
+    let service = Service::new(
+        Arc::new(Realms::new(joinable).guarded_by(Guard::new(throttle(&config.limits)))),
+        session_limits(&config.limits),
+    );
+    shared.wire_guard(&service.realms.guard);
 
     let mut listeners = Vec::new();
     for (index, listener) in config.listeners.iter().enumerate() {
@@ -227,6 +236,7 @@ pub async fn start(config: Config) -> Result<RunningNode, StartError> {
         let source = Source {
             name: config.node.name.clone(),
             inspect: cluster.inspect.clone(),
+            realms: Arc::clone(&service.realms),
         };
         let access = Access::new(cluster.inspect.clone(), &config.node.name, fixed(&config));
         let server = match admin::Server::bind(address, source, access).await {
@@ -269,6 +279,11 @@ async fn keep_gate(mut gates: mpsc::Receiver<Gate>, service: Arc<Service>, goodb
     while let Some(gate) = gates.recv().await {
         let done = match gate {
             Gate::Open(done) => {
+                let realms = Arc::clone(&service.realms);
+                // It ends only with the process, or by a panic in the arithmetic; then nobody has a credential.
+                if tokio::task::spawn_blocking(move || realms.unlock()).await.is_err() {
+                    tracing::error!("the credentials of the configuration could not be prepared");
+                }
                 service.sessions.set_ready(true);
                 done
             }
@@ -351,29 +366,68 @@ fn call_timeouts(realm: &config::Realm) -> CallTimeouts {
     }
 }
 
-fn realm_auth(realm: &config::Realm, principals: &[config::Principal]) -> RealmAuth {
+fn realm_auth(realm: &config::Realm, principals: &[config::Principal], router_key: Option<Arc<SigningKey>>) -> RealmAuth {
     let anonymous = match realm.anonymous {
         config::Anonymous::Off => Anonymous::Off,
         config::Anonymous::Loopback => Anonymous::Loopback,
         config::Anonymous::On => Anonymous::On,
     };
-    let principals = principals
+    let seeds = principals
         .iter()
         .filter(|principal| principal.realm == realm.name)
-        .map(|principal| {
-            let ticket = Some(Secret::new(principal.ticket.expose()));
-            (
-                principal.authid.clone(),
-                Principal {
-                    role: principal.role.clone(),
-                    ticket,
-                },
-            )
-        });
+        .map(seed)
+        .collect();
     RealmAuth {
         anonymous,
         anonymous_role: realm.anonymous_role.clone(),
-        principals: principals.collect(),
+        router_key,
+        ..RealmAuth::new(&realm.name, seeds)
+    }
+}
+
+fn seed(principal: &config::Principal) -> Seed {
+    let secret = |text: &config::Secret| (!text.expose().is_empty()).then(|| Secret::new(text.expose()));
+    let clear = [
+        secret(&principal.ticket).map(Clear::Ticket),
+        secret(&principal.wampcra).map(|secret| Clear::WampCra {
+            secret,
+            iterations: principal.wampcra_iterations,
+        }),
+        secret(&principal.scram).map(|password| Clear::Scram {
+            password,
+            kdf: principal.kdf(),
+        }),
+    ];
+    // The configuration was checked: every text is a credential.
+    let credentials = principal
+        .credentials()
+        .filter_map(|(_, text)| text.parse::<Credential>().ok());
+    Seed {
+        principal: Principal {
+            authid: principal.authid.clone(),
+            role: principal.role.clone(),
+            credentials: credentials.collect(),
+        },
+        clear: clear.into_iter().flatten().collect(),
+    }
+}
+
+/// The key of `node.cryptosign_key`. The configuration was checked; a file that changed since is as good as none.
+fn router_key(config: &Config) -> Option<Arc<SigningKey>> {
+    let file = config.node.cryptosign_key.as_ref()?;
+    let text = zeroize::Zeroizing::new(std::fs::read_to_string(file).ok()?);
+    unhex(text.trim()).map(|seed| Arc::new(SigningKey::from_bytes(&seed)))
+}
+
+fn throttle(limits: &config::Limits) -> throttle::Settings {
+    throttle::Settings {
+        free: limits.failed_logins_free,
+        delay: Duration::from_millis(limits.failed_logins_delay_ms),
+        delay_max: Duration::from_millis(limits.failed_logins_delay_max_ms),
+        source_max: limits.failed_logins_per_source_max,
+        principal_max: limits.failed_logins_per_principal_max,
+        forget_one: Duration::from_secs(limits.failed_logins_forget_secs),
+        ..throttle::Settings::default()
     }
 }
 
@@ -419,7 +473,14 @@ fn listener_config(listener: &config::Listener, limits: &config::Limits) -> List
         tls: listener.tls.as_ref().map(|tls| TlsFiles {
             certificate: tls.certificate.clone(),
             key: tls.key.clone(),
+            clients: match tls.client_certificates {
+                config::ClientCertificates::Off => ClientCertificates::Off,
+                config::ClientCertificates::Optional => ClientCertificates::Optional(tls.client_ca.clone()),
+                config::ClientCertificates::Required => ClientCertificates::Required(tls.client_ca.clone()),
+            },
+            revoked: tls.client_crl.clone(),
         }),
+        cookies: listener.cookies,
         pages: pages::from_config(&listener.pages),
         connections_max: limits.sessions_max,
         ..ListenerConfig::default()

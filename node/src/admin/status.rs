@@ -1,10 +1,13 @@
 //! What `/status` and `/log` show.
 
+use std::sync::Arc;
+
 use serde_json::{Value, json};
 
 use crate::{
     cluster::{Inspect, member::Stage},
     router::{LogIndex, NodeRef},
+    session::realm::Realms,
 };
 
 /// At most this many log lines in one answer.
@@ -17,6 +20,8 @@ pub struct Source {
     pub name: String,
     /// The cluster part.
     pub inspect: Inspect,
+    /// The realms clients join.
+    pub realms: Arc<Realms>,
 }
 
 fn node(node: NodeRef) -> Value {
@@ -79,9 +84,16 @@ impl Source {
             "applied": *self.inspect.consensus.applied().borrow(),
             "durable": self.inspect.durable,
             "cluster": view.cluster_id,
+            "authentication": self.authentication(),
             "members": members.collect::<Vec<_>>(),
             "realms": realms.collect::<Vec<_>>(),
         })
+    }
+
+    fn authentication(&self) -> Value {
+        let (failed, refused) = self.realms.guard.counts();
+        let verifications: u64 = self.realms.iter().map(|realm| realm.auth.principals.verifications()).sum();
+        json!({ "verifications": verifications, "failed": failed, "refused": refused })
     }
 
     /// The applied commands from log index `from` on; the oldest ones may be forgotten.

@@ -23,6 +23,7 @@ pub mod mock;
 pub mod principals;
 pub mod scram;
 mod secret;
+pub mod throttle;
 pub mod ticket;
 pub mod wampcra;
 

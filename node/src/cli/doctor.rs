@@ -145,7 +145,11 @@ fn examine(config: &Config) -> Vec<Finding> {
             "list what each role may do in [[realm.roles]]",
         );
     }
-    if !config.principals.is_empty()
+    let sends_tickets = |principal: &crate::config::Principal| {
+        let verifier = |one: &crate::config::Secret| one.expose().trim_start().starts_with("ticket:");
+        !principal.ticket.expose().is_empty() || principal.verifiers.iter().any(verifier)
+    };
+    if config.principals.iter().any(sends_tickets)
         && config
             .listeners
             .iter()

@@ -10,6 +10,7 @@ mod admin;
 mod ca;
 mod check;
 mod client;
+mod credential;
 mod demo;
 mod doctor;
 mod files;
@@ -50,6 +51,7 @@ enum Command {
     Register(client::Register),
     Ca(ca::Ca),
     Keygen(keygen::Keygen),
+    Credential(credential::MakeCredential),
     Healthcheck(healthcheck::Healthcheck),
     Admin(admin::Admin),
 }
@@ -90,6 +92,7 @@ impl Command {
             Command::Register(command) => command.run(),
             Command::Ca(command) => command.run(),
             Command::Keygen(command) => command.run(),
+            Command::Credential(command) => command.run(),
             Command::Healthcheck(command) => command.run(),
             Command::Admin(command) => command.run(),
         }

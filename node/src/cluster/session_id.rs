@@ -22,16 +22,34 @@ pub struct SessionIds {
     key: [u8; 16],
     node: NodeRef,
     next: u64,
+    /// Ids that were promised to sessions that did not come about.
+    spare: Vec<SessionId>,
 }
+
+/// How many ids that came back are kept.
+const SPARE_MAX: usize = 1024;
 
 impl SessionIds {
     /// The ids of `node` under the cluster's `key`.
     pub fn new(key: [u8; 16], node: NodeRef) -> Self {
-        Self { key, node, next: 0 }
+        Self {
+            key,
+            node,
+            next: 0,
+            spare: Vec::new(),
+        }
+    }
+
+    /// The key under which ids are drawn, the same on all nodes.
+    pub fn secret(&self) -> [u8; 16] {
+        self.key
     }
 
     /// The next id; `None` once a life has used up its 67 million, after which the node has to join anew.
     pub fn draw(&mut self) -> Option<SessionId> {
+        if let Some(spare) = self.spare.pop() {
+            return Some(spare);
+        }
         if self.next >> COUNTER_BITS != 0 {
             return None;
         }
@@ -40,6 +58,21 @@ impl SessionIds {
             | self.next;
         self.next += 1;
         SessionId::new(permute(&self.key, plain) + 1)
+    }
+}
+
+impl SessionIds {
+    /// Takes back an id that no session got.
+    pub fn give_back(&mut self, session: SessionId) {
+        if self.spare.len() < SPARE_MAX && self.is_own(session) {
+            self.spare.push(session);
+        }
+    }
+
+    /// True if the id is of this life.
+    pub fn is_own(&self, session: SessionId) -> bool {
+        let life = (u64::from(self.node.slot.0) << EPOCH_BITS) | u64::from(self.node.epoch);
+        unpermute(&self.key, session.get() - 1) >> COUNTER_BITS == life
     }
 }
 
@@ -53,6 +86,24 @@ fn permute(key: &[u8; 16], plain: u64) -> u64 {
             hasher.write_u8(round);
             hasher.write_u64(right);
             (left, right) = (right, left ^ (hasher.finish() & HALF_MASK));
+        }
+        value = (left << HALF_BITS) | right;
+        if value >> 53 == 0 {
+            return value;
+        }
+    }
+}
+
+/// The inverse of [`permute`].
+fn unpermute(key: &[u8; 16], permuted: u64) -> u64 {
+    let mut value = permuted;
+    loop {
+        let (mut left, mut right) = (value >> HALF_BITS, value & HALF_MASK);
+        for round in (0..ROUNDS).rev() {
+            let mut hasher = SipHasher13::new_with_key(key);
+            hasher.write_u8(round);
+            hasher.write_u64(left);
+            (left, right) = (right ^ (hasher.finish() & HALF_MASK), left);
         }
         value = (left << HALF_BITS) | right;
         if value >> 53 == 0 {
@@ -81,6 +132,22 @@ mod tests {
             }
         }
         assert!((9_000..11_000).contains(&high), "{high} of 20000 in the upper half");
+    }
+
+    #[test]
+    fn an_id_that_comes_back_is_used_again_and_only_in_the_life_it_is_of() {
+        let life = |epoch| SessionIds::new([3; 16], NodeRef { slot: Slot(7), epoch });
+        let (mut one, mut two) = (life(1), life(2));
+        let ids: Vec<_> = (0..100).map(|_| one.draw().unwrap()).collect();
+        for id in &ids {
+            assert!(one.is_own(*id) && !two.is_own(*id));
+            two.give_back(*id);
+        }
+        assert!(two.is_own(two.spare.first().copied().unwrap_or(life(2).draw().unwrap())));
+        assert!(two.spare.is_empty());
+        one.give_back(ids[4]);
+        assert_eq!(one.draw(), Some(ids[4]));
+        assert!(!ids.contains(&one.draw().unwrap()));
     }
 
     #[test]

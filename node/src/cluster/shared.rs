@@ -28,11 +28,13 @@ use super::{
     session_id::SessionIds,
 };
 use crate::{
+    auth::throttle::Report,
     router::{
         Input, NodeRef, Op, PeerFrame, TopicKey,
         frame::{CallId, Refusal},
     },
     session::{
+        auth::Guard,
         cluster::{Cluster, Drain},
         outbox::Touched,
         realm::RealmHandle,
@@ -50,6 +52,8 @@ pub struct Shared {
     /// Session ids of the present life; `None` between lives.
     pub ids: Mutex<Option<SessionIds>>,
     links: OnceLock<Links>,
+    /// Who slows failed logins down.
+    guard: OnceLock<Arc<Guard>>,
     realms: OnceLock<BTreeMap<Uri, RealmHandle>>,
     /// Invokes no link took; they come back as a Nack once the realm is released.
     bounced: Mutex<Vec<(Uri, NodeRef, CallId, SessionId)>>,
@@ -67,6 +71,17 @@ impl Shared {
     /// Sets what could not exist before this did. Called once each, before any session.
     pub fn wire(&self, realms: BTreeMap<Uri, RealmHandle>) {
         let _ = self.realms.set(realms);
+    }
+
+    /// Has `guard` tell the guards of other nodes of logins here, and hear of theirs. Once, before any session.
+    pub fn wire_guard(self: &Arc<Self>, guard: &Arc<Guard>) {
+        let _ = self.guard.set(Arc::clone(guard));
+        let shared = Arc::downgrade(self);
+        guard.tell_others(move |report| {
+            if let Some(links) = shared.upgrade().as_ref().and_then(|shared| shared.links.get()) {
+                links.login(report);
+            }
+        });
     }
 
     /// Sets the links, once.
@@ -187,6 +202,20 @@ impl Cluster for Shared {
         }
         self.ids.lock().as_mut().and_then(SessionIds::draw)
     }
+
+    fn return_session_id(&self, session: SessionId) {
+        if let Some(ids) = self.ids.lock().as_mut() {
+            ids.give_back(session);
+        }
+    }
+
+    fn is_own(&self, session: SessionId) -> bool {
+        self.ids.lock().as_ref().is_some_and(|ids| ids.is_own(session))
+    }
+
+    fn secret(&self) -> Option<[u8; 16]> {
+        self.ids.lock().as_ref().map(SessionIds::secret)
+    }
 }
 
 /// True if the flag was set; it is not any more.
@@ -198,6 +227,12 @@ fn take(flag: &AtomicBool) -> bool {
 pub struct IntoRealms(pub Arc<Shared>);
 
 impl LinkEvents for IntoRealms {
+    fn login(&self, report: Report) {
+        if let Some(guard) = self.0.guard.get() {
+            guard.told(report);
+        }
+    }
+
     fn up(&self, node: NodeRef) {
         for realm in self.0.realms() {
             realm.input(Input::PeerUp { node });

@@ -41,6 +41,11 @@ pub(super) fn check_pair(
     Some(chain)
 }
 
+/// Checks a file of authorities.
+pub(super) fn check_authorities(path: &str, file: &Path, problems: &mut Vec<Problem>) {
+    chain(path, file, problems);
+}
+
 /// Checks the three files of a cluster node, and that the certificate names this node of this cluster.
 pub(super) fn check_cluster(path: &str, tls: &ClusterTls, identity: Identity<'_>, problems: &mut Vec<Problem>) {
     let roots = chain(&format!("{path}.ca"), &tls.ca, problems);

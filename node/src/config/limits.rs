@@ -38,6 +38,20 @@ pub struct Limits {
     pub meta_call_bytes_max: usize,
     /// Testaments of one session. Default 64. Further ones get an ERROR. They stand in the log and in the memory of every node.
     pub testaments_per_session_max: usize,
+    /// Failed logins of one source (an IPv4 address, or the /64 of an IPv6 address), or of one principal, that cost nothing. Default 5.
+    /// Beyond, each further attempt waits: first `failed_logins_delay_ms`, then twice as long each time. Failures are counted over all nodes.
+    pub failed_logins_free: u32,
+    /// Failed logins of one source after which it is refused, whoever it says it is. Default 20. Too small turns away whole offices
+    /// behind one address; too large lets them guess.
+    pub failed_logins_per_source_max: u32,
+    /// Failed logins of one principal after which it is refused from where it has not logged in lately. Default 50.
+    pub failed_logins_per_principal_max: u32,
+    /// Milliseconds the first slowed attempt waits. Default 250.
+    pub failed_logins_delay_ms: u64,
+    /// Milliseconds an attempt waits at most. Default 4000; below `handshake_secs`.
+    pub failed_logins_delay_max_ms: u64,
+    /// Seconds in which one failure is forgotten, and so one more attempt is possible for who is refused. Default 30.
+    pub failed_logins_forget_secs: u64,
     /// Seconds of silence after which a WebSocket client is pinged. Default 10. Smaller costs batteries.
     pub keepalive_secs: u64,
     /// Seconds of silence after which a client that was pinged counts as dead. Default 25; more than `keepalive_secs`.
@@ -60,6 +74,12 @@ impl Default for Limits {
             meta_calls_max: 1_024,
             meta_call_bytes_max: 65_536,
             testaments_per_session_max: 64,
+            failed_logins_free: 5,
+            failed_logins_per_source_max: 20,
+            failed_logins_per_principal_max: 50,
+            failed_logins_delay_ms: 250,
+            failed_logins_delay_max_ms: 4_000,
+            failed_logins_forget_secs: 30,
             keepalive_secs: 10,
             dead_peer_secs: 25,
         }

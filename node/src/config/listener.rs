@@ -27,6 +27,9 @@ pub struct Listener {
     /// How far callees and subscribers are told to trust who comes this way (`trustlevel` in the details they get), from 0, the
     /// lowest. `realm.trustlevels` goes before it. Default none: they are told nothing.
     pub trustlevel: Option<u16>,
+    /// Whether browsers get a cookie, with which somebody who has proved itself once need not do so again on this node for a day
+    /// (authentication method `cookie`). Default `false`. The cookie is `HttpOnly`, `SameSite=Strict` and, with TLS, `Secure`.
+    pub cookies: bool,
     /// What is served to ordinary HTTP requests: `""` nothing, `lamp` the built-in lamp page, anything else a directory of
     /// files (a directory called lamp is written `./lamp`). Default nothing.
     pub pages: Pages,
@@ -42,6 +45,28 @@ pub struct ListenerTls {
     pub certificate: PathBuf,
     /// PEM file of the certificate's private key; readable by the node's user only. Required.
     pub key: PathBuf,
+    /// Which clients have to show a certificate of their own: `off` none is asked for one; `optional` who has none is let in without,
+    /// who shows a wrong one is not; `required` only who has one is let in. With one, a client can use the authentication method
+    /// `tls`; see `principal.certificates`. Default `off`.
+    pub client_certificates: ClientCertificates,
+    /// PEM file of the authorities that sign the certificates of clients. Required unless `client_certificates` is `off`.
+    pub client_ca: PathBuf,
+    /// PEM file of their revocation lists. Default none. A list past its time counts as it is, and is to be renewed. All four files are
+    /// read again when they change; what cannot be used is complained about in the log and leaves the former in place.
+    pub client_crl: Option<PathBuf>,
+}
+
+/// Which clients have to show a certificate.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ClientCertificates {
+    /// None is asked for.
+    #[default]
+    Off,
+    /// One is asked for.
+    Optional,
+    /// Nobody comes in without.
+    Required,
 }
 
 /// What a listener serves to ordinary HTTP requests.
@@ -64,6 +89,7 @@ impl Default for Listener {
             origins: Vec::new(),
             rawsocket: true,
             trustlevel: None,
+            cookies: false,
             pages: Pages::None,
             tls: None,
         }

@@ -1,5 +1,7 @@
 //! `[node]`: who this node is and what it takes of its machine.
 
+use std::path::PathBuf;
+
 use serde::{Deserialize, Serialize};
 
 /// The node itself.
@@ -15,6 +17,9 @@ pub struct Node {
     /// Seconds a stopping node gives its sessions to say goodbye before their connections are closed. Default 5; keep it below
     /// the grace period of whatever stops the process. Too small cuts answers off, too large delays a restart.
     pub drain_secs: u64,
+    /// File with the Ed25519 key with which this node proves itself to clients of `cryptosign` that ask for it: 64 digits of hex,
+    /// readable by the node's user only. Best the same on all nodes. Default none: it does not.
+    pub cryptosign_key: Option<PathBuf>,
 }
 
 impl Default for Node {
@@ -23,6 +28,7 @@ impl Default for Node {
             name: "n1".to_owned(),
             worker_threads: 0,
             drain_secs: 5,
+            cryptosign_key: None,
         }
     }
 }

@@ -60,7 +60,7 @@ pub(super) const SECTIONS: &[Section] = &[
 ];
 
 /// Settings whose values are shown nowhere.
-const SECRETS: &[&str] = &["ticket", "url"];
+const SECRETS: &[&str] = &["ticket", "wampcra", "scram", "verifiers", "url"];
 
 const fn one<T: DeserializeOwned + 'static>(key: &'static str, sections: &'static [Section]) -> Section {
     Section {

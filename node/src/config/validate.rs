@@ -3,9 +3,10 @@
 use std::{collections::HashSet, time::Duration};
 
 use super::{
-    Config, Fault, Listener, Match, Node, Pages, Problem, Realm, StoreKind, Timing,
+    ClientCertificates, Config, Fault, Listener, Match, Node, Pages, Principal, Problem, Realm, StoreKind, Timing,
     certificate::{self, Identity},
 };
+use crate::auth::{Credential, cryptosign::unhex, kdf::PBKDF2_ITERATIONS_MAX};
 
 /// Everything that is wrong with settings whose keys and types are right.
 pub(super) fn validate(config: &Config) -> Vec<Problem> {
@@ -26,6 +27,7 @@ pub(super) fn validate(config: &Config) -> Vec<Problem> {
 }
 
 fn node(config: &Config, problems: &mut Vec<Problem>) {
+    cryptosign_key(config, problems);
     if !Node::is_name(&config.node.name) {
         problems.push(bad_name("node.name", &config.node.name));
     }
@@ -36,6 +38,16 @@ fn node(config: &Config, problems: &mut Vec<Problem>) {
             "write 0 for one per core",
         );
         problems.push(problem.value(config.node.worker_threads));
+    }
+}
+
+fn cryptosign_key(config: &Config, problems: &mut Vec<Problem>) {
+    if let Some(file) = &config.node.cryptosign_key
+        && !std::fs::read_to_string(file).is_ok_and(|text| unhex(text.trim()).is_some())
+    {
+        let what = "no file that can be read and holds 64 digits of hex";
+        let remedy = "make one with: openssl rand -hex 32 > FILE, and chmod 600 FILE";
+        problems.push(Problem::new("node.cryptosign_key", what, remedy).value(quoted(file.display())));
     }
 }
 
@@ -67,6 +79,9 @@ fn listeners(config: &Config, problems: &mut Vec<Problem>) {
         if let Some(tls) = &listener.tls {
             let path = format!("{path}.tls");
             certificate::check_pair(&path, &tls.certificate, &tls.key, problems);
+            if tls.client_certificates != ClientCertificates::Off {
+                certificate::check_authorities(&format!("{path}.client_ca"), &tls.client_ca, problems);
+            }
         }
     }
 }
@@ -186,7 +201,7 @@ fn realms_and_principals(config: &Config, problems: &mut Vec<Problem>) {
     }
     let mut principals = HashSet::new();
     for (index, principal) in config.principals.iter().enumerate() {
-        let path = |key| format!("principal[{index}].{key}");
+        let path = |key: &str| format!("principal[{index}].{key}");
         if !names.contains(principal.realm.as_str()) {
             let known: Vec<&str> = config.realms.iter().map(|realm| realm.name.as_str()).collect();
             let remedy = format!("write one of the realms: {}", known.join(", "));
@@ -205,19 +220,51 @@ fn realms_and_principals(config: &Config, problems: &mut Vec<Problem>) {
         if principal.role.is_empty() {
             problems.push(missing(&path("role"), "name a role, such as device"));
         }
-        if principal.ticket.expose().len() < TICKET_BYTES_MIN {
-            let what = format!("shorter than {TICKET_BYTES_MIN} characters");
-            problems.push(Problem::new(
-                path("ticket"),
-                what,
-                "write a long random text, such as 24 characters of a password tool",
-            ));
+        credentials(&path, principal, problems);
+    }
+}
+
+fn credentials(path: &dyn Fn(&str) -> String, principal: &Principal, problems: &mut Vec<Problem>) {
+    let given: Vec<_> = principal
+        .secrets()
+        .into_iter()
+        .filter(|(_, one)| !one.expose().is_empty())
+        .collect();
+    for (key, secret) in &given {
+        if secret.expose().len() < SECRET_BYTES_MIN {
+            let what = format!("shorter than {SECRET_BYTES_MIN} characters");
+            let remedy = "write a long random text, such as 24 characters of a password tool";
+            problems.push(Problem::new(path(key), what, remedy));
+        }
+    }
+    if given.is_empty() && principal.credentials().next().is_none() {
+        let remedy = "write ticket, wampcra, scram, public_keys, certificates or verifiers, or remove the principal";
+        problems.push(Problem::new(
+            path("ticket"),
+            "this principal has no credential, so it could never join",
+            remedy,
+        ));
+    }
+    if !principal.kdf().is_sane() {
+        let what = "no cost that can be paid";
+        let remedy = "write 1 to 10000000 for pbkdf2; 1 to 10000 and 8 to 1048576 KiB of scram_memory for argon2id13";
+        problems.push(Problem::new(path("scram_iterations"), what, remedy).value(principal.scram_iterations));
+    }
+    if principal.wampcra_iterations > PBKDF2_ITERATIONS_MAX {
+        let remedy = format!("write at most {PBKDF2_ITERATIONS_MAX}, or 0 for none");
+        let problem = Problem::new(path("wampcra_iterations"), "no cost that can be paid", remedy);
+        problems.push(problem.value(principal.wampcra_iterations));
+    }
+    for (key, text) in principal.credentials() {
+        if let Err(error) = text.parse::<Credential>() {
+            let remedy = "write it as docs/config.md says; ringfort credential makes verifiers";
+            problems.push(Problem::new(path(&key), error.to_string(), remedy));
         }
     }
 }
 
-/// Shorter tickets can be guessed.
-const TICKET_BYTES_MIN: usize = 8;
+/// Shorter secrets can be guessed.
+const SECRET_BYTES_MIN: usize = 8;
 
 fn cluster(config: &Config, problems: &mut Vec<Problem>) {
     let cluster = &config.cluster;
@@ -388,6 +435,17 @@ fn ports(config: &Config, problems: &mut Vec<Problem>) {
 }
 
 fn limits(config: &Config, problems: &mut Vec<Problem>) {
+    let limits = &config.limits;
+    if limits.failed_logins_delay_max_ms >= limits.handshake_secs.saturating_mul(1000) {
+        let what = "not below handshake_secs, so whoever waits would be cut off";
+        let remedy = format!("write less than {}", limits.handshake_secs.saturating_mul(1000));
+        let problem = Problem::new("limits.failed_logins_delay_max_ms", what, remedy);
+        problems.push(problem.value(limits.failed_logins_delay_max_ms));
+    }
+    if limits.failed_logins_forget_secs == 0 {
+        let problem = Problem::new("limits.failed_logins_forget_secs", "nothing would be remembered", "write 30");
+        problems.push(problem.value(0));
+    }
     let limits = &config.limits;
     let mut demand = |ok: bool, key: &str, value: u64, what: &str, remedy: &str| {
         if !ok {

@@ -34,4 +34,14 @@ pub trait Cluster: Send + Sync + 'static {
     }
     /// An id for a new session of this node; `None` while the node has no epoch (not joined, or fenced).
     fn new_session_id(&self) -> Option<SessionId>;
+    /// Takes back an id that no session got. Those of an earlier life of the node are forgotten.
+    fn return_session_id(&self, _session: SessionId) {}
+    /// True if the id is of this life of the node.
+    fn is_own(&self, _session: SessionId) -> bool {
+        true
+    }
+    /// The key that all nodes of the cluster share and nobody else knows; `None` while the node has no epoch.
+    fn secret(&self) -> Option<[u8; 16]> {
+        None
+    }
 }

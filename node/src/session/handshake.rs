@@ -2,23 +2,37 @@
 //!
 //! Spec: WAMP basic profile, "Session Establishment"; advanced profile, "Authentication".
 
-use std::sync::Arc;
+use std::{fmt, pin::Pin, sync::Arc};
 
 use super::{
-    auth::{Begin, Identity, NoMethod, PeerFacts, Pending},
+    auth::{
+        Begin, Challenged, Identity, NoMethod, Offer, PeerFacts, Pending, Promise, Verified, anonymous, cookie, guard::Attempt,
+    },
     realm::{RealmEntry, RealmHandle, Realms},
 };
 use crate::{
+    auth::throttle::Verdict,
     router::{SessionInfo, features},
     wamp::{Dict, Message, Payload, SessionId, Uri, Value, error_uri},
 };
 
 /// A connection on which no session is established yet.
-#[derive(Debug)]
 pub struct Handshake {
     realms: Arc<Realms>,
-    peer: PeerFacts,
+    peer: Arc<PeerFacts>,
     state: State,
+    /// An attempt that is being judged beside; its owner polls it.
+    pub(super) judging: Option<Pin<Box<dyn Future<Output = Verified> + Send>>>,
+    /// How it was judged.
+    pub(super) verified: Option<Verified>,
+}
+
+impl fmt::Debug for Handshake {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Handshake")
+            .field("state", &self.state)
+            .finish_non_exhaustive()
+    }
 }
 
 #[derive(Debug)]
@@ -31,6 +45,12 @@ enum State {
         features: Vec<String>,
         pending: Pending,
     },
+    /// AUTHENTICATE is being judged.
+    Judging {
+        realm: RealmEntry,
+        features: Vec<String>,
+        authid: String,
+    },
     /// It is over, one way or the other.
     Over,
 }
@@ -40,6 +60,8 @@ enum State {
 pub enum Step {
     /// Send this and wait for the next message.
     Send(Message),
+    /// Judge this, then [`Handshake::on_verified`]. Meanwhile nothing else may come.
+    Judge(Box<Attempt>),
     /// The peer may join: draw a session id, then [`Accepted::welcome`].
     Accepted(Box<Accepted>),
     /// Send this ABORT and close the transport.
@@ -55,13 +77,17 @@ pub struct Accepted {
     pub realm: RealmHandle,
     /// Who it is.
     pub info: SessionInfo,
+    /// The id its session was promised, if it was.
+    pub session: Option<Promise>,
+    /// What WELCOME tells it beside.
+    pub extra: Option<Box<Dict>>,
 }
 
 impl Accepted {
     /// The WELCOME for the session id it got.
     pub fn welcome(&self, session: SessionId) -> Message {
         let info = &self.info;
-        let details = Dict::new()
+        let mut details = Dict::new()
             .with("roles", features::announced_roles())
             .with("agent", concat!("Ringfort/", env!("CARGO_PKG_VERSION")))
             .with("realm", self.realm.name().as_str())
@@ -69,6 +95,9 @@ impl Accepted {
             .with("authrole", info.authrole.as_str())
             .with("authmethod", info.authmethod.as_str())
             .with("authprovider", info.authprovider.as_str());
+        if let Some(extra) = &self.extra {
+            details.set("authextra", (**extra).clone());
+        }
         Message::Welcome { session, details }
     }
 }
@@ -78,11 +107,13 @@ const ROLES: [&str; 4] = ["publisher", "subscriber", "caller", "callee"];
 
 impl Handshake {
     /// A connection that is to say HELLO.
-    pub fn new(realms: Arc<Realms>, peer: PeerFacts) -> Self {
+    pub fn new(realms: Arc<Realms>, peer: Arc<PeerFacts>) -> Self {
         Self {
             realms,
             peer,
             state: State::Closed,
+            judging: None,
+            verified: None,
         }
     }
 
@@ -97,14 +128,73 @@ impl Handshake {
                     features,
                     pending,
                 },
-                Message::Authenticate { signature, .. },
-            ) => match realm.auth.finish(pending, &signature) {
-                Some(identity) => accepted(realm, features, identity, self.peer),
-                None => abort(error_uri::AUTHENTICATION_DENIED, "the credential was not accepted"),
-            },
+                Message::Authenticate { signature, extra },
+            ) => self.on_authenticate(realm, features, pending, signature, extra),
             (State::Authenticating { .. }, _) => violation("AUTHENTICATE is due"),
+            (State::Judging { .. }, _) => violation("WELCOME is to be waited for"),
             (State::Closed | State::Over, _) => violation("no session is established; HELLO is due"),
         }
+    }
+
+    /// Takes how an attempt was judged.
+    pub fn on_verified(&mut self, verified: Verified) -> Step {
+        let State::Judging { realm, features, authid } = std::mem::replace(&mut self.state, State::Over) else {
+            return violation("no session is established; HELLO is due");
+        };
+        let name = realm.handle.name();
+        let success = matches!(verified, Verified::As(_));
+        self.realms.guard.ended(self.peer.source, name, &authid, success);
+        match verified {
+            Verified::As(identity) => self.accepted(realm, features, *identity),
+            Verified::Denied => {
+                tracing::info!(realm = %name, source = %self.peer.source, "a client failed to authenticate");
+                denied("the credential was not accepted")
+            }
+        }
+    }
+
+    fn on_authenticate(
+        &mut self,
+        realm: RealmEntry,
+        features: Vec<String>,
+        pending: Pending,
+        signature: String,
+        extra: Dict,
+    ) -> Step {
+        let authid = pending.authid().to_owned();
+        let delay = match self.realms.guard.begin(self.peer.source, realm.handle.name(), &authid) {
+            Verdict::After(delay) => delay,
+            Verdict::Refused => return denied(TOO_OFTEN),
+        };
+        self.state = State::Judging { realm, features, authid };
+        Step::Judge(Box::new(Attempt {
+            pending,
+            signature,
+            extra,
+            delay,
+        }))
+    }
+
+    fn accepted(&self, realm: RealmEntry, features: Vec<String>, identity: Identity) -> Step {
+        if let (Some(cookie), Some(principal)) = (&self.peer.cookie, &identity.principal)
+            && identity.authmethod != cookie::METHOD
+        {
+            self.realms.guard.cookies.bind(cookie, realm.handle.name(), principal);
+        }
+        let info = SessionInfo {
+            authid: identity.authid,
+            authrole: identity.authrole,
+            authmethod: identity.authmethod.to_owned(),
+            authprovider: identity.authprovider.to_owned(),
+            trustlevel: self.peer.trustlevel.map(u64::from),
+            features,
+        };
+        Step::Accepted(Box::new(Accepted {
+            realm: realm.handle,
+            info,
+            session: identity.session,
+            extra: identity.extra,
+        }))
     }
 
     fn on_hello(&mut self, realm: &Uri, details: &Dict) -> Step {
@@ -118,9 +208,22 @@ impl Handshake {
         let Some(realm) = self.realms.get(realm).cloned() else {
             return abort(error_uri::NO_SUCH_REALM, "there is no such realm");
         };
-        match realm.auth.begin(&hello.authmethods, hello.authid, self.peer) {
-            Ok(Begin::Known(identity)) => accepted(realm, hello.features, identity, self.peer),
-            Ok(Begin::Challenge(method, pending)) => {
+        let offer = Offer {
+            methods: &hello.authmethods,
+            authid: hello.authid,
+            extra: hello.authextra,
+        };
+        let (guard, cluster) = (&self.realms.guard, realm.handle.cluster());
+        let begun = realm.auth.begin(realm.handle.name(), offer, &self.peer, &guard.cookies, || {
+            Promise::draw(cluster)
+        });
+        match begun {
+            Ok(Begin::Known(identity)) => self.accepted(realm, hello.features, identity),
+            Ok(Begin::Challenge(challenged)) => {
+                let Challenged { method, extra, pending } = *challenged;
+                if guard.refuses(self.peer.source, realm.handle.name(), pending.authid()) {
+                    return denied(TOO_OFTEN);
+                }
                 self.state = State::Authenticating {
                     realm,
                     features: hello.features,
@@ -128,7 +231,7 @@ impl Handshake {
                 };
                 Step::Send(Message::Challenge {
                     method: method.to_owned(),
-                    extra: Dict::new(),
+                    extra,
                 })
             }
             Err(NoMethod::AuthenticationRequired) => abort(
@@ -150,6 +253,7 @@ struct Hello<'a> {
     /// In the client's order, `anonymous` where it named none.
     authmethods: Vec<&'a str>,
     authid: Option<&'a str>,
+    authextra: Option<&'a Dict>,
 }
 
 impl<'a> Hello<'a> {
@@ -194,18 +298,20 @@ impl<'a> Hello<'a> {
             Some(_) => return Err("HELLO.Details.authmethods is not a list"),
         };
         if authmethods.is_empty() {
-            authmethods.push(super::auth::anonymous::METHOD);
+            authmethods.push(anonymous::METHOD);
         }
         // The role asked for is checked for its type and otherwise ignored: what a session may do is not its own to choose.
         text(details, "authrole", "HELLO.Details.authrole is not a string")?;
         text(details, "agent", "HELLO.Details.agent is not a string")?;
-        if present(details, "authextra").is_some_and(|v| v.as_dict().is_none()) {
+        let authextra = present(details, "authextra");
+        if authextra.is_some_and(|v| v.as_dict().is_none()) {
             return Err("HELLO.Details.authextra is not a dict");
         }
         Ok(Self {
             features,
             authmethods,
             authid: text(details, "authid", "HELLO.Details.authid is not a string")?,
+            authextra: authextra.and_then(Value::as_dict),
         })
     }
 }
@@ -219,19 +325,11 @@ fn text<'a>(dict: &'a Dict, key: &str, fault: &'static str) -> Result<Option<&'a
     present(dict, key).map(|value| value.as_text().ok_or(fault)).transpose()
 }
 
-fn accepted(realm: RealmEntry, features: Vec<String>, identity: Identity, peer: PeerFacts) -> Step {
-    let info = SessionInfo {
-        authid: identity.authid,
-        authrole: identity.authrole,
-        authmethod: identity.authmethod.to_owned(),
-        authprovider: identity.authprovider.to_owned(),
-        trustlevel: peer.trustlevel.map(u64::from),
-        features,
-    };
-    Step::Accepted(Box::new(Accepted {
-        realm: realm.handle,
-        info,
-    }))
+/// What somebody who has failed too often hears, whoever it says it is.
+const TOO_OFTEN: &str = "too many attempts have failed; try again later";
+
+fn denied(text: &str) -> Step {
+    abort(error_uri::AUTHENTICATION_DENIED, text)
 }
 
 fn violation(text: &str) -> Step {

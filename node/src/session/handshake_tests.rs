@@ -2,13 +2,11 @@ use super::*;
 use crate::session::testing::{hello, realms, roles};
 
 fn handshake() -> Handshake {
-    Handshake::new(
-        realms().0,
-        PeerFacts {
-            loopback: true,
-            trustlevel: Some(4),
-        },
-    )
+    let peer = PeerFacts {
+        trustlevel: Some(4),
+        ..PeerFacts::from_address([127, 0, 0, 1].into())
+    };
+    Handshake::new(realms().0, Arc::new(peer))
 }
 
 fn aborted(step: Step) -> String {
@@ -177,6 +175,14 @@ fn challenged(authid: &str) -> Handshake {
     handshake
 }
 
+/// What becomes of AUTHENTICATE once it is judged.
+fn judged(handshake: &mut Handshake, ticket: &str) -> Step {
+    match handshake.on_message(authenticate(ticket)) {
+        Step::Judge(attempt) => handshake.on_verified(attempt.judge()),
+        other => other,
+    }
+}
+
 fn authenticate(ticket: &str) -> Message {
     Message::Authenticate {
         signature: ticket.into(),
@@ -186,16 +192,16 @@ fn authenticate(ticket: &str) -> Message {
 
 #[tokio::test]
 async fn the_right_ticket_opens_and_the_wrong_one_and_the_unknown_user_get_the_same_answer() {
-    let info = accepted(challenged("lamp").on_message(authenticate("shines")));
+    let info = accepted(judged(&mut challenged("lamp"), "shines"));
     assert_eq!(
         (info.authid.as_str(), info.authrole.as_str(), info.authmethod.as_str()),
         ("lamp", "device", "ticket")
     );
-    let wrong = format!("{:?}", challenged("lamp").on_message(authenticate("dark")));
-    let unknown = format!("{:?}", challenged("ghost").on_message(authenticate("shines")));
+    let wrong = format!("{:?}", judged(&mut challenged("lamp"), "dark"));
+    let unknown = format!("{:?}", judged(&mut challenged("ghost"), "shines"));
     assert_eq!(wrong, unknown);
     assert_eq!(
-        aborted(challenged("lamp").on_message(authenticate("dark"))),
+        aborted(judged(&mut challenged("lamp"), "dark")),
         error_uri::AUTHENTICATION_DENIED
     );
 }

@@ -4,13 +4,19 @@
 //! scratch buffer of the worker thread, so an idle connection owns no buffer. A batch (what one read brought) is handled without
 //! an await; then the outboxes it filled are flushed.
 
-use std::{cell::Cell, future::poll_fn, sync::Arc, time::Instant};
+use std::{
+    cell::Cell,
+    future::poll_fn,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Instant,
+};
 
 use bytes::Bytes;
 use tokio::time::sleep_until;
 
 use super::{
-    auth::PeerFacts,
+    auth::{PeerFacts, Promise},
     cluster::Drain,
     handshake::{Handshake, Step, abort_message},
     hold::{HELD, Hold},
@@ -42,15 +48,15 @@ pub struct Connection {
     /// The outgoing side.
     pub wire: WireFormat,
     /// What is known of the peer.
-    pub peer: PeerFacts,
+    pub peer: Arc<PeerFacts>,
     /// What was read behind the transport handshake.
     pub read_ahead: Vec<u8>,
     /// When it was accepted; the time for the WAMP handshake runs from there.
     pub since: Instant,
 }
 
-/// Serves a connection until it is closed.
-pub async fn run(connection: Connection, service: Arc<Service>) {
+/// Serves a connection until it is closed. No async function: its future would hold the connection's parts twice.
+pub fn run(connection: Connection, service: Arc<Service>) -> impl Future<Output = ()> + Send {
     let Connection {
         io,
         decoder,
@@ -61,7 +67,7 @@ pub async fn run(connection: Connection, service: Arc<Service>) {
     } = connection;
     let outbox = Outbox::new(wire, &service.limits, io.shared(), service.stats.clone());
     let entered = service.sessions.enter(&outbox);
-    let handshake = Box::new(Handshake::new(service.realms.clone(), peer));
+    let handshake = Box::new(Handshake::new(service.realms.clone(), peer.clone()));
     let now = now();
     let mut task = Task {
         io,
@@ -84,9 +90,11 @@ pub async fn run(connection: Connection, service: Arc<Service>) {
         _entered: entered,
     };
     task.decoder.set_message_bytes_max(task.service.limits.handshake_bytes_max);
-    let ending = task.serve(read_ahead).await;
-    task.state = State::Over;
-    task.close(ending).await;
+    async move {
+        let ending = task.serve(read_ahead).await;
+        task.state = State::Over;
+        task.close(ending).await;
+    }
 }
 
 struct Task {
@@ -94,7 +102,7 @@ struct Task {
     decoder: Decoder,
     outbox: Arc<Outbox>,
     service: Arc<Service>,
-    peer: PeerFacts,
+    peer: Arc<PeerFacts>,
     state: State,
     /// When the peer last sent anything.
     heard: Instant,
@@ -126,6 +134,35 @@ enum State {
     ShuttingDown { until: Instant },
     /// Nothing more is read.
     Over,
+}
+
+/// How far the judging of an attempt to authenticate is.
+enum Judging {
+    /// There is none.
+    None,
+    /// It takes its time.
+    Pending,
+    /// It is over.
+    Done,
+}
+
+impl State {
+    fn judge(&mut self, cx: &mut Context<'_>) -> Judging {
+        let State::Handshake { handshake, .. } = self else {
+            return Judging::None;
+        };
+        let Some(judging) = handshake.judging.as_mut() else {
+            return Judging::None;
+        };
+        match judging.as_mut().poll(cx) {
+            Poll::Pending => Judging::Pending,
+            Poll::Ready(verified) => {
+                handshake.judging = None;
+                handshake.verified = Some(verified);
+                Judging::Done
+            }
+        }
+    }
 }
 
 /// A session's place in its realm; dropping it is the session's end, also when its task panics.
@@ -183,7 +220,8 @@ impl Task {
             if timer.deadline() != timer_at.into() {
                 timer.as_mut().reset(timer_at.into());
             }
-            let (io, outbox, reading) = (&mut self.io, &self.outbox, self.hold.is_none() && self.held_until.is_none());
+            let reading = self.hold.is_none() && self.held_until.is_none();
+            let (io, outbox, state) = (&mut self.io, &self.outbox, &mut self.state);
             tokio::select! {
                 biased;
                 // Ends and bytes to write first: they are bounded, and what the peer floods us with must not starve them.
@@ -196,9 +234,18 @@ impl Task {
                         self.held_until = hold.then(|| now() + HELD);
                     }
                 }
-                read = poll_fn(|cx| io.poll(cx, reading, outbox)) => match read {
-                    Ok(0) | Err(_) => return Ending::Lost,
-                    Ok(len) => {
+                // While an attempt to authenticate is judged, nothing is read.
+                read = poll_fn(move |cx| match state.judge(cx) {
+                    Judging::None => io.poll(cx, reading, outbox).map_ok(Some),
+                    Judging::Pending => io.poll(cx, false, outbox).map_ok(Some),
+                    Judging::Done => Poll::Ready(Ok(None)),
+                }) => match read {
+                    Ok(Some(0)) | Err(_) => return Ending::Lost,
+                    // No GOODBYE can come of it, so nothing is to be waited for.
+                    Ok(None) => if let Err(Stop::End(ending)) = self.on_verified(&mut touched) {
+                        return ending;
+                    },
+                    Ok(Some(len)) => {
                         self.heard = now();
                         self.pinged = false;
                         let stopped = scratch(|buffer| {
@@ -359,7 +406,12 @@ impl Task {
                 self.on_step(step, touched)
             }
             State::Established(_) => match judge(&message) {
-                Verdict::Goodbye => Err(Stop::Goodbye),
+                Verdict::Goodbye => {
+                    if matches!(&message, Message::Goodbye { reason, .. } if &**reason == error_uri::LOGOUT) {
+                        self.forget_cookie();
+                    }
+                    Err(Stop::Goodbye)
+                }
                 Verdict::Abort => Err(Stop::End(Ending::LastWords(NORMAL))),
                 Verdict::Route | Verdict::Illegal => {
                     self.violation("this message is not for an established session, or not from a client")
@@ -394,9 +446,24 @@ impl Task {
                 self.outbox.push(&message, touched);
                 Ok(())
             }
-            Step::Accepted(accepted) => {
+            Step::Judge(attempt) if attempt.is_quick() => {
+                let State::Handshake { handshake, .. } = &mut self.state else {
+                    return Ok(());
+                };
+                let step = handshake.on_verified(attempt.judge());
+                self.on_step(step, touched)
+            }
+            Step::Judge(attempt) => {
+                let guard = self.service.realms.guard.clone();
+                if let State::Handshake { handshake, .. } = &mut self.state {
+                    handshake.judging = Some(Box::pin(attempt.judge_in_time(guard)));
+                }
+                Ok(())
+            }
+            Step::Accepted(mut accepted) => {
+                let promised = accepted.session.take().and_then(Promise::redeem);
                 let session = if self.service.sessions.is_ready() {
-                    accepted.realm.cluster().new_session_id()
+                    promised.or_else(|| accepted.realm.cluster().new_session_id())
                 } else {
                     None
                 };
@@ -419,6 +486,23 @@ impl Task {
             Step::Abort(message) => self.abort(&message, NORMAL),
             Step::Close => Err(Stop::End(Ending::LastWords(NORMAL))),
         }
+    }
+
+    /// An attempt to authenticate that took its time was judged.
+    fn on_verified(&mut self, touched: &mut Touched) -> Result<(), Stop> {
+        let State::Handshake { handshake, .. } = &mut self.state else {
+            return Ok(());
+        };
+        let Some(verified) = handshake.verified.take() else {
+            return Ok(());
+        };
+        let step = handshake.on_verified(verified);
+        let result = self.on_step(step, touched);
+        touched.flush();
+        if let State::Established(membership) = &self.state {
+            membership.realm.flush();
+        }
+        result
     }
 
     fn on_ping(&mut self, payload: &[u8]) -> Result<(), Stop> {
@@ -488,7 +572,7 @@ impl Task {
             .push(&goodbye(error_uri::GOODBYE_AND_OUT.into(), None), &mut touched);
         drop(touched);
         self.decoder.set_message_bytes_max(self.service.limits.handshake_bytes_max);
-        let handshake = Box::new(Handshake::new(self.service.realms.clone(), self.peer));
+        let handshake = Box::new(Handshake::new(self.service.realms.clone(), self.peer.clone()));
         self.state = State::Handshake {
             handshake,
             bytes: 0,
@@ -503,6 +587,9 @@ impl Task {
             End::Killed { text, .. } => text.clone(),
             _ => None,
         };
+        if let End::Killed { .. } = &end {
+            self.forget_cookie();
+        }
         match end {
             End::Aborted => Some(Ending::LastWords(PROTOCOL_ERROR)),
             End::SlowConsumer | End::Broken => Some(Ending::Lost),
@@ -522,6 +609,13 @@ impl Task {
                 }
                 State::ShuttingDown { .. } | State::Over => None,
             },
+        }
+    }
+
+    /// The browser has to prove itself anew.
+    fn forget_cookie(&self) {
+        if let Some(cookie) = &self.peer.cookie {
+            self.service.realms.guard.cookies.forget(cookie);
         }
     }
 

@@ -359,10 +359,7 @@ async fn the_task_of_an_idle_session_is_small() {
             framing: Framing::RawSocket,
             message_bytes_max: 1,
         },
-        peer: PeerFacts {
-            loopback: true,
-            trustlevel: None,
-        },
+        peer: std::sync::Arc::new(PeerFacts::from_address([127, 0, 0, 1].into())),
         read_ahead: Vec::new(),
         since: super::now(),
     };

@@ -15,7 +15,7 @@ use tokio_tungstenite::{
 };
 
 use super::{
-    auth::{Anonymous, Principal, RealmAuth, Secret},
+    auth::{Anonymous, RealmAuth},
     limits::SessionLimits,
     loopback,
     realm::{RealmHandle, Realms},
@@ -77,15 +77,11 @@ impl TestNode {
 
 /// The realms of a [`TestNode`].
 pub(crate) fn realms() -> (Arc<Realms>, RealmHandle) {
-    let lamp = Principal {
-        role: "device".into(),
-        ticket: Some(Secret::new("shines")),
-    };
-    let principals = HashMap::from([("lamp".to_owned(), lamp)]);
+    let lamp = ("lamp".to_owned(), ("device".to_owned(), "shines".to_owned()));
     let open = RealmAuth {
         anonymous: Anonymous::On,
         anonymous_role: "guest".into(),
-        principals,
+        ..RealmAuth::with_tickets("realm1", &HashMap::from([lamp]))
     };
     let realm = loopback::realm("realm1");
     let closed = (loopback::realm("closed"), RealmAuth::default());

@@ -16,17 +16,22 @@ use tokio::{
     net::{TcpListener, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore},
 };
-use tokio_rustls::TlsAcceptor;
 
 use super::{
+    client_certificate,
     framing::{Decoder, Framing},
     http::{self, BadHead, Pages},
     io::{Io, Stream, watch_peer},
-    rawsocket, tls, websocket,
+    rawsocket,
+    reload::{self, Reloading},
+    tls, websocket,
 };
 use crate::{
     session::{
-        auth::PeerFacts,
+        auth::{
+            PeerFacts,
+            cookie::{self, Cookies},
+        },
         outbox::WireFormat,
         sessions::Service,
         task::{self, Connection},
@@ -47,6 +52,8 @@ pub struct ListenerConfig {
     pub rawsocket: bool,
     /// How far those who come this way are trusted; `None`: nobody is told.
     pub trustlevel: Option<u16>,
+    /// Whether WebSockets get a cookie for the method `cookie`.
+    pub cookies: bool,
     /// Certificate and key; without them the port is plain.
     pub tls: Option<tls::TlsFiles>,
     /// Whether a port with TLS takes plain connections as well. Default false.
@@ -66,6 +73,7 @@ impl Default for ListenerConfig {
             origins: websocket::Origins::SameHost,
             rawsocket: true,
             trustlevel: None,
+            cookies: false,
             tls: None,
             plain_beside_tls: false,
             pages: Arc::new(http::NoPages),
@@ -126,7 +134,7 @@ pub struct BoundListener {
 /// What the connections of a listener share.
 struct Port {
     config: ListenerConfig,
-    tls: Option<TlsAcceptor>,
+    tls: Option<Arc<Reloading>>,
     service: Arc<Service>,
     places: Arc<Semaphore>,
     /// For telling a few of those who find the listener full so.
@@ -151,7 +159,7 @@ pub async fn bind(config: ListenerConfig, service: Arc<Service>) -> Result<Bound
     let tls = config
         .tls
         .as_ref()
-        .map(tls::acceptor)
+        .map(Reloading::new)
         .transpose()
         .map_err(|source| Error::Tls { address, source })?;
     let bound = async {
@@ -163,7 +171,7 @@ pub async fn bind(config: ListenerConfig, service: Arc<Service>) -> Result<Bound
     let places = Arc::new(Semaphore::new(config.connections_max.min(Semaphore::MAX_PERMITS)));
     let port = Port {
         config,
-        tls,
+        tls: tls.map(Arc::new),
         service,
         places,
         refusals: Arc::new(Semaphore::new(REFUSALS_MAX)),
@@ -189,6 +197,12 @@ impl BoundListener {
     /// Accepts connections until `shutdown` resolves. Connections go on; see [`crate::session::sessions::Sessions::close_all`].
     pub async fn serve(self, shutdown: impl Future<Output = ()>) {
         let mut shutdown = std::pin::pin!(shutdown);
+        let watching = self
+            .port
+            .tls
+            .clone()
+            .map(|material| tokio::spawn(material.watch(reload::LOOK_EVERY)));
+        let _watching = watching.map(AbortOnDrop);
         loop {
             let accepted = tokio::select! {
                 () = &mut shutdown => return,
@@ -222,6 +236,15 @@ impl BoundListener {
         };
         let port = self.port.clone();
         tokio::spawn(async move { port.connection(socket, peer, place).await });
+    }
+}
+
+/// A task that ends with whoever began it.
+struct AbortOnDrop(tokio::task::JoinHandle<()>);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
     }
 }
 
@@ -280,10 +303,13 @@ impl Port {
         if stream.read(&mut first).await? == 0 {
             return Ok(None);
         }
-        let peer = PeerFacts {
-            loopback: peer.ip().to_canonical().is_loopback(),
+        let mut peer = PeerFacts {
             trustlevel: self.config.trustlevel,
+            ..PeerFacts::from_address(peer.ip())
         };
+        if let Stream::Tls(tls) = &stream {
+            peer.tls = Some(Arc::new(client_certificate::facts(tls.get_ref().1)));
+        }
         let wamp = if first[0] == rawsocket::MAGIC && self.config.rawsocket {
             self.rawsocket(&mut stream, full).await?
         } else {
@@ -307,14 +333,15 @@ impl Port {
                 return Ok(Some(Spoken::Pages { stream, ahead }));
             }
             let after = ahead.split_off(head.bytes);
-            self.websocket(&mut stream, &head, after).await?
+            let (field, is_new) = self.cookie(&head, &mut peer);
+            self.websocket(&mut stream, &head, after, field.filter(|_| is_new)).await?
         };
         Ok(wamp.map(|(decoder, wire, read_ahead)| {
             Spoken::Wamp(Connection {
                 io: Io::from(stream),
                 decoder,
                 wire,
-                peer,
+                peer: Arc::new(peer),
                 read_ahead,
                 since,
             })
@@ -323,7 +350,7 @@ impl Port {
 
     /// Does the TLS handshake where the client begins one. A port with TLS refuses others, unless it is configured to take them.
     async fn secure(&self, socket: TcpStream) -> io::Result<Option<Stream>> {
-        let Some(acceptor) = &self.tls else {
+        let Some(material) = &self.tls else {
             return Ok(Some(Stream::Plain(socket)));
         };
         let mut first = [0; 1];
@@ -331,7 +358,7 @@ impl Port {
             return Ok(None);
         }
         if first[0] == TLS_HANDSHAKE {
-            return Ok(Some(Stream::Tls(Box::new(acceptor.accept(socket).await?))));
+            return Ok(Some(Stream::Tls(Box::new(material.acceptor().accept(socket).await?))));
         }
         if self.config.plain_beside_tls {
             return Ok(Some(Stream::Plain(socket)));
@@ -369,12 +396,39 @@ impl Port {
         Ok(Some((decoder, wire, Vec::new())))
     }
 
-    async fn websocket(&self, stream: &mut Stream, head: &http::Head, after: Vec<u8>) -> io::Result<Option<Handshaken>> {
+    /// The cookie of a WebSocket, where the listener has them: the browser's own or a new one. Returns the field that sets it, and
+    /// whether it is new.
+    fn cookie(&self, head: &http::Head, peer: &mut PeerFacts) -> (Option<String>, bool) {
+        if !self.config.cookies {
+            return (None, false);
+        }
+        let known = head.field(::http::header::COOKIE).and_then(Cookies::read);
+        let is_new = known.is_none();
+        peer.cookie = known.or_else(Cookies::draw);
+        let field = peer.cookie.as_ref().map(|cookie| {
+            let secure = if self.tls.is_some() { "; Secure" } else { "" };
+            let seconds = self.service.realms.guard.cookies.lifetime.as_secs();
+            format!(
+                "Set-Cookie: {}={cookie}; Path={}; Max-Age={seconds}; HttpOnly; SameSite=Strict{secure}\r\n",
+                cookie::NAME,
+                self.config.path
+            )
+        });
+        (field, is_new)
+    }
+
+    async fn websocket(
+        &self,
+        stream: &mut Stream,
+        head: &http::Head,
+        after: Vec<u8>,
+        cookie: Option<String>,
+    ) -> io::Result<Option<Handshaken>> {
         if !self.service.sessions.is_ready() {
             http::refuse(stream, StatusCode::SERVICE_UNAVAILABLE, "Retry-After: 1\r\n").await?;
             return Ok(None);
         }
-        let upgrade = match websocket::accept(head, &self.config.origins) {
+        let upgrade = match websocket::accept(head, &self.config.origins, cookie.as_deref().unwrap_or_default()) {
             Ok(upgrade) => upgrade,
             Err(refusal) => {
                 http::refuse(stream, refusal.status, refusal.fields).await?;

@@ -266,6 +266,8 @@ async fn secured(plain_beside_tls: bool) -> Secured {
     let tls = tls::TlsFiles {
         certificate: files.path().join("x.pem"),
         key: files.path().join("x.key"),
+        clients: tls::ClientCertificates::Off,
+        revoked: None,
     };
     fs::write(&tls.certificate, made.cert.pem()).unwrap();
     fs::write(&tls.key, made.signing_key.serialize_pem()).unwrap();

@@ -8,8 +8,10 @@ pub mod listener;
 
 pub mod http;
 pub mod rawsocket;
+pub mod reload;
 pub mod tls;
 pub mod websocket;
 
+pub mod client_certificate;
 pub mod framing;
 pub mod io;

@@ -7,8 +7,10 @@ use std::{
 };
 
 use rustls::{
-    ServerConfig,
-    pki_types::{CertificateDer, PrivateKeyDer, pem, pem::PemObject},
+    RootCertStore, ServerConfig,
+    crypto::CryptoProvider,
+    pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer, pem, pem::PemObject},
+    server::{WebPkiClientVerifier, danger::ClientCertVerifier},
 };
 use tokio_rustls::TlsAcceptor;
 
@@ -19,6 +21,23 @@ pub struct TlsFiles {
     pub certificate: PathBuf,
     /// PEM: its private key.
     pub key: PathBuf,
+    /// Which clients have to show a certificate.
+    pub clients: ClientCertificates,
+    /// PEM: revocation lists of the authorities of clients. A certificate none of them knows of is let in; a list past its time
+    /// still counts.
+    pub revoked: Option<PathBuf>,
+}
+
+/// Which clients have to show a certificate, and the file (PEM) of the authorities that may have signed it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum ClientCertificates {
+    /// None is asked for.
+    #[default]
+    Off,
+    /// One is asked for; who has none is let in without, who shows a wrong one is not.
+    Optional(PathBuf),
+    /// Who has none is not let in.
+    Required(PathBuf),
 }
 
 /// Why TLS cannot be set up. Nothing was changed.
@@ -55,6 +74,14 @@ pub enum Error {
         /// What the decoder says.
         detail: String,
     },
+    /// The authorities of clients cannot be used.
+    #[error("{} cannot be used to check the certificates of clients ({detail}); name a PEM file of certificate authorities", file.display())]
+    Authorities {
+        /// The file.
+        file: PathBuf,
+        /// Why.
+        detail: String,
+    },
     /// Certificate and key do not work together.
     #[error("certificate {} and key {} cannot be used together; make sure that the key is this certificate's", certificate.display(), key.display())]
     Mismatch {
@@ -81,14 +108,65 @@ pub fn acceptor(files: &TlsFiles) -> Result<TlsAcceptor, Error> {
         source,
     };
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let mut config = ServerConfig::builder_with_provider(provider)
+    let config = ServerConfig::builder_with_provider(provider.clone())
         .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
-        .map_err(mismatch)?
-        .with_no_client_auth()
-        .with_single_cert(certificates, key)
         .map_err(mismatch)?;
+    let config = match &files.clients {
+        ClientCertificates::Off => config.with_no_client_auth(),
+        ClientCertificates::Optional(file) => {
+            config.with_client_cert_verifier(verifier(file, files.revoked.as_deref(), &provider, false)?)
+        }
+        ClientCertificates::Required(file) => {
+            config.with_client_cert_verifier(verifier(file, files.revoked.as_deref(), &provider, true)?)
+        }
+    };
+    let mut config = config.with_single_cert(certificates, key).map_err(mismatch)?;
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(TlsAcceptor::from(Arc::new(config)))
+}
+
+fn verifier(
+    file: &Path,
+    revoked: Option<&Path>,
+    provider: &Arc<CryptoProvider>,
+    required: bool,
+) -> Result<Arc<dyn ClientCertVerifier>, Error> {
+    let wrong = |detail: String| Error::Authorities {
+        file: file.into(),
+        detail,
+    };
+    let mut roots = RootCertStore::empty();
+    for authority in certificates(file)? {
+        roots.add(authority).map_err(|error| wrong(error.to_string()))?;
+    }
+    let builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider));
+    let lists = revoked.map(revocation_lists).transpose()?;
+    let builder = match lists {
+        // Choice: a list past its time counts as it is. To refuse everybody then would let a forgotten renewal stop all devices.
+        Some(lists) => builder.with_crls(lists).allow_unknown_revocation_status(),
+        None => builder,
+    };
+    let builder = if required { builder } else { builder.allow_unauthenticated() };
+    builder.build().map_err(|error| wrong(error.to_string()))
+}
+
+fn revocation_lists(file: &Path) -> Result<Vec<CertificateRevocationListDer<'static>>, Error> {
+    const WHAT: &str = "revocation list";
+    let text = read(file, WHAT)?;
+    let found = CertificateRevocationListDer::pem_slice_iter(&text).collect::<Result<Vec<_>, _>>();
+    match found {
+        Ok(found) if found.is_empty() => Err(Error::Empty {
+            what: WHAT,
+            file: file.into(),
+            label: "X509 CRL",
+        }),
+        Ok(found) => Ok(found),
+        Err(error) => Err(Error::Damaged {
+            what: WHAT,
+            file: file.into(),
+            detail: error.to_string(),
+        }),
+    }
 }
 
 fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, Error> {

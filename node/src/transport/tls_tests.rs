@@ -8,6 +8,8 @@ fn files() -> (tempfile::TempDir, TlsFiles) {
     let files = TlsFiles {
         certificate: dir.path().join("x.pem"),
         key: dir.path().join("x.key"),
+        clients: ClientCertificates::Off,
+        revoked: None,
     };
     fs::write(&files.certificate, made.cert.pem()).unwrap();
     fs::write(&files.key, made.signing_key.serialize_pem()).unwrap();
@@ -36,11 +38,15 @@ fn errors_name_the_file_and_the_remedy() {
     let swapped = TlsFiles {
         certificate: good.key.clone(),
         key: good.key.clone(),
+        clients: ClientCertificates::Off,
+        revoked: None,
     };
     assert!(message(&swapped).contains("x.key holds no certificate in PEM form"));
     let swapped = TlsFiles {
         certificate: good.certificate.clone(),
         key: good.certificate.clone(),
+        clients: ClientCertificates::Off,
+        revoked: None,
     };
     assert!(message(&swapped).contains("x.pem holds no private key in PEM form"));
 
@@ -58,6 +64,8 @@ fn errors_name_the_file_and_the_remedy() {
     let foreign = TlsFiles {
         certificate: good.certificate,
         key: other.key,
+        clients: ClientCertificates::Off,
+        revoked: None,
     };
     assert!(message(&foreign).contains("make sure that the key is this certificate's"));
 }

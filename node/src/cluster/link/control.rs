@@ -14,7 +14,10 @@ use parking_lot::Mutex;
 use ringfort_proto::cluster::v1 as pb;
 
 use super::{convert, life::Link};
-use crate::cluster::interest::Own;
+use crate::{auth::throttle::Report, cluster::interest::Own};
+
+/// How many reports of logins wait for one peer.
+const LOGINS_MAX: usize = 1024;
 
 /// What the control stream has to say. No queue: a ping or an acknowledgement that was not sent yet is replaced by a newer one.
 #[derive(Default)]
@@ -30,6 +33,7 @@ struct State {
     pong: bool,
     drain: bool,
     ack: Option<(u64, u64)>,
+    logins: Vec<Report>,
     closed: bool,
     waker: Option<Waker>,
 }
@@ -53,6 +57,15 @@ impl Control {
     /// Says how much of the peer's interest is applied.
     pub(super) fn ack(&self, messages: u64, version: u64) {
         self.change(|state| state.ack = Some((messages, version)));
+    }
+
+    /// Tells how an attempt to log in has ended. What the peer does not take in time is dropped: it slows guessing down, no more.
+    pub(super) fn login(&self, report: Report) {
+        self.change(|state| {
+            if state.logins.len() < LOGINS_MAX {
+                state.logins.push(report);
+            }
+        });
     }
 
     /// Ends the stream.
@@ -139,6 +152,9 @@ impl Stream for ControlStream {
             }
             if let Some((messages, version)) = state.ack.take() {
                 kinds.push(Kind::InterestAck(pb::InterestAck { messages, version }));
+            }
+            if !state.logins.is_empty() {
+                kinds.push(convert::logins_out(&std::mem::take(&mut state.logins)));
             }
             // Before the look at the interest: whoever changes it afterwards finds the waker.
             state.waker = Some(cx.waker().clone());

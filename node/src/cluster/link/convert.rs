@@ -6,6 +6,7 @@ use bytes::Bytes;
 use ringfort_proto::cluster::v1 as pb;
 
 use crate::{
+    auth::throttle::{Report, Source, Subject},
     cluster::interest::{self, Change},
     router::{MatchPolicy, NodeRef, Shard, Slot, TopicKey},
     wamp::Uri,
@@ -51,6 +52,33 @@ pub(super) fn node_in(node: &pb::LinkNode) -> Option<NodeRef> {
 }
 
 /// A part of the interest, as the control stream carries it.
+/// How attempts to log in have ended, for the control stream.
+pub(super) fn logins_out(reports: &[Report]) -> pb::link_frame::Kind {
+    let reports = reports.iter().map(|report| {
+        let (Report::Failed(source, subject) | Report::Succeeded(source, subject)) = report;
+        pb::LoginReport {
+            source: u64::from_be_bytes(source.to_bytes()),
+            subject: subject.0,
+            succeeded: matches!(report, Report::Succeeded(..)),
+        }
+    });
+    pb::link_frame::Kind::Logins(pb::LoginReports {
+        reports: reports.collect(),
+    })
+}
+
+/// The same, as they came in.
+pub(super) fn logins_in(reports: pb::LoginReports) -> impl Iterator<Item = Report> {
+    reports.reports.into_iter().map(|report| {
+        let (source, subject) = (Source::from_bytes(report.source.to_be_bytes()), Subject(report.subject));
+        if report.succeeded {
+            Report::Succeeded(source, subject)
+        } else {
+            Report::Failed(source, subject)
+        }
+    })
+}
+
 pub(super) fn interest_out(message: interest::Message) -> pb::LinkFrame {
     use pb::link_frame::Kind;
     let kind = match message {

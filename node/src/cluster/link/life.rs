@@ -287,6 +287,11 @@ fn on_control(shared: &Shared, link: &Link, batch: pb::LinkBatch) -> Result<(), 
                 // The window has opened.
                 link.control.wake();
             }
+            Some(Kind::Logins(reports)) => {
+                for report in convert::logins_in(reports) {
+                    shared.events.login(report);
+                }
+            }
             Some(Kind::Drain(_)) => {
                 link.set_phase(Phase::Draining);
                 shared.changed();

@@ -60,6 +60,7 @@ use super::{
     net::PeerChannels,
 };
 use crate::{
+    auth::throttle::Report,
     router::{NodeRef, PeerFrame, TopicKey},
     session::cluster::Drain,
     wamp::{SessionId, Uri},
@@ -83,6 +84,8 @@ pub trait LinkEvents: Send + Sync + 'static {
     fn interest(&self, from: NodeRef, realm: &Uri, changes: Vec<(TopicKey, bool)>);
     /// Every linked node has applied the interest that was announced under `ticket`.
     fn interest_acked(&self, realm: &Uri, ticket: u64);
+    /// How an attempt to log in has ended on a linked node.
+    fn login(&self, _report: Report) {}
 }
 
 /// Another node as the replicated node table knows it.
@@ -376,6 +379,13 @@ impl Links {
     /// Frames that were forwarded to nodes without a link.
     pub fn unroutable(&self) -> u64 {
         self.0.unroutable.load(Relaxed)
+    }
+
+    /// Tells all linked nodes how an attempt to log in has ended.
+    pub fn login(&self, report: Report) {
+        for link in self.0.table.read().values() {
+            link.control.login(report);
+        }
     }
 
     /// Tells the others that this node is about to leave, and waits until everything queued for them was sent, at most `within`.

@@ -19,10 +19,10 @@ pub enum Anonymous {
 
 impl Anonymous {
     /// True if `peer` may join without a credential.
-    pub fn admits(self, peer: PeerFacts) -> bool {
+    pub fn admits(self, peer: &PeerFacts) -> bool {
         match self {
             Anonymous::Off => false,
-            Anonymous::Loopback => peer.loopback,
+            Anonymous::Loopback => peer.is_loopback(),
             Anonymous::On => true,
         }
     }
@@ -34,10 +34,5 @@ pub fn identity(role: &str) -> Identity {
     // The operating system's generator does not fail once it was seeded; were it to, an authid of zeros is still no name of anybody.
     let _ = getrandom::fill(&mut random);
     let authid = format!("anon-{:032x}", u128::from_be_bytes(random));
-    Identity {
-        authid,
-        authrole: role.to_owned(),
-        authmethod: METHOD,
-        authprovider: "static",
-    }
+    Identity::new(authid, role.to_owned(), METHOD)
 }

@@ -1,59 +1,55 @@
-//! Authentication: who a peer is. Each method is a file; none of them knows a socket.
+//! Authentication: who a peer is, found out by an exchange of messages.
 //!
-//! Spec: WAMP advanced profile, "Authentication". The client offers methods in order; the first that the realm can carry out is
-//! taken. Somebody unknown goes through the same exchange and gets the same answer as somebody with a wrong secret.
+//! Owns the exchange: which of the offered methods is taken, what stands in CHALLENGE, what AUTHENTICATE is checked against. Does
+//! not own principals and the arithmetic of methods, which are [`crate::auth`], nor sockets. Start reading at [`RealmAuth::begin`].
+//!
+//! Spec: WAMP advanced profile, "Authentication". The client offers methods in order; the first that the principal it names can
+//! carry out is taken. Who is unknown, or has none of the methods, goes through the same exchange with a stand-in and gets the same
+//! answer as somebody with a wrong secret; the verifier runs for both.
 
 pub mod anonymous;
-pub mod ticket;
+pub mod challenge;
+pub mod cookie;
+pub mod facts;
+pub mod guard;
+mod promise;
 
-use std::{collections::HashMap, fmt};
+use std::{collections::HashMap, sync::Arc};
+
+use ed25519_dalek::SigningKey;
 
 pub use anonymous::Anonymous;
+pub use challenge::{Challenged, Pending, Verified};
+pub use facts::{PeerFacts, TlsFacts};
+pub use guard::Guard;
+pub use promise::Promise;
+
+use crate::{
+    auth::{Clear, Credential, Principal, Principals, Secret, Seed},
+    wamp::Dict,
+};
 
 /// Who may join a realm, and how.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct RealmAuth {
     /// Who may join without a credential.
     pub anonymous: Anonymous,
     /// The role such sessions get.
     pub anonymous_role: String,
-    /// Who may join with one, by authid.
-    pub principals: HashMap<String, Principal>,
+    /// Who may join with one.
+    pub principals: Arc<Principals>,
+    /// What the router proves itself with to clients of `cryptosign` that ask for it.
+    pub router_key: Option<Arc<SigningKey>>,
 }
 
-/// Somebody who may join a realm with a credential.
-#[derive(Clone, Debug)]
-pub struct Principal {
-    /// The role its sessions get.
-    pub role: String,
-    /// What it presents with the method `ticket`; `None` where it cannot use that method.
-    pub ticket: Option<Secret>,
-}
-
-/// A secret; `Debug` prints nothing of it.
-#[derive(Clone)]
-pub struct Secret(Box<str>);
-
-impl Secret {
-    /// Wraps a secret.
-    pub fn new(text: &str) -> Self {
-        Self(text.into())
-    }
-
-    /// The secret itself, to be compared.
-    fn expose(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Secret")
+impl Default for RealmAuth {
+    fn default() -> Self {
+        Self::new("", Vec::new())
     }
 }
 
 /// Somebody whose identity is established.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct Identity {
     /// The authenticated name.
     pub authid: String,
@@ -63,34 +59,32 @@ pub struct Identity {
     pub authmethod: &'static str,
     /// Who authenticated it.
     pub authprovider: &'static str,
+    /// What WELCOME tells it beside, such as the router's own proof.
+    pub extra: Option<Box<Dict>>,
+    /// The principal it is; `None` for anonymous.
+    pub principal: Option<Arc<Principal>>,
+    /// The id its session was promised in CHALLENGE.
+    pub session: Option<Promise>,
 }
 
-/// What is known of a peer before it says anything.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PeerFacts {
-    /// Its connection comes from a loopback address.
-    pub loopback: bool,
-    /// How far those who come this way are trusted, where the listener says so.
-    pub trustlevel: Option<u16>,
+/// What a client says in HELLO that concerns authentication.
+#[derive(Clone, Copy, Debug)]
+pub struct Offer<'a> {
+    /// The methods it offers, in its order.
+    pub methods: &'a [&'a str],
+    /// Who it says it is.
+    pub authid: Option<&'a str>,
+    /// What its methods need.
+    pub extra: Option<&'a Dict>,
 }
 
-/// A method that waits for AUTHENTICATE.
-#[derive(Debug)]
-pub enum Pending {
-    /// A ticket was asked for.
-    Ticket {
-        /// Who claims to come.
-        authid: String,
-    },
-}
-
-/// What a method does with HELLO.
+/// What is done about HELLO.
 #[derive(Debug)]
 pub enum Begin {
     /// The peer is known without further words.
     Known(Identity),
-    /// Send CHALLENGE with this method and no extra, then wait.
-    Challenge(&'static str, Pending),
+    /// Send CHALLENGE, then wait.
+    Challenge(Box<Challenged>),
 }
 
 /// Why no method was begun.
@@ -102,25 +96,110 @@ pub enum NoMethod {
     NoMatch,
 }
 
+impl Identity {
+    /// Somebody of that name and role.
+    pub fn new(authid: String, authrole: String, authmethod: &'static str) -> Self {
+        Self {
+            authid,
+            authrole,
+            authmethod,
+            authprovider: "static",
+            extra: None,
+            principal: None,
+            session: None,
+        }
+    }
+
+    /// A principal that has proved itself.
+    pub fn of(principal: &Arc<Principal>, authmethod: &'static str) -> Self {
+        Self {
+            principal: Some(Arc::clone(principal)),
+            ..Self::new(principal.authid.clone(), principal.role.clone(), authmethod)
+        }
+    }
+}
+
 impl RealmAuth {
-    /// Begins the first of the offered methods that this realm can carry out for this peer.
+    /// A realm of that name that only these principals may join.
+    pub fn new(realm: &str, seeds: Vec<Seed>) -> Self {
+        Self {
+            anonymous: Anonymous::Off,
+            anonymous_role: String::new(),
+            principals: Arc::new(Principals::new(realm, seeds)),
+            router_key: None,
+        }
+    }
+
+    /// A realm, unlocked, whose principals have tickets: authid, role and ticket of each. For tests and tools.
+    pub fn with_tickets(realm: &str, tickets: &HashMap<String, (String, String)>) -> Self {
+        let seed = |(authid, (role, ticket)): (&String, &(String, String))| Seed {
+            principal: Principal {
+                authid: authid.clone(),
+                role: role.clone(),
+                credentials: Vec::new(),
+            },
+            clear: vec![Clear::Ticket(Secret::new(ticket.as_bytes()))],
+        };
+        let auth = Self::new(realm, tickets.iter().map(seed).collect());
+        auth.principals.unlock(&[0; 16]);
+        auth
+    }
+
+    /// Begins the first of the offered methods that can be carried out. `session` promises an id for the session, where a method
+    /// names it; `cookies` are the logins that browsers need not repeat.
     ///
     /// # Errors
     /// There is none.
-    pub fn begin(&self, offered: &[&str], authid: Option<&str>, peer: PeerFacts) -> Result<Begin, NoMethod> {
-        for method in offered {
-            match *method {
+    pub fn begin(
+        &self,
+        realm: &str,
+        offer: Offer<'_>,
+        peer: &PeerFacts,
+        cookies: &cookie::Cookies,
+        session: impl Fn() -> Option<Promise>,
+    ) -> Result<Begin, NoMethod> {
+        let principals = &self.principals;
+        let known = offer.authid.and_then(|authid| principals.by_authid(authid));
+        // Made for those who are known too, so that it takes as long; not for those who come without a method that needs it.
+        let is_challenged = offer.methods.iter().any(|method| challenge::needs(method).is_some());
+        let stand_in = principals.stand_in(offer.authid.unwrap_or_default(), |_| is_challenged);
+        let subject = known.clone().unwrap_or(stand_in);
+        for method in offer.methods {
+            let begun = match *method {
                 anonymous::METHOD if self.anonymous.admits(peer) => {
                     return Ok(Begin::Known(anonymous::identity(&self.anonymous_role)));
                 }
-                ticket::METHOD if self.principals.values().any(|p| p.ticket.is_some()) => {
-                    let authid = authid.unwrap_or_default().to_owned();
-                    return Ok(Begin::Challenge(ticket::METHOD, Pending::Ticket { authid }));
-                }
-                _ => {}
+                cookie::METHOD => cookies.identity(realm, offer.authid, peer, principals),
+                TLS => self.by_certificate(offer.authid, peer),
+                _ => None,
+            };
+            if let Some(identity) = begun {
+                return Ok(Begin::Known(identity));
+            }
+            let subject = challenge::Subject {
+                principal: &subject,
+                real: known.is_some(),
+            };
+            if let Some(challenged) = challenge::begin(self, method, subject, offer, peer, &session) {
+                return Ok(Begin::Challenge(Box::new(challenged)));
             }
         }
-        let only_anonymous = offered.iter().all(|method| *method == anonymous::METHOD);
+        // Who has none of the methods is not told so: that would tell that it exists.
+        for method in offer.methods {
+            let Some(is) = challenge::needs(method) else { continue };
+            if !principals.any(is) {
+                continue;
+            }
+            let principal = principals.stand_in(offer.authid.unwrap_or_default(), is);
+            let subject = challenge::Subject {
+                principal: &principal,
+                real: false,
+            };
+            if let Some(challenged) = challenge::begin(self, method, subject, offer, peer, &session) {
+                return Ok(Begin::Challenge(Box::new(challenged)));
+            }
+        }
+        let only_anonymous = offer.methods.iter().all(|method| *method == anonymous::METHOD);
         Err(if only_anonymous {
             NoMethod::AuthenticationRequired
         } else {
@@ -128,100 +207,24 @@ impl RealmAuth {
         })
     }
 
-    /// Judges AUTHENTICATE; `None` for a wrong secret and for somebody unknown alike.
-    pub fn finish(&self, pending: Pending, signature: &str) -> Option<Identity> {
-        match pending {
-            Pending::Ticket { authid } => ticket::verify(self, authid, signature),
-        }
+    /// The principal of the connection's client certificate, unless the client asks for another.
+    fn by_certificate(&self, authid: Option<&str>, peer: &PeerFacts) -> Option<Identity> {
+        let names = &peer.tls.as_ref()?.certificate;
+        let principal = self.principals.by_certificate(names)?;
+        authid
+            .is_none_or(|authid| authid == principal.authid)
+            .then(|| Identity::of(&principal, TLS))
     }
+}
+
+/// The method whose proof is the client certificate of the connection.
+pub const TLS: &str = "tls";
+
+/// True for a public key.
+fn is_cryptosign(credential: &Credential) -> bool {
+    matches!(credential, Credential::CryptoSign(_))
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn realm(anonymous: Anonymous) -> RealmAuth {
-        let lamp = Principal {
-            role: "device".into(),
-            ticket: Some(Secret::new("shines")),
-        };
-        RealmAuth {
-            anonymous,
-            anonymous_role: "guest".into(),
-            principals: HashMap::from([("lamp".into(), lamp)]),
-        }
-    }
-
-    const HERE: PeerFacts = PeerFacts {
-        loopback: true,
-        trustlevel: None,
-    };
-    const AWAY: PeerFacts = PeerFacts {
-        loopback: false,
-        trustlevel: None,
-    };
-
-    #[test]
-    fn anonymous_is_admitted_where_the_realm_says_so() {
-        for (anonymous, peer, admitted) in [
-            (Anonymous::Off, HERE, false),
-            (Anonymous::Loopback, HERE, true),
-            (Anonymous::Loopback, AWAY, false),
-            (Anonymous::On, AWAY, true),
-        ] {
-            let begun = realm(anonymous).begin(&["anonymous"], Some("root"), peer);
-            match begun {
-                Ok(Begin::Known(identity)) => {
-                    assert!(admitted);
-                    assert_eq!((identity.authrole.as_str(), identity.authmethod), ("guest", "anonymous"));
-                    assert_ne!(identity.authid, "root");
-                }
-                Err(NoMethod::AuthenticationRequired) => assert!(!admitted),
-                other => panic!("{other:?}"),
-            }
-        }
-    }
-
-    #[test]
-    fn the_first_offered_method_that_is_possible_is_taken() {
-        let realm = realm(Anonymous::On);
-        assert!(matches!(
-            realm.begin(&["scram", "ticket", "anonymous"], Some("lamp"), AWAY),
-            Ok(Begin::Challenge("ticket", _))
-        ));
-        assert!(matches!(
-            realm.begin(&["anonymous", "ticket"], Some("lamp"), AWAY),
-            Ok(Begin::Known(_))
-        ));
-        assert!(matches!(realm.begin(&["scram"], Some("lamp"), AWAY), Err(NoMethod::NoMatch)));
-        let nobody = RealmAuth::default();
-        assert!(matches!(
-            nobody.begin(&["ticket"], Some("lamp"), AWAY),
-            Err(NoMethod::NoMatch)
-        ));
-        assert!(matches!(
-            nobody.begin(&["ticket", "anonymous"], Some("lamp"), AWAY),
-            Err(NoMethod::NoMatch)
-        ));
-    }
-
-    #[test]
-    fn a_ticket_is_right_wrong_or_of_nobody() {
-        let realm = realm(Anonymous::Off);
-        let verify = |authid: &str, ticket: &str| realm.finish(Pending::Ticket { authid: authid.into() }, ticket);
-        let lamp = verify("lamp", "shines").unwrap();
-        assert_eq!(
-            (lamp.authid.as_str(), lamp.authrole.as_str(), lamp.authmethod),
-            ("lamp", "device", "ticket")
-        );
-        assert_eq!(verify("lamp", "shine"), None);
-        assert_eq!(verify("lamp", ""), None);
-        assert_eq!(verify("ghost", "shines"), None);
-        assert_eq!(verify("", ""), None);
-    }
-
-    #[test]
-    fn debug_prints_no_secret() {
-        assert!(!format!("{:?}", realm(Anonymous::On)).contains("shines"));
-    }
-}
+#[path = "auth_tests.rs"]
+mod tests;

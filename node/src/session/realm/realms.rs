@@ -3,12 +3,17 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use super::RealmHandle;
-use crate::{session::auth::RealmAuth, wamp::Uri};
+use crate::{
+    session::auth::{Guard, RealmAuth},
+    wamp::Uri,
+};
 
 /// The realms of a node, fixed at start.
 #[derive(Debug, Default)]
 pub struct Realms {
     realms: BTreeMap<Uri, RealmEntry>,
+    /// What their handshakes share.
+    pub guard: Arc<Guard>,
 }
 
 /// A realm and who may join it.
@@ -34,6 +39,25 @@ impl Realms {
         };
         Self {
             realms: realms.into_iter().map(entry).collect(),
+            guard: Arc::default(),
+        }
+    }
+
+    /// The same realms, with another guard.
+    #[must_use]
+    pub fn guarded_by(mut self, guard: Guard) -> Self {
+        self.guard = Arc::new(guard);
+        self
+    }
+
+    /// Opens the realms to those with a credential, once the node knows the key that the cluster shares. Until then nobody has any.
+    /// Takes as long as the configured KDFs cost: not for an async thread.
+    pub fn unlock(&self) {
+        for entry in self.realms.values() {
+            if let Some(key) = entry.handle.cluster().secret() {
+                self.guard.unlock(key);
+                entry.auth.principals.unlock(&key);
+            }
         }
     }
 

@@ -71,11 +71,11 @@ pub fn is_upgrade(head: &Head) -> bool {
     head.method == "GET" && head.has_token(header::UPGRADE, "websocket") && head.has_token(header::CONNECTION, "upgrade")
 }
 
-/// Judges a request for which [`is_upgrade`] holds, on the endpoint's path.
+/// Judges a request for which [`is_upgrade`] holds, on the endpoint's path; `fields` go into the answer, each with its line end.
 ///
 /// # Errors
 /// How to answer instead of upgrading.
-pub fn accept(head: &Head, origins: &Origins) -> Result<Upgrade, Refusal> {
+pub fn accept(head: &Head, origins: &Origins, fields: &str) -> Result<Upgrade, Refusal> {
     let bad = Refusal {
         status: StatusCode::BAD_REQUEST,
         fields: "",
@@ -108,7 +108,7 @@ pub fn accept(head: &Head, origins: &Origins) -> Result<Upgrade, Refusal> {
         .find_map(|offered| Some((offered, Serializer::from_subprotocol(offered)?)))
         .ok_or(bad)?;
     let response = format!(
-        "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: {}\r\nSec-WebSocket-Protocol: {protocol}\r\n\r\n",
+        "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: {}\r\nSec-WebSocket-Protocol: {protocol}\r\n{fields}\r\n",
         derive_accept_key(key.as_bytes())
     );
     Ok(Upgrade { serializer, response })

@@ -9,7 +9,7 @@ const GOOD: &str = "Upgrade: websocket\r\nConnection: keep-alive, Upgrade\r\nSec
                     Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
 
 fn judge(more: &str, origins: &Origins) -> Result<Upgrade, Refusal> {
-    accept(&head(&format!("{GOOD}{more}")), origins)
+    accept(&head(&format!("{GOOD}{more}")), origins, "")
 }
 
 fn status(result: Result<Upgrade, Refusal>) -> u16 {
@@ -46,7 +46,7 @@ fn without_a_known_subprotocol_there_is_no_upgrade() {
 #[test]
 fn malformed_handshakes_are_refused() {
     let protocol = "Sec-WebSocket-Protocol: wamp.2.json\r\n";
-    let with = |from: &str, to: &str| accept(&head(&format!("{}{protocol}", GOOD.replace(from, to))), &Origins::Any);
+    let with = |from: &str, to: &str| accept(&head(&format!("{}{protocol}", GOOD.replace(from, to))), &Origins::Any, "");
     assert_eq!(status(with("", "")), 101);
     assert_eq!(status(with("Version: 13", "Version: 8")), 426);
     assert_eq!(status(with("dGhlIHNhbXBsZSBub25jZQ==", "short")), 400);

@@ -1,0 +1,49 @@
+//! What is known of a peer before it says anything.
+
+use std::{net::IpAddr, sync::Arc};
+
+use crate::auth::CertificateMatch;
+
+/// What is known of a peer before it says anything.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PeerFacts {
+    /// Where its connection comes from.
+    pub source: IpAddr,
+    /// How far those who come this way are trusted, where the listener says so.
+    pub trustlevel: Option<u16>,
+    /// What its TLS connection is, if it has one.
+    pub tls: Option<Arc<TlsFacts>>,
+    /// The cookie its WebSocket was opened with or was given, where the listener has cookies.
+    pub cookie: Option<Arc<str>>,
+}
+
+/// A TLS connection.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TlsFacts {
+    /// Its `tls-exporter` channel binding (RFC 9266); TLS 1.3 only, since before it two connections could share one.
+    pub exporter: Option<[u8; 32]>,
+    /// The names of the client certificate that the listener has verified, most telling first; none without one.
+    pub certificate: Vec<CertificateMatch>,
+}
+
+impl PeerFacts {
+    /// A peer of whom only the address is known.
+    pub fn from_address(source: IpAddr) -> Self {
+        Self {
+            source: source.to_canonical(),
+            trustlevel: None,
+            tls: None,
+            cookie: None,
+        }
+    }
+
+    /// True if its connection comes from a loopback address.
+    pub fn is_loopback(&self) -> bool {
+        self.source.is_loopback()
+    }
+
+    /// The channel binding of its connection.
+    pub fn exporter(&self) -> Option<&[u8; 32]> {
+        self.tls.as_ref().and_then(|tls| tls.exporter.as_ref())
+    }
+}
