@@ -207,7 +207,9 @@ pub async fn start(config: Config) -> Result<RunningNode, StartError> {
         handle.keep_in(keeping.clone());
         tasks.spawn(keeping::look_after(handle.clone(), keeping));
         handles.insert(handle.name().clone(), handle.clone());
-        joinable.push((handle, realm_auth(realm, &config.principals, router_key.clone())));
+        let auth = realm_auth(realm, &config.principals, router_key.clone());
+        handle.keep_principals(Arc::clone(&auth.principals));
+        joinable.push((handle, auth));
     }
     shared.wire(handles.clone());
     let service = Service::new(
