@@ -24,6 +24,14 @@ pub const OTHER_REALM: &str = "realm2";
 /// The line of a realm in which anonymous clients may do everything.
 pub const OPEN: &str =
     "roles = [{ name = \"anonymous\", permissions = [{ uri = \"\", match = \"prefix\", allow = [\"all\"] }] }]\n";
+
+/// The line of a realm in which the sessions of these roles may do everything.
+pub fn open_to(roles: &[&str]) -> String {
+    let role =
+        |name: &&str| format!("{{ name = \"{name}\", permissions = [{{ uri = \"\", match = \"prefix\", allow = [\"all\"] }}] }}");
+    format!("roles = [{}]\n", roles.iter().map(role).collect::<Vec<_>>().join(", "))
+}
+
 /// Longest start of a cluster before a test gives up; three processes share two cores with whatever else runs.
 const START: Duration = Duration::from_secs(30);
 
@@ -206,7 +214,7 @@ impl Cluster {
         Ok(cluster)
     }
 
-    /// Starts three nodes with `lines` behind their first realm and `end` behind everything, and waits until each says it is ready.
+    /// Starts three nodes with `lines` behind their first realm, whose roles they may name ([`open_to`]), and `end` behind everything, and waits until each says it is ready.
     ///
     /// # Errors
     /// If one does not come up.
@@ -224,7 +232,12 @@ impl Cluster {
             let file = self.config_path(node);
             let text = std::fs::read_to_string(&file)?;
             ensure!(text.contains(&realm), "the realm in {text}");
-            let text = text.replace(&realm, &format!("{realm}{lines}\n"));
+            let named = if lines.contains("roles = ") {
+                realm.replace(OPEN, "")
+            } else {
+                realm.clone()
+            };
+            let text = text.replace(&realm, &format!("{named}{lines}\n"));
             std::fs::write(&file, format!("{text}\n{end}"))?;
         }
         Ok(())

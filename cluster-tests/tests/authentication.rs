@@ -3,7 +3,7 @@
 use std::{path::Path, process::Command as StdCommand, time::Duration};
 
 use ringfort_cluster_tests::{
-    cluster::{Cluster, Setup},
+    cluster::{Cluster, Setup, open_to},
     http, record_result,
     scripts::{Finished, clients_dir, node_command, python_command, run},
 };
@@ -85,9 +85,13 @@ const UNHURRIED: &str = "\n[limits]\nfailed_logins_free = 100000\nfailed_logins_
 static ALONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 
 async fn cluster(end: &str) -> Cluster {
-    Cluster::start_with(Setup::Disks, "", &format!("{PRINCIPALS}{end}"))
-        .await
-        .expect("cluster")
+    Cluster::start_with(
+        Setup::Disks,
+        &open_to(&["anonymous", "device"]),
+        &format!("{PRINCIPALS}{end}"),
+    )
+    .await
+    .expect("cluster")
 }
 
 async fn script(command: Result<tokio::process::Command, anyhow::Error>, arguments: &[&str]) -> Finished {
@@ -234,9 +238,13 @@ async fn somebody_unknown_cannot_be_told_from_a_wrong_secret() {
         .split_inclusive("\n\n")
         .filter(|one| !one.contains("cra-plain") && !one.contains("argon2"));
     let alike = alike.collect::<String>();
-    let cluster = Cluster::start_with(Setup::Disks, "", &format!("{alike}{UNHURRIED}"))
-        .await
-        .expect("cluster");
+    let cluster = Cluster::start_with(
+        Setup::Disks,
+        &open_to(&["anonymous", "device"]),
+        &format!("{alike}{UNHURRIED}"),
+    )
+    .await
+    .expect("cluster");
     let node = &cluster.nodes[0];
     let verifications = async || {
         let status = http::get_json(&format!("{}/status", node.admin)).await.expect("status");

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use ringfort_cluster_tests::{
     artifacts_dir,
-    cluster::{Cluster, REALM, Setup},
+    cluster::{Cluster, REALM, Setup, open_to},
     record_result,
     scripts::{python_command, run},
     workspace_root,
@@ -26,7 +26,7 @@ match = "prefix"
 history = {}
 "#;
 
-/// What the cases expect besides.
+/// What the cases expect besides; `ROLES` stands for who may do everything.
 const MORE: &str = r#"
 [limits]
 handshake_secs = 4
@@ -34,19 +34,20 @@ handshake_secs = 4
 [[realm]]
 name = "table.closed"
 anonymous = "loopback"
-disclose = "deny"
+ROLESdisclose = "deny"
 
 [[realm]]
 name = "table.private"
-
+ROLES
 [[realm]]
 name = "table.kill"
 anonymous = "loopback"
-
+ROLES
 [[realm]]
 name = "table.reflection"
 anonymous = "loopback"
-
+allow_define = true
+ROLES
 [[principal]]
 realm = "realm1"
 authid = "lamp"
@@ -74,7 +75,9 @@ ticket = "comes and goes"
 
 #[tokio::test]
 async fn every_case_of_the_table_passes_in_every_serializer_on_one_node_and_over_three() {
-    let cluster = Cluster::start_with(Setup::Disks, REALM_LINES, MORE).await.expect("cluster");
+    let roles = open_to(&["anonymous", "device", "portal", "visitor"]);
+    let (lines, more) = (format!("{roles}{REALM_LINES}"), MORE.replace("ROLES", &roles));
+    let cluster = Cluster::start_with(Setup::Disks, &lines, &more).await.expect("cluster");
     let file = artifacts_dir().join("wamp-table.json");
     let _ = std::fs::remove_file(&file);
     let join = |urls: Vec<&str>| urls.join(",");

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use divan::Bencher;
 use ringfort::{
-    router::{Effect, Input, Policy, Realm, RealmConfig, SessionInfo},
+    router::{Compat, Effect, Input, Policy, Realm, RealmConfig, SessionInfo},
     wamp::{Dict, Message, Serializer, Uri},
 };
 
@@ -59,6 +59,7 @@ impl Node {
             authprovider: "static".to_owned(),
             trustlevel: None,
             features: Vec::new(),
+            compat: Compat::default(),
         };
         let session = session(number);
         self.input(Input::SessionJoined { session, info });
