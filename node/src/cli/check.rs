@@ -37,7 +37,7 @@ struct About {
     /// The realm, where the file has several.
     #[arg(long, requires = "why")]
     realm: Option<String>,
-    /// The role, for somebody who is no [[principal]] of the file.
+    /// The role, for somebody who is no `[[principal]]` of the file.
     #[arg(long, requires = "why")]
     role: Option<String>,
     /// How URI is meant: exact, prefix or wildcard, as in SUBSCRIBE and REGISTER.

@@ -100,6 +100,8 @@ pub(super) struct Pending {
     definition: Option<u64>,
     /// What the log made of that.
     outcome: Option<OpOutcome>,
+    /// It is tried once more when the log is here.
+    again: bool,
     pub(super) deadline: Instant,
 }
 
@@ -204,15 +206,22 @@ impl Realm {
                 .map(|()| (None, None)),
             _ => Ok((None, None)),
         };
+        // What is not found may be in the log and not here yet: the others are asked how far it is.
+        let again = proposed.is_err() && matches!(what, Request::Removal(removal::Request::Callee { .. }));
         let (told, definition) = match proposed {
             Ok(proposed) => proposed,
+            Err(_) if again => (None, None),
             Err((error, details)) => {
                 self.refuse_meta_call(turn, session, request, error, details);
                 return true;
             }
         };
         self.stats.meta_calls += 1;
-        let question = what.question(session, &self.ids);
+        let question = if again {
+            Some(Question::Flush)
+        } else {
+            what.question(session, &self.ids)
+        };
         let mut pending = Pending {
             session,
             request,
@@ -227,6 +236,7 @@ impl Realm {
             told,
             definition,
             outcome: None,
+            again,
             deadline: turn.now + self.config.limits.register_wait,
         };
         let ask = self.meta.next_ask();
@@ -282,7 +292,33 @@ impl Realm {
         self.finish_meta_call(turn, pending);
     }
 
+    /// Takes a registration from a callee that was not found before the log was here.
+    fn try_removal_again(&mut self, turn: &mut Turn<'_>, mut pending: Pending) {
+        let Request::Removal(removal::Request::Callee {
+            registration,
+            session,
+            reason,
+        }) = &pending.what
+        else {
+            return;
+        };
+        if let Err((error, details)) = self.propose_removal(turn, pending.session, *registration, *session, reason) {
+            return self.refuse_meta_call(turn, pending.session, pending.request, error, details);
+        }
+        pending.own = self.meta.proposed();
+        pending.index = 0;
+        pending.deadline = turn.now + self.config.limits.register_wait;
+        pending.missing.clear();
+        let ask = self.meta.next_ask();
+        self.timers.set(pending.deadline, Timer::Meta(ask));
+        self.meta.pending.insert(ask, pending);
+        self.advance_meta_call(turn, ask);
+    }
+
     fn finish_meta_call(&mut self, turn: &mut Turn<'_>, mut pending: Pending) {
+        if std::mem::take(&mut pending.again) {
+            return self.try_removal_again(turn, pending);
+        }
         if pending.what.question(pending.session, &self.ids).is_some() {
             // A node without a link when the others were asked: whatever its sessions are about may have changed meanwhile.
             let others = self.registry.nodes().filter(|node| *node != self.me);

@@ -2,7 +2,7 @@
 
 use crate::{
     router::{
-        Effect, Input, Op,
+        Effect, Input, Op, PeerFrame,
         testing::{NODE_2, TestRealm, TestSession, error_of, meta_call, register_op, result_of, session, topics, values},
     },
     wamp::{Dict, RegistrationId, Value},
@@ -146,4 +146,42 @@ fn a_callee_is_removed_by_the_log_and_the_answer_waits_for_it() {
     assert_eq!(error(&[id(sub)]), "wamp.error.invalid_argument");
     let words = [id(sub), Value::from(bob.id.get()), "no URI".into()];
     assert_eq!(error(&words), "wamp.error.invalid_uri", "the callee may end on it");
+}
+
+#[test]
+fn a_callee_that_the_log_has_not_brought_here_yet_is_waited_for() {
+    let realm = TestRealm::new();
+    let alice = realm.join();
+    realm.commit();
+    realm.link(NODE_2);
+    let args = [Value::from(1_u64), Value::from(201_u64)];
+    let asks = || {
+        let effects = meta_call(&alice, "wamp.registration.remove_callee", &args, Dict::new());
+        let [
+            Effect::Forward {
+                frame: PeerFrame::MetaAsk { ask, .. },
+                ..
+            },
+        ] = effects[..]
+        else {
+            panic!("{effects:?}")
+        };
+        ask
+    };
+    let answers = |ask, index| {
+        let answer = Dict::new();
+        realm.hears(NODE_2, PeerFrame::MetaAnswer { ask, index, answer })
+    };
+    let applied = realm.inside(|realm| realm.applied());
+    let ask = asks();
+    assert_eq!(answers(ask, applied + 1), [], "the other node is further");
+    let effects = realm.commit_by(NODE_2, register_op(201, "com.add"));
+    assert!(
+        matches!(effects[..], [Effect::Propose { op: Op::Revoke { .. } }]),
+        "{effects:?}"
+    );
+    assert_eq!(result_of(&realm.commit(), &alice), []);
+    let applied = realm.inside(|realm| realm.applied());
+    let effects = answers(asks(), applied);
+    assert_eq!(error_of(&effects), "wamp.error.no_such_registration");
 }
