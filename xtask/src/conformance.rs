@@ -1,7 +1,7 @@
 //! `docs/wamp-conformance.md`: what WAMP asks for, row by row, and the case that shows each row.
 //!
 //! The required rows are listed in `cluster-tests/conformance/rows.toml`; the suite `wamp_table` runs the cases and leaves its results
-//! among the artifacts. From both the table is made ([`table`]) or compared with the one that is checked in ([`results`]). Without a run,
+//! among the artifacts. From both the table is made (`render`) or compared with the one that is checked in ([`results`]). Without a run,
 //! [`sources`] finds out whether the table has the rows of the list, and whether the cases it names are there.
 
 mod list;
