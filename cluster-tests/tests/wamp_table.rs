@@ -30,6 +30,10 @@ history = {}
 const MORE: &str = r#"
 [limits]
 handshake_secs = 4
+failed_logins_delay_max_ms = 2000
+failed_logins_free = 1000
+failed_logins_per_source_max = 2000
+failed_logins_per_principal_max = 2000
 
 [[realm]]
 name = "table.closed"
