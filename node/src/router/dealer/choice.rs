@@ -108,9 +108,13 @@ impl Realm {
     fn choose_among(&self, registration: &Registration, tries: Option<&Tries>) -> Option<(usize, bool)> {
         let asked = tries.map_or(&[][..], |tries| &tries.asked);
         let is_left = |callee: &Callee| !asked.contains(&(registration.id, *callee));
-        if let Some(shard) = tries.and_then(|tries| tries.shard) {
-            // The shard is that callee and no other: were it asked in vain, another one would answer for what it does not have.
-            return asked.is_empty().then(|| self.choose_shard(registration, shard)).flatten();
+        if let Some((tries, shard)) = tries.and_then(|tries| Some((tries, tries.shard?))) {
+            // The shard is that callee and no other: were it asked in vain, another one would answer for what it does not have. Only
+            // when its node says, also behind a read barrier, that it is gone has the shard another callee, before the log says so.
+            let is_gone = tries.retried && tries.worst == Some(Refusal::Stale);
+            return (asked.is_empty() || is_gone)
+                .then(|| self.choose_shard(registration, shard, is_left))
+                .flatten();
         }
         let is_ready = |callee: &Callee| {
             is_left(callee) && self.can_reach(*callee) && self.readiness(*callee, registration.id) == Readiness::Ready
@@ -156,8 +160,8 @@ impl Realm {
 
     /// The callee that a key belongs to: the one that weighs most with it. When a callee comes or goes, only the keys that it
     /// gains or had change hands, and every node finds the same one.
-    fn choose_shard(&self, registration: &Registration, shard: u64) -> Option<(usize, bool)> {
-        let there = registration.callees.iter().enumerate();
+    fn choose_shard(&self, registration: &Registration, shard: u64, is_left: impl Fn(&Callee) -> bool) -> Option<(usize, bool)> {
+        let there = registration.callees.iter().enumerate().filter(|(_, callee)| is_left(callee));
         let there = there.filter(|(_, callee)| self.readiness(**callee, registration.id) != Readiness::Gone);
         let (at, callee) = there.max_by_key(|(_, callee)| (mix(shard ^ mix(callee.session.get())), **callee))?;
         Some((at, self.readiness(*callee, registration.id) == Readiness::Busy))

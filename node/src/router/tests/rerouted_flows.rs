@@ -158,3 +158,25 @@ fn a_killed_call_is_not_passed_on_by_another_node() {
         [alice.gets_call_error(call, "wamp.error.canceled", details)]
     );
 }
+
+#[test]
+fn a_shard_whose_callee_is_gone_for_its_node_has_another_one() {
+    let realm = TestRealm::new();
+    let alice = realm.join();
+    realm.link(NODE_2);
+    for callee in [201, 202] {
+        realm.shared_elsewhere(NODE_2, callee, "com.add", InvokePolicy::First);
+    }
+    let (_, effects) = alice.asks("com.add", Dict::new().with("rkey", "a"));
+    let gone = invoked(&effects);
+    // The node may only be behind, so the first time the same one is asked again, behind a read barrier.
+    assert_eq!(realm.hears(NODE_2, refusal(1, gone, Refusal::Stale)), [Effect::Barrier]);
+    assert_eq!(invoked(&realm.barrier(Passed)), gone);
+    let other = invoked(&realm.hears(NODE_2, refusal(2, gone, Refusal::Stale)));
+    assert_ne!(other, gone);
+    // One that is there and does not take it is the only one.
+    let (_, effects) = alice.asks("com.add", Dict::new().with("rkey", "a"));
+    let busy = invoked(&effects);
+    let effects = realm.hears(NODE_2, refusal(4, busy, Refusal::Busy));
+    assert!(!matches!(effects[..], [Effect::Forward { .. }]), "{effects:?}");
+}
