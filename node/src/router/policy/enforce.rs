@@ -293,7 +293,7 @@ impl Realm {
             .collect();
         let active = callee.registrations.iter();
         let held: Vec<(RegistrationId, MatchPolicy, Uri)> = active
-            .filter(|(_, held)| matches!(held, Held::Active { .. }))
+            .filter(|(_, held)| !matches!(held, Held::Leaving { .. }))
             .filter_map(|(id, _)| self.registry.registration(*id))
             .map(|registration| (registration.id, registration.policy, registration.procedure.clone()))
             .collect();
@@ -309,13 +309,18 @@ impl Realm {
         }
         for (id, policy, procedure) in held {
             if !self.may_by(session, rights, policy, &procedure) {
-                self.take_registration_back(turn, session, id);
+                self.take_registration_back(turn, session, (id, &procedure));
             }
         }
     }
 
-    /// Nothing is invoked any more; the log takes it away everywhere.
-    fn take_registration_back(&mut self, turn: &mut Turn<'_>, session: SessionId, registration: RegistrationId) {
+    /// Nothing is invoked any more; the log takes it away everywhere. Who has not heard REGISTERED does not hear it any more.
+    fn take_registration_back(
+        &mut self,
+        turn: &mut Turn<'_>,
+        session: SessionId,
+        (registration, procedure): (RegistrationId, &Uri),
+    ) {
         let Some(callee) = self.sessions.get_mut(session) else {
             return;
         };
@@ -323,9 +328,14 @@ impl Realm {
             return;
         };
         let since = held.since();
-        *held = Held::Leaving { since, waiting: None };
+        let held = std::mem::replace(held, Held::Leaving { since, waiting: None });
         self.stats.registrations_revoked += 1;
-        if callee.can(crate::router::abilities::Ability::LoseRegistrations) {
+        if let Held::Arriving { requests, .. } = held {
+            for request in requests {
+                self.refuse_unauthorized(turn, session, (code::REGISTER, request), Right::Register, procedure);
+            }
+            self.drain_invokes(turn, session);
+        } else if callee.can(crate::router::abilities::Ability::LoseRegistrations) {
             let details = Dict::new()
                 .with("registration", registration.get())
                 .with("reason", error_uri::NOT_AUTHORIZED);

@@ -5,7 +5,7 @@ use std::time::Instant;
 use crate::{
     auth::Principal,
     router::{
-        Change, Changed, Disclosure, Effect, MatchPolicy, Permission, Policy, Right, Rights, Role, TopicKey,
+        Change, Changed, Disclosure, Effect, MatchPolicy, PeerFrame, Permission, Policy, Right, Rights, Role, TopicKey,
         dealer::plain::PlainRoute,
         policy::Request,
         testing::{
@@ -487,6 +487,41 @@ fn a_registration_under_way_does_not_come_to_be() {
     let after = realm.commit();
     assert!(!after.iter().any(|e| matches!(e, Effect::Send { .. })), "{after:?}");
     assert!(realm.inside(|realm| realm.registry().lookup("com.a").is_none()));
+}
+
+#[test]
+fn a_registration_that_waits_for_other_nodes_is_refused_instead() {
+    let realm = realm(&[allow("register", Prefix, "com.")]);
+    let (admin, guest) = (join(&realm, "admin"), join(&realm, "guest"));
+    admin.registers_with("com.", Dict::new().with("match", "prefix"));
+    realm.link(NODE_2);
+    let (request, _) = guest.asks_to_register("com.a", Dict::new());
+    realm.commit();
+    let registration = realm.inside(|realm| realm.registry().lookup("com.a").unwrap().id);
+    let ahead = realm.hears(NODE_2, invoke(9, registration, guest.id, realm.index()));
+    assert_eq!(ahead, [], "waits for REGISTERED, too");
+
+    let effects = change(&realm, &[]);
+    let told = effects.iter().filter_map(|effect| match effect {
+        Effect::Send { session, message } if *session == guest.id => Some(message),
+        _ => None,
+    });
+    let told: Vec<&Message> = told.collect();
+    assert!(
+        matches!(told[..], [Message::Error { request: r, error, .. }] if *r == request && error.as_str() == NOT_AUTHORIZED),
+        "neither REGISTERED nor an invocation: {told:?}"
+    );
+    let nacked = |effect: &Effect| {
+        matches!(
+            effect,
+            Effect::Forward {
+                frame: PeerFrame::Nack { .. },
+                ..
+            }
+        )
+    };
+    assert!(effects.iter().any(nacked), "{effects:?}");
+    assert!(realm.inside(|realm| realm.registry().registration(registration).is_none()));
 }
 
 #[test]
