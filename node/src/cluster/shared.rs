@@ -31,7 +31,7 @@ use crate::{
     auth::throttle::Report,
     router::{
         Input, NodeRef, Op, PeerFrame, TopicKey,
-        frame::{CallId, Refusal},
+        frame::{CallId, PlainFrame, Refusal},
     },
     session::{
         auth::Guard,
@@ -39,7 +39,7 @@ use crate::{
         outbox::Touched,
         realm::RealmHandle,
     },
-    wamp::{SessionId, Uri},
+    wamp::{Payload, SessionId, Uri, codec::plain::Elements},
 };
 
 /// The queues between a node's sessions and its cluster.
@@ -130,10 +130,12 @@ impl Shared {
                 if let Some(realm) = self.realm(&realm) {
                     realm.input(Input::Peer {
                         from,
+                        // Its caller's node, this one, has kept what it was.
                         frame: PeerFrame::Nack {
                             call,
                             callee,
                             why: Refusal::Stale,
+                            payload: Payload::EMPTY,
                         },
                     });
                 }
@@ -158,6 +160,11 @@ impl Cluster for Shared {
             self.bounced.lock().push((realm.clone(), to, call, callee));
             self.returns_filled.store(true, Release);
         }
+    }
+
+    fn forward_plain(&self, realm: &Uri, to: NodeRef, source: SessionId, frame: PlainFrame, payload: Elements<'_>) -> bool {
+        let links = self.links.get();
+        links.is_some_and(|links| links.forward_plain(realm, to, source, frame, payload))
     }
 
     fn interest(&self, realm: &Uri, topic: &TopicKey, wanted: bool, ticket: u64) {
@@ -256,8 +263,7 @@ impl LinkEvents for IntoRealms {
         let mut entered = None;
         while let Some(name) = frames.next_realm() {
             let Some(realm) = self.0.realm(&name) else { continue };
-            let mut inputs = std::iter::from_fn(|| frames.next_frame()).map(|frame| Input::Peer { from, frame });
-            while realm.inputs_batched(inputs.by_ref().take(FRAMES_AT_ONCE), &mut touched) == FRAMES_AT_ONCE {}
+            while realm.frames(from, frames, FRAMES_AT_ONCE, &mut touched) == FRAMES_AT_ONCE {}
             let congested = touched.take_congested();
             if !congested.is_empty() {
                 touched.flush_own(OWN_FLUSHES_MAX);

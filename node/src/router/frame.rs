@@ -78,6 +78,43 @@ impl Refusal {
     }
 }
 
+/// A [`PeerFrame::Invoke`] or [`PeerFrame::Result`] without details, but for its payload.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PlainFrame {
+    /// See [`PeerFrame::Invoke`].
+    Invoke {
+        call: CallId,
+        registration: RegistrationId,
+        callee: SessionId,
+        index: LogIndex,
+    },
+    /// See [`PeerFrame::Result`].
+    Result { call: CallId },
+}
+
+impl PlainFrame {
+    /// The same frame, whole.
+    pub fn with(self, payload: Payload) -> PeerFrame {
+        let details = Dict::new();
+        match self {
+            Self::Invoke {
+                call,
+                registration,
+                callee,
+                index,
+            } => PeerFrame::Invoke {
+                call,
+                registration,
+                callee,
+                index,
+                details,
+                payload,
+            },
+            Self::Result { call } => PeerFrame::Result { call, details, payload },
+        }
+    }
+}
+
 /// A message between the cores of one realm on two nodes.
 #[derive(Clone, Debug, PartialEq)]
 pub enum PeerFrame {
@@ -114,7 +151,14 @@ pub enum PeerFrame {
     },
     /// Callee's node to caller's node: `callee` does not take the call, and whatever it did with it, it did not begin. The caller's
     /// node may ask another one, or look up again, once.
-    Nack { call: CallId, callee: SessionId, why: Refusal },
+    ///
+    /// `payload` is that of the call where the callee was not sent it: a caller's node that has not kept it sends it on.
+    Nack {
+        call: CallId,
+        callee: SessionId,
+        why: Refusal,
+        payload: Payload,
+    },
     /// Caller's node to callee's node: whatever the callee answers is dropped, and it is not told.
     Forget { call: CallId },
     /// Receiver's node to source's node: what this session sends fills an outbox here faster than its peer reads. It is not to be

@@ -107,7 +107,12 @@ impl Realm {
             PeerFrame::Kept { what } => self.on_kept(turn, from, &what),
             PeerFrame::MetaAsk { ask, question } => self.on_meta_ask(turn, from, ask, &question),
             PeerFrame::MetaAnswer { ask, index, answer } => self.on_meta_answer(turn, from, ask, index, answer),
-            PeerFrame::Nack { call, callee, why } => self.on_nack(turn, from, call, callee, why),
+            PeerFrame::Nack {
+                call,
+                callee,
+                why,
+                payload,
+            } => self.on_nack(turn, from, call, (callee, why, payload)),
             PeerFrame::Forget { call } => self.on_forget(turn, from, call),
             PeerFrame::Flood { source, hold } => {
                 let session = match source {

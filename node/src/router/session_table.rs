@@ -91,7 +91,7 @@ pub(super) enum Call {
         /// The call's number on that link.
         call: CallId,
         /// What is needed to look up once more, or to ask another callee.
-        again: Option<Box<Again>>,
+        again: Asked,
         /// What the CALL asked for beyond one plain answer.
         flow: Option<Box<Flow>>,
     },
@@ -115,6 +115,31 @@ impl Call {
         match self {
             Self::Local { again: Some(again), .. } => again.payload.bytes().len(),
             _ => 0,
+        }
+    }
+}
+
+/// A call's request, as far as it is kept while it is with another node.
+#[derive(Debug)]
+pub(super) enum Asked {
+    /// Whole.
+    Kept(Box<Again>),
+    /// Of a call that took the short way: its payload comes back with a refusal, and only one callee could take it.
+    Plain {
+        /// See [`Again::order`].
+        order: u64,
+        /// Shares the memory of the registration.
+        procedure: Uri,
+        /// The registration it went to.
+        registration: RegistrationId,
+    },
+}
+
+impl Asked {
+    pub(super) fn procedure(&self) -> &Uri {
+        match self {
+            Self::Kept(again) => &again.procedure,
+            Self::Plain { procedure, .. } => procedure,
         }
     }
 }

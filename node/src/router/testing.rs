@@ -674,7 +674,18 @@ pub(super) fn invoke(call: u64, registration: RegistrationId, callee: SessionId,
 
 pub(super) fn refusal(call: u64, callee: SessionId, why: Refusal) -> PeerFrame {
     let call = CallId(call);
-    PeerFrame::Nack { call, callee, why }
+    // What `invoke` brought goes back, unless the callee has seen it.
+    let payload = if why == Refusal::Unavailable {
+        Payload::EMPTY
+    } else {
+        payload("question")
+    };
+    PeerFrame::Nack {
+        call,
+        callee,
+        why,
+        payload,
+    }
 }
 
 pub(super) fn result(call: u64) -> PeerFrame {

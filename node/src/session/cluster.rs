@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use crate::{
-    router::{NodeRef, Op, PeerFrame, TopicKey},
-    wamp::{SessionId, Uri},
+    router::{NodeRef, Op, PeerFrame, TopicKey, frame::PlainFrame},
+    wamp::{SessionId, Uri, codec::plain::Elements},
 };
 
 /// A queue that may fill faster than it drains: an outbox, or a lane to another node.
@@ -15,6 +15,20 @@ pub trait Drain: Send + Sync {
     fn set_laggard(&self);
 }
 
+/// A frame of another node.
+pub enum Arrived<'a> {
+    /// One without details, and its payload.
+    Plain(PlainFrame, Elements<'a>),
+    /// Any other.
+    Frame(PeerFrame),
+}
+
+/// Frames of another node for one realm, in their order.
+pub trait Incoming {
+    /// The next one.
+    fn next(&mut self) -> Option<Arrived<'_>>;
+}
+
 /// What a realm's shell needs from the cluster. Every method is called while the realm is locked: it only enqueues, never blocks,
 /// and keeps the order of calls. Answers come back later as inputs of [`super::realm::RealmHandle`], from another task.
 pub trait Cluster: Send + Sync + 'static {
@@ -22,6 +36,11 @@ pub trait Cluster: Send + Sync + 'static {
     fn propose(&self, realm: &Uri, op: Op);
     /// Queues a frame for a linked node, on the lane of `source`. Dropped and counted where no link is up.
     fn forward(&self, realm: &Uri, to: NodeRef, source: SessionId, frame: PeerFrame);
+    /// The same for a frame that says nothing but what every one of its kind does. False where it is dropped; a result is never told so.
+    fn forward_plain(&self, realm: &Uri, to: NodeRef, source: SessionId, frame: PlainFrame, payload: Elements<'_>) -> bool {
+        self.forward(realm, to, source, frame.with(payload.to_payload()));
+        true
+    }
     /// Queues a change of this node's interest. A beginning is answered by `Input::InterestAcked { ticket }`.
     fn interest(&self, realm: &Uri, topic: &TopicKey, wanted: bool, ticket: u64);
     /// Asks for a read barrier that starts after this call. Answered by exactly one `Input::Barrier` to `realm`.

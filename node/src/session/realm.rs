@@ -32,7 +32,7 @@ use super::{
     outbox::{End, Outbox, Pushed, Shared, Touched, Undelivered},
 };
 use keeper::Keeper;
-use kinds::{flood_source, is_for_the_cluster, may_invoke, revoked_by};
+use kinds::{is_for_the_cluster, may_invoke, revoked_by};
 pub use plain::Gathered;
 pub use realms::{RealmEntry, Realms};
 
@@ -241,20 +241,6 @@ impl RealmHandle {
     pub fn input_batched(&self, input: Input, touched: &mut Touched) {
         let state = self.shared.lock();
         self.shared.enter(state, input, touched);
-    }
-
-    /// As [`Self::input_batched`] for inputs of links, under one lock. Returns how many there were.
-    pub fn inputs_batched(&self, inputs: impl Iterator<Item = Input>, touched: &mut Touched) -> usize {
-        let mut state = self.shared.lock();
-        let mut count = 0;
-        for input in inputs {
-            count += 1;
-            touched.on_behalf_of(flood_source(&input));
-            self.shared.take(&mut state, input, touched);
-        }
-        touched.on_behalf_of(None);
-        self.shared.settle(state);
-        count
     }
 
     /// Wakes what the inputs since the last flush have put into the cluster's queues.

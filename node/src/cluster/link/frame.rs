@@ -9,16 +9,18 @@
 //! An incoming payload is trusted to be well-formed, for the peer's codec has proven it before the peer accepted it from its
 //! client; ids, texts, tags and lengths are checked here, and no bytes panic.
 
+use std::ops::Range;
+
 use bytes::Bytes;
 
 use super::{convert::Malformed, details};
 use crate::{
     router::{
         Audience, PeerFrame,
-        frame::{CallId, FloodSource, InterruptMode, Refusal},
+        frame::{CallId, FloodSource, InterruptMode, PlainFrame, Refusal},
         kept::KeepMark,
     },
-    wamp::{Dict, Payload, PublicationId, RegistrationId, Serializer, SessionId, SubscriptionId, Uri},
+    wamp::{Dict, Payload, PublicationId, RegistrationId, Serializer, SessionId, SubscriptionId, Uri, codec::plain::Elements},
 };
 
 /// Appends all of a frame but the bytes of its payload, which [`Written::payload`] returns, and leaves its length open.
@@ -33,7 +35,7 @@ pub(super) fn write<'a>(realm: Option<&Uri>, frame: &'a PeerFrame, out: &mut Vec
         PeerFrame::Progress { details, payload, .. } => (PROGRESS, Some(details), Some(payload)),
         PeerFrame::Result { details, payload, .. } => (RESULT, Some(details), Some(payload)),
         PeerFrame::Error { details, payload, .. } => (ERROR, Some(details), Some(payload)),
-        PeerFrame::Nack { .. } => (NACK, None, None),
+        PeerFrame::Nack { payload, .. } => (NACK, None, Some(payload)),
         PeerFrame::Forget { .. } => (FORGET, None, None),
         PeerFrame::RevokeSubscription { .. } => (REVOKE_SUBSCRIPTION, None, None),
         PeerFrame::Delivered { .. } => (DELIVERED, None, None),
@@ -95,7 +97,7 @@ pub(super) fn write<'a>(realm: Option<&Uri>, frame: &'a PeerFrame, out: &mut Vec
             put_varint(call.0, out);
             put_bytes(error.as_bytes(), out);
         }
-        PeerFrame::Nack { call, callee, why } => {
+        PeerFrame::Nack { call, callee, why, .. } => {
             put_varint(call.0, out);
             put_fixed(callee.get(), out);
             out.push(why.code());
@@ -174,6 +176,45 @@ pub(super) fn write<'a>(realm: Option<&Uri>, frame: &'a PeerFrame, out: &mut Vec
     }
 }
 
+/// Appends a frame that says nothing but what every one of its kind does, with its payload.
+pub(super) fn write_plain(realm: Option<&Uri>, frame: PlainFrame, payload: Elements<'_>, out: &mut Vec<u8>) {
+    let at = out.len();
+    out.reserve(PLAIN_HEAD_BYTES + payload.bytes.len());
+    out.extend_from_slice(&[0; LENGTH_BYTES]);
+    let kind = match frame {
+        PlainFrame::Invoke { .. } => INVOKE,
+        PlainFrame::Result { .. } => RESULT,
+    };
+    let has_realm = if realm.is_some() { HAS_REALM } else { 0 };
+    let has_payload = if payload.count > 0 { HAS_PAYLOAD } else { 0 };
+    out.push(kind | has_realm | has_payload);
+    if let Some(realm) = realm {
+        put_bytes(realm.as_bytes(), out);
+    }
+    match frame {
+        PlainFrame::Invoke {
+            call,
+            registration,
+            callee,
+            index,
+        } => {
+            put_varint(call.0, out);
+            put_varint(registration.get(), out);
+            put_fixed(callee.get(), out);
+            put_varint(index, out);
+        }
+        PlainFrame::Result { call } => put_varint(call.0, out),
+    }
+    if payload.count > 0 {
+        out.push(serializer_out(payload.serializer) | payload.count << 4);
+        out.extend_from_slice(payload.bytes);
+    }
+    set_length(at, out);
+}
+
+/// What a plain frame has beside its payload, and then some; without the name of a realm.
+const PLAIN_HEAD_BYTES: usize = LENGTH_BYTES + 1 + 3 * 10 + 8 + 1;
+
 /// A frame of which all but the payload's bytes was written.
 pub(super) struct Written<'a> {
     at: usize,
@@ -242,6 +283,24 @@ pub(super) struct Packed {
     /// What is left to read.
     at: usize,
     end: usize,
+}
+
+/// The payload of a plain frame, by where it stands in the batch.
+#[derive(Default)]
+pub(super) struct PlainTail(Option<(Serializer, u8, Range<usize>)>);
+
+impl PlainTail {
+    pub(super) fn of(self, batch: &[u8]) -> Elements<'_> {
+        let found = self.0.and_then(|(serializer, count, at)| {
+            let bytes = batch.get(at)?;
+            Some(Elements {
+                serializer,
+                count,
+                bytes,
+            })
+        });
+        found.unwrap_or(Elements::NONE)
+    }
 }
 
 /// What a frame turned out to be.
@@ -365,6 +424,7 @@ impl Packed {
                 call: CallId(fields.varint()?),
                 callee: session(fields.fixed()?, "callee")?,
                 why: Refusal::from_code(fields.byte()?),
+                payload: self.tail(fields, batch)?.1,
             },
             FORGET => PeerFrame::Forget {
                 call: CallId(fields.varint()?),
@@ -431,6 +491,35 @@ impl Packed {
             },
             _ => return Err(Malformed::Frame),
         })
+    }
+
+    /// The same of a frame that says nothing but what every one of its kind does, and where its payload is; `None` for any other, and
+    /// for a malformed one.
+    pub(super) fn plain(&self, batch: &[u8]) -> Option<(PlainFrame, PlainTail)> {
+        let mut fields = self.fields(batch).ok()?;
+        let frame = match self.tag & (KIND | HAS_DETAILS) {
+            INVOKE => PlainFrame::Invoke {
+                call: CallId(fields.varint().ok()?),
+                registration: RegistrationId::new(fields.varint().ok()?)?,
+                callee: SessionId::new(fields.fixed().ok()?)?,
+                index: fields.varint().ok()?,
+            },
+            RESULT => PlainFrame::Result {
+                call: CallId(fields.varint().ok()?),
+            },
+            _ => return None,
+        };
+        let tail = if self.tag & HAS_PAYLOAD == 0 {
+            PlainTail::default()
+        } else {
+            let kind = fields.byte().ok()?;
+            let (serializer, count) = (serializer_in(kind & 0x0f)?, kind >> 4);
+            if !matches!(count, 1 | 2) || fields.0.is_empty() {
+                return None;
+            }
+            PlainTail(Some((serializer, count, self.end - fields.0.len()..self.end)))
+        };
+        Some((frame, tail))
     }
 
     /// Reads a frame of [`Shape::Fragment`]; its bytes are a slice of `batch`.

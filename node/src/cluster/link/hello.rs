@@ -9,9 +9,9 @@ use crate::{
 };
 
 /// The version of the link protocol spoken here, and the oldest one understood. Version 1 had protobuf frames on its data lanes,
-/// version 2 no frames for progress and interrupts.
-const VERSION: u32 = 3;
-const VERSION_MIN: u32 = 3;
+/// version 2 no frames for progress and interrupts, version 3 no payload in a refusal, on which a plain call relies.
+const VERSION: u32 = 4;
+const VERSION_MIN: u32 = 4;
 
 /// Both ends of a link, as this node sees them.
 #[derive(Clone, Debug)]
@@ -223,12 +223,12 @@ mod tests {
             "\"other\" is not cluster \"c\"",
         );
         says(
-            refused(|hello| (hello.version_min, hello.version_max) = (4, 5), None),
-            "versions 4 to 5 and 3 to 3 have none in common",
+            refused(|hello| (hello.version_min, hello.version_max) = (5, 6), None),
+            "versions 5 to 6 and 4 to 4 have none in common",
         );
         says(
             refused(|hello| (hello.version_min, hello.version_max) = (1, 1), None),
-            "versions 1 to 1 and 3 to 3 have none in common",
+            "versions 1 to 1 and 4 to 4 have none in common",
         );
         says(refused(|hello| hello.kind = 2, None), "kind 2 on a Control");
         says(refused(|hello| hello.lanes = 4, None), "4 lanes on one end");

@@ -12,15 +12,15 @@ use std::{
 };
 
 use futures_util::Stream;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use ringfort_proto::cluster::v1 as pb;
 
 use self::queue::{Queue, Taken};
 use super::{frame, stats::Counters};
 use crate::{
-    router::PeerFrame,
+    router::{PeerFrame, frame::PlainFrame},
     session::cluster::Drain,
-    wamp::{Dict, Payload, SessionId, Uri, error_uri},
+    wamp::{Dict, Payload, SessionId, Uri, codec::plain::Elements, error_uri},
 };
 
 /// One lane of a link, as both its producers and its stream see it.
@@ -105,6 +105,24 @@ impl Lane {
             drop(state);
             return self.refuse(frame);
         };
+        self.pushed(state, weight)
+    }
+
+    /// The same for a frame that says nothing but what every one of its kind does, with its payload.
+    pub(super) fn push_plain(&self, realm: &Uri, source: SessionId, frame: PlainFrame, payload: Elements<'_>) -> Pushed {
+        let mut state = self.state.lock();
+        // What is out of the ordinary is left to the ordinary way.
+        let weight = (!state.closed && state.bytes < QUEUE_BYTES)
+            .then(|| state.queue.push_plain(realm, source, frame, payload))
+            .flatten();
+        let Some(weight) = weight else {
+            drop(state);
+            return self.push(realm, source, &frame.with(payload.to_payload()));
+        };
+        self.pushed(state, weight)
+    }
+
+    fn pushed(&self, mut state: MutexGuard<'_, State>, weight: usize) -> Pushed {
         state.bytes += weight;
         if state.bytes > CONGESTED_BYTES {
             self.congested.store(true, Relaxed);

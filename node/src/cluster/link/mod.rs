@@ -31,7 +31,6 @@ mod tests;
 
 use std::{
     collections::{BTreeMap, HashMap},
-    hash::Hasher,
     sync::{
         Arc,
         atomic::{
@@ -43,7 +42,6 @@ use std::{
 };
 
 use parking_lot::{Mutex, RwLock};
-use siphasher::sip::SipHasher13;
 use tokio::{
     runtime::Handle,
     sync::{Notify, watch},
@@ -61,9 +59,9 @@ use super::{
 };
 use crate::{
     auth::throttle::Report,
-    router::{NodeRef, PeerFrame, TopicKey},
+    router::{NodeRef, PeerFrame, TopicKey, frame::PlainFrame},
     session::cluster::Drain,
-    wamp::{SessionId, Uri},
+    wamp::{SessionId, Uri, codec::plain::Elements},
 };
 
 pub use accept::LinkService;
@@ -271,6 +269,15 @@ impl Links {
     /// the lane is full and the frame is an event or an invocation. Results are never refused by a link that is up: one that
     /// is too large travels as an error, and when they pile up the link is reset.
     pub fn forward(&self, realm: &Uri, to: NodeRef, source: SessionId, frame: PeerFrame) -> bool {
+        self.push(to, source, |lane| lane.push(realm, source, &frame))
+    }
+
+    /// The same for a frame that says nothing but what every one of its kind does.
+    pub fn forward_plain(&self, realm: &Uri, to: NodeRef, source: SessionId, frame: PlainFrame, payload: Elements<'_>) -> bool {
+        self.push(to, source, |lane| lane.push_plain(realm, source, frame, payload))
+    }
+
+    fn push(&self, to: NodeRef, source: SessionId, push: impl FnOnce(&Lane) -> Pushed) -> bool {
         let table = self.0.table.read();
         let Some(link) = table.get(&to) else {
             self.0.unroutable.fetch_add(1, Relaxed);
@@ -279,7 +286,7 @@ impl Links {
         let Some(lane) = link.lanes.get(lane_of(source, link.lanes.len())) else {
             return false;
         };
-        match lane.push(realm, source, &frame) {
+        match push(lane) {
             Pushed::Queued { first } => {
                 if first {
                     self.0.touched.lock().push(lane.clone());
@@ -548,9 +555,9 @@ fn lane_of(source: SessionId, lanes: usize) -> usize {
     if lanes <= 1 {
         return 0;
     }
-    let mut hasher = SipHasher13::new();
-    hasher.write_u64(source.get());
-    (hasher.finish() % lanes as u64) as usize
+    // Ids are drawn by the nodes, never by a client: spreading them takes no keyed hash.
+    let spread = source.get().wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
+    (spread % lanes as u64) as usize
 }
 
 /// The longest message of a stream: a batch, a fragment and their overhead, or a part of an interest table.

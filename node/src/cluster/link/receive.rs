@@ -11,7 +11,11 @@ use super::{
     frame::{Packed, Realms, Shape},
     stats::Counters,
 };
-use crate::{router::PeerFrame, wamp::Uri};
+use crate::{
+    router::PeerFrame,
+    session::cluster::{Arrived, Incoming},
+    wamp::Uri,
+};
 
 /// What is kept between the batches of a lane.
 #[derive(Default)]
@@ -82,7 +86,7 @@ struct Found(Packed, Option<Bytes>);
 impl Frames<'_> {
     /// The realm of the frames that follow; what is left of the run before is skipped. `None` at the end of the batch.
     pub fn next_realm(&mut self) -> Option<Uri> {
-        while self.next_frame().is_some() {}
+        while self.next().is_some() {}
         if std::mem::take(&mut self.between) {
             self.realm.clone()
         } else {
@@ -92,17 +96,10 @@ impl Frames<'_> {
 
     /// The next frame of the run; `None` at its end.
     pub fn next_frame(&mut self) -> Option<PeerFrame> {
-        if self.between {
-            return None;
-        }
-        let Found(packed, whole) = match self.ahead.take() {
-            Some(found) => found,
-            None => self.find()?,
-        };
-        match packed.peer(whole.as_ref().unwrap_or(&self.batch)) {
-            Ok(frame) => Some(frame),
-            Err(fault) => self.give_up(fault),
-        }
+        Some(match self.next()? {
+            Arrived::Plain(frame, payload) => frame.with(payload.to_payload()),
+            Arrived::Frame(frame) => frame,
+        })
     }
 
     /// Skips what is left, and says what was wrong with the batch. Frames before the fault were delivered.
@@ -169,6 +166,29 @@ impl Frames<'_> {
         self.fault.get_or_insert(fault);
         self.at = self.batch.len();
         None
+    }
+}
+
+impl Incoming for Frames<'_> {
+    fn next(&mut self) -> Option<Arrived<'_>> {
+        if self.between {
+            return None;
+        }
+        let Found(packed, whole) = match self.ahead.take() {
+            Some(found) => found,
+            None => self.find()?,
+        };
+        let frame = match &whole {
+            None => match packed.plain(&self.batch) {
+                Some((frame, tail)) => return Some(Arrived::Plain(frame, tail.of(&self.batch))),
+                None => packed.peer(&self.batch),
+            },
+            Some(whole) => packed.peer(whole),
+        };
+        match frame {
+            Ok(frame) => Some(Arrived::Frame(frame)),
+            Err(fault) => self.give_up(fault),
+        }
     }
 }
 

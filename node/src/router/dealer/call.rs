@@ -14,7 +14,7 @@ use crate::{
         passthru,
         reflection::Kind,
         registry::Callee,
-        session_table::{Again, Call, Caller, Invocation, ParkedCall, Tries},
+        session_table::{Again, Asked, Call, Caller, Invocation, ParkedCall, Tries},
         turn::{Turn, because, reason},
     },
     wamp::{Dict, Message, Payload, RegistrationId, RequestId, SessionId, Uri, error_uri, message::code},
@@ -215,7 +215,7 @@ impl Realm {
             Call::Remote {
                 node,
                 call,
-                again: Some(Box::new(what)),
+                again: Asked::Kept(Box::new(what)),
                 flow,
             }
         } else {
@@ -365,7 +365,18 @@ impl Realm {
             }
             Caller::Remote { node, call } => {
                 self.dealer.incoming.remove(&(node, call));
-                turn.forward(node, callee, PeerFrame::Nack { call, callee, why });
+                // The callee has seen it, and what it was sent is not here any more.
+                let payload = Payload::EMPTY;
+                turn.forward(
+                    node,
+                    callee,
+                    PeerFrame::Nack {
+                        call,
+                        callee,
+                        why,
+                        payload,
+                    },
+                );
             }
         }
     }

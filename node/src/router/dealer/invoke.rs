@@ -14,7 +14,7 @@ use crate::{
         LogIndex, NodeRef, PeerFrame, Realm,
         frame::{CallId, Refusal},
         registry::Callee,
-        session_table::{Again, Call, Caller, Readiness},
+        session_table::{Again, Asked, Call, Caller, Readiness},
         timers::Timer,
         turn::{Turn, because},
     },
@@ -99,7 +99,7 @@ impl Realm {
         let full = self.dealer.parked.count >= limits.parked_invokes_max
             || self.dealer.parked.bytes.saturating_add(invoke.payload.bytes().len()) > limits.parked_invokes_bytes_max;
         if full {
-            return self.nack(turn, &invoke, Refusal::Stale);
+            return self.nack(turn, invoke, Refusal::Stale);
         }
         let deadline = turn.now + limits.invoke_wait;
         if !behind {
@@ -124,7 +124,7 @@ impl Realm {
         let Some(parked) = self.dealer.parked.pop(callee) else {
             return;
         };
-        self.nack(turn, &parked.invoke, Refusal::Stale);
+        self.nack(turn, parked.invoke, Refusal::Stale);
         if let Some(next) = self.dealer.parked.first(callee) {
             self.timers.set(next.deadline, Timer::Invoke(callee));
         }
@@ -134,7 +134,7 @@ impl Realm {
     /// Refuses everything that waits for a callee that is gone.
     pub(super) fn nack_parked_invokes(&mut self, turn: &mut Turn<'_>, callee: SessionId) {
         while let Some(invoke) = self.unpark_invoke(callee) {
-            self.nack(turn, &invoke, Refusal::Stale);
+            self.nack(turn, invoke, Refusal::Stale);
         }
     }
 
@@ -196,12 +196,12 @@ impl Realm {
             return;
         }
         if !self.has_lease(turn.now) {
-            return self.nack(turn, &invoke, Refusal::NoLease);
+            return self.nack(turn, invoke, Refusal::NoLease);
         }
         match self.sessions.readiness(invoke.callee, invoke.registration) {
             Readiness::Ready => {}
-            Readiness::Busy => return self.nack(turn, &invoke, Refusal::Busy),
-            Readiness::Gone => return self.nack(turn, &invoke, Refusal::Stale),
+            Readiness::Busy => return self.nack(turn, invoke, Refusal::Busy),
+            Readiness::Gone => return self.nack(turn, invoke, Refusal::Stale),
         }
         let caller = Caller::Remote {
             node: invoke.from,
@@ -218,10 +218,16 @@ impl Realm {
         }
     }
 
-    fn nack(&mut self, turn: &mut Turn<'_>, invoke: &Invoke, why: Refusal) {
+    fn nack(&mut self, turn: &mut Turn<'_>, invoke: Invoke, why: Refusal) {
         self.stats.invokes_refused += 1;
-        let (call, callee) = (invoke.call, invoke.callee);
-        turn.forward(invoke.from, callee, PeerFrame::Nack { call, callee, why });
+        let (call, callee, payload) = (invoke.call, invoke.callee, invoke.payload);
+        let frame = PeerFrame::Nack {
+            call,
+            callee,
+            why,
+            payload,
+        };
+        turn.forward(invoke.from, callee, frame);
     }
 
     /// Callee's node: the caller is gone.
@@ -253,8 +259,7 @@ impl Realm {
         turn: &mut Turn<'_>,
         from: NodeRef,
         call: CallId,
-        callee: SessionId,
-        why: Refusal,
+        (callee, why, payload): (SessionId, Refusal, Payload),
     ) {
         let Some((session, request)) = self.dealer.outgoing.remove(&(from, call)) else {
             self.stats.dropped_late_frames += 1;
@@ -275,12 +280,44 @@ impl Realm {
                 let error = error_uri::NO_AVAILABLE_CALLEE;
                 self.refuse_call(turn, session, request, Some(flow), error, details);
             }
-            (flow, Call::Remote { again: Some(what), .. }) => {
+            (
+                flow,
+                Call::Remote {
+                    again: Asked::Kept(what),
+                    ..
+                },
+            ) => {
                 let asked = Callee {
                     node: from,
                     session: callee,
                 };
                 self.ask_another(turn, session, request, Again { flow, ..*what }, asked, why);
+            }
+            (
+                flow,
+                Call::Remote {
+                    again:
+                        Asked::Plain {
+                            order,
+                            procedure,
+                            registration,
+                        },
+                    ..
+                },
+            ) if why != Refusal::Unavailable => {
+                let what = Again {
+                    order,
+                    procedure,
+                    payload,
+                    flow,
+                    tries: None,
+                    registration: Some(registration),
+                };
+                let asked = Callee {
+                    node: from,
+                    session: callee,
+                };
+                self.ask_another(turn, session, request, what, asked, why);
             }
             (flow, _) => {
                 let (error, details) = nobody_left(why);

@@ -382,9 +382,8 @@ impl Realm {
                     let called = call.flow().and_then(|flow| flow.called.clone());
                     called.map(|procedure| (MatchPolicy::Exact, procedure))
                 }
-                Call::Local { again: Some(what), .. } | Call::Remote { again: Some(what), .. } => {
-                    Some((MatchPolicy::Exact, what.procedure.clone()))
-                }
+                Call::Local { again: Some(what), .. } => Some((MatchPolicy::Exact, what.procedure.clone())),
+                Call::Remote { again, .. } => Some((MatchPolicy::Exact, again.procedure().clone())),
                 Call::Local { callee, invocation, .. } => self.sessions.get(*callee).and_then(|answering| {
                     let of_callee = held.entry(*callee).or_insert_with(|| {
                         let held = answering.registrations.keys();
@@ -394,7 +393,6 @@ impl Realm {
                     let registration = self.registry.registration(*id)?;
                     Some((registration.policy, registration.procedure.clone()))
                 }),
-                Call::Remote { .. } => None,
             };
             calls.push((request, called));
         }

@@ -6,7 +6,7 @@ use crate::{
     auth::Principal,
     router::{
         Change, Changed, Disclosure, Effect, MatchPolicy, PeerFrame, Permission, Policy, Right, Rights, Role, TopicKey,
-        dealer::plain::PlainRoute,
+        dealer::plain::{PlainCallee, PlainRoute},
         policy::Request,
         testing::{
             NODE_2, TestRealm, TestSession, error_of, invoke, meta_call, request, result, result_of, session, topics, values,
@@ -220,7 +220,7 @@ fn the_short_way_of_a_call_is_no_way_around() {
     assert_eq!(error_of(&guest.calls("com.closed").1), NOT_AUTHORIZED);
     let there = Some(PlainRoute {
         registration: open,
-        callee: admin.id,
+        callee: PlainCallee::Here(admin.id),
     });
     assert_eq!(route(&guest, 3, "com.open"), there);
     assert_eq!(route(&guest, 3, "com.closed"), None);

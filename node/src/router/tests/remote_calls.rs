@@ -4,13 +4,14 @@ use crate::{
     router::{
         BarrierOutcome::{Failed, Passed},
         Effect, Input, InvokePolicy, MatchPolicy, OnConflict, Op, PeerFrame, RealmLimits, RegisterWishes,
-        frame::{CallId, FloodSource, InterruptMode, Refusal},
+        dealer::plain::PlainAnswer,
+        frame::{CallId, FloodSource, InterruptMode, PlainFrame, Refusal},
         testing::{
             ME, NODE_2, NODE_3, TestRealm, TestSession, error_of, invoke, payload, refusal, register_op, registration, request,
             result, secs, session,
         },
     },
-    wamp::{Dict, RegistrationId, RequestId, Uri},
+    wamp::{Dict, Message, RegistrationId, RequestId, Uri},
 };
 
 /// A caller here, and `com.add` of session 201 on node 2.
@@ -121,6 +122,86 @@ fn a_refused_route_is_looked_up_once_more_after_a_barrier() {
     assert_eq!(realm.hears(NODE_2, nack(1)), [Effect::Barrier]);
     assert_eq!(realm.barrier(Passed), [forward(&alice, invoke(2, add, session(201), 2))]);
     assert_eq!(realm.hears(NODE_2, nack(2)), [stale(&alice, call)]);
+}
+
+#[test]
+fn a_refused_call_of_the_short_way_is_sent_again_with_what_comes_back() {
+    let (realm, alice, add) = caller();
+    let now = realm.now();
+    let short = |n| {
+        realm.inside(|core| {
+            let route = core.plain_route(now, alice.id, request(n), "com.add")?;
+            core.plain_call_there(alice.id, request(n), route)
+        })
+    };
+    let (node, frame) = short(1).expect("one callee, behind a link");
+    assert_eq!(
+        (node, frame.with(payload("question"))),
+        (NODE_2, invoke(1, add, session(201), 2))
+    );
+    assert_eq!(realm.hears(NODE_2, nack(1)), [Effect::Barrier]);
+    assert_eq!(short(2), None, "it waits behind the first");
+    assert_eq!(realm.barrier(Passed), [forward(&alice, invoke(2, add, session(201), 2))]);
+    assert_eq!(realm.hears(NODE_2, nack(2)), [stale(&alice, request(1))]);
+
+    // Its callee has seen it: there is nothing to send to another one.
+    short(2).expect("nothing is in front any more");
+    let unavailable = realm.hears(NODE_2, refusal(3, session(201), Refusal::Unavailable));
+    assert_eq!(error_of(&unavailable), "wamp.error.no_available_callee");
+
+    // It can be cancelled like any other, and a lost node ends it.
+    short(3).expect("open");
+    let options = Dict::new().with("mode", "kill");
+    let effects = alice.says(Message::Cancel {
+        request: request(3),
+        options,
+    });
+    assert!(
+        matches!(
+            effects[..],
+            [Effect::Forward {
+                frame: PeerFrame::Interrupt { .. },
+                ..
+            }]
+        ),
+        "{effects:?}"
+    );
+    let result = realm.inside(|core| core.plain_result(NODE_2, CallId(4)));
+    assert_eq!(result, None, "what was asked for is looked at");
+    short(4).expect("open");
+    let effects = realm.input(Input::PeerDown { node: NODE_2 });
+    assert!(effects.contains(&lost(&alice, request(4))), "{effects:?}");
+    assert_eq!(short(5), None, "no link");
+}
+
+#[test]
+fn a_call_from_elsewhere_takes_the_short_way_only_where_nothing_is_in_its_way() {
+    let realm = TestRealm::new();
+    let bob = realm.join();
+    let add = bob.registers("com.add");
+    let frame = |call, index| PlainFrame::Invoke {
+        call: CallId(call),
+        registration: add,
+        callee: bob.id,
+        index,
+    };
+    let (now, index) = (realm.now(), realm.index());
+    let short = |call, index| realm.inside(|core| core.plain_invoke(now, NODE_2, frame(call, index)));
+    assert_eq!(short(1, index), None, "no link");
+    realm.link(NODE_2);
+    assert_eq!(short(1, index), Some(request(1)));
+    assert_eq!(short(1, index), None, "twice");
+    let there = PlainAnswer::There {
+        node: NODE_2,
+        call: CallId(1),
+    };
+    realm.inside(|core| {
+        assert_eq!(core.plain_answer(bob.id, request(1)), Some(there));
+        core.plain_yield(bob.id, request(1), there);
+        core.check_invariants().expect("nothing is left of it");
+    });
+    realm.input(Input::Lease { until: realm.now() });
+    assert_eq!(short(2, index), None, "no lease");
 }
 
 #[test]

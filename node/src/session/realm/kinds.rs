@@ -1,7 +1,10 @@
 //! What inputs and effects are, as far as the shell treats some of them differently.
 
 use crate::{
-    router::{Effect, Input, PeerFrame, frame::FloodSource},
+    router::{
+        Effect, Input, PeerFrame,
+        frame::{FloodSource, PlainFrame},
+    },
     wamp::{Message, SessionId, SubscriptionId},
 };
 
@@ -46,6 +49,14 @@ pub(super) fn flood_source(input: &Input) -> Option<FloodSource> {
             _ => None,
         },
         _ => None,
+    }
+}
+
+/// The same of a plain frame.
+pub(super) fn flood_source_of(frame: PlainFrame) -> Option<FloodSource> {
+    match frame {
+        PlainFrame::Invoke { call, .. } => Some(FloodSource::Call(call)),
+        PlainFrame::Result { .. } => None,
     }
 }
 

@@ -49,6 +49,18 @@ pub struct Elements<'a> {
 }
 
 impl Elements<'_> {
+    /// Neither args nor kwargs.
+    pub const NONE: Self = Elements {
+        serializer: Serializer::Json,
+        count: 0,
+        bytes: &[],
+    };
+
+    /// True if they can stand in a message of `serializer` as they are.
+    pub fn suits(&self, serializer: Serializer) -> bool {
+        self.count == 0 || self.serializer == serializer
+    }
+
     /// The same, owned.
     pub fn to_payload(self) -> Payload {
         match self.count {

@@ -56,6 +56,7 @@ fn every_frame() -> Vec<PeerFrame> {
             call,
             callee: id(SessionId::new),
             why: Refusal::Unavailable,
+            payload: payload.clone(),
         },
         PeerFrame::Forget { call },
         PeerFrame::Delivered {
@@ -131,6 +132,62 @@ fn written(realm: Option<&str>, frame: &PeerFrame) -> Vec<u8> {
     let mut out = Vec::new();
     write(realm.map(Uri::from).as_ref(), frame, &mut out).finish(&mut out);
     out
+}
+
+#[test]
+fn a_plain_frame_is_the_same_in_both_ways() {
+    let payload = Payload::from_values(Serializer::Cbor, &[7u64.into()], &Dict::new().with("k", "v"));
+    let args = Payload::from_values(Serializer::MsgPack, &["é".into()], &Dict::new());
+    let call = CallId(1 << 40);
+    let invoke = PlainFrame::Invoke {
+        call,
+        registration: id(RegistrationId::new),
+        callee: id(SessionId::new),
+        index: 300,
+    };
+    for frame in [invoke, PlainFrame::Result { call }] {
+        for payload in [&payload, &args, &Payload::EMPTY] {
+            let whole = frame.with(payload.clone());
+            for realm in [None, Some("realm1")] {
+                let elements = Elements {
+                    serializer: payload.serializer(),
+                    count: payload.elements(),
+                    bytes: payload.bytes(),
+                };
+                let mut out = Vec::new();
+                write_plain(realm.map(Uri::from).as_ref(), frame, elements, &mut out);
+                assert_eq!(out, written(realm, &whole));
+                let (mut packed, mut at) = (Packed::next(&out, &mut 0).unwrap().unwrap(), 0);
+                assert_eq!(packed.realm(&out).unwrap(), realm.map(str::as_bytes));
+                let (read, tail) = packed.plain(&out).unwrap();
+                assert_eq!((read, tail.of(&out).to_payload()), (frame, payload.clone()));
+                for end in 0..out.len() {
+                    // Cut off: no panic, and nothing that is not there.
+                    let _ = Packed::next(&out[..end], &mut at).map(|packed| packed.map(|packed| packed.plain(&out[..end])));
+                }
+            }
+        }
+    }
+    let mut out = written(
+        None,
+        &PeerFrame::Nack {
+            call,
+            callee: id(SessionId::new),
+            why: Refusal::Stale,
+            payload,
+        },
+    );
+    assert!(Packed::next(&out, &mut 0).unwrap().unwrap().plain(&out).is_none());
+    let details = Dict::new().with("progress", true);
+    out = written(
+        None,
+        &PeerFrame::Result {
+            call,
+            details,
+            payload: args,
+        },
+    );
+    assert!(Packed::next(&out, &mut 0).unwrap().unwrap().plain(&out).is_none());
 }
 
 /// Reads all frames of a batch, with the realm each names.

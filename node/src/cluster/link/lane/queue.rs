@@ -15,8 +15,8 @@ use crate::{
         fragment::{FRAGMENT_BYTES, FRAME_BYTES_MAX, OPEN_MAX, Outgoing},
         frame::{self, Fragment},
     },
-    router::PeerFrame,
-    wamp::{SessionId, Uri},
+    router::{PeerFrame, frame::PlainFrame},
+    wamp::{SessionId, Uri, codec::plain::Elements},
 };
 
 /// The queue of a lane. Its bounds are the lane's business.
@@ -106,6 +106,32 @@ impl Queue {
             self.waiting.push_back(apart);
         } else if let Some(apart) = self.place(apart) {
             self.waiting.push_back(apart);
+        }
+        Some(weight)
+    }
+
+    /// Puts a frame in that says nothing but what every one of its kind does; `None`, and nothing put in, unless it goes into the batch
+    /// that is being filled.
+    pub(super) fn push_plain(
+        &mut self,
+        realm: &Uri,
+        source: SessionId,
+        plain: PlainFrame,
+        payload: Elements<'_>,
+    ) -> Option<usize> {
+        let free = self.waiting.is_empty() && self.large.iter().all(|large| large.source != source);
+        if !free || payload.bytes.len() > PLAIN_BYTES_MAX {
+            return None;
+        }
+        let batch = self.open_batch();
+        let before = batch.bytes.len();
+        let other = batch.realm.as_ref() != Some(realm);
+        frame::write_plain(other.then_some(realm), plain, payload, &mut batch.bytes);
+        let weight = batch.bytes.len() - before;
+        batch.frames += 1;
+        batch.weight += weight;
+        if other {
+            batch.realm = Some(realm.clone());
         }
         Some(weight)
     }
@@ -226,9 +252,9 @@ fn payload_bytes(frame: &PeerFrame) -> usize {
         | PeerFrame::Progress { payload, .. }
         | PeerFrame::Result { payload, .. }
         | PeerFrame::Error { payload, .. }
+        | PeerFrame::Nack { payload, .. }
         | PeerFrame::Event { payload, .. } => payload.bytes().len(),
-        PeerFrame::Nack { .. }
-        | PeerFrame::Forget { .. }
+        PeerFrame::Forget { .. }
         | PeerFrame::Flood { .. }
         | PeerFrame::Delivered { .. }
         | PeerFrame::Interrupt { .. }
@@ -238,6 +264,9 @@ fn payload_bytes(frame: &PeerFrame) -> usize {
         | PeerFrame::MetaAnswer { .. } => 0,
     }
 }
+
+/// A payload up to this leaves room for the rest of its frame in what does not go in parts.
+const PLAIN_BYTES_MAX: usize = FRAGMENT_BYTES - 8_192;
 
 /// A batch takes what is queued up to this; nothing waits for a batch to fill.
 const BATCH_BYTES: usize = 64 << 10;

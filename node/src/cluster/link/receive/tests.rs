@@ -13,6 +13,7 @@ fn nack(call: u64) -> PeerFrame {
         call: CallId(call),
         callee: SessionId::new(7).unwrap(),
         why: Refusal::Stale,
+        payload: Payload::EMPTY,
     }
 }
 

@@ -181,5 +181,6 @@ fn nack_frame() -> PeerFrame {
         call: CallId(1),
         callee: SessionId::new(7).unwrap(),
         why: Refusal::Stale,
+        payload: Payload::EMPTY,
     }
 }
