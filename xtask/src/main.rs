@@ -17,7 +17,8 @@ use anyhow::Result;
 
 const USAGE: &str = "usage: cargo xtask COMMAND
 
-  test [--long] [--only SUITE]   install what is needed, run every check and test, end with `N passed, N failed`
+  test [--long] [--only SUITE] [--seed N|random]
+                                 install what is needed, run every check and test, end with `N passed, N failed`
   lint                           formatting and clippy, without changing anything
   fmt                            format all sources
   conformance [--write]          compare docs/wamp-conformance.md with the last run of wamp_table, or write it
