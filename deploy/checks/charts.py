@@ -222,6 +222,9 @@ def as_said(things, values):
     client = next(thing for thing in things if thing["kind"] == "Service" and thing["spec"].get("clusterIP") != "None")
     assert client["spec"]["type"] == service.get("type", "ClusterIP")
     assert client["spec"].get("loadBalancerSourceRanges", []) == service.get("loadBalancerSourceRanges", [])
+    given = [listener.get("nodePort") for listener in values.get("listeners", [])]
+    if given and service.get("type", "ClusterIP") != "ClusterIP":
+        assert [port.get("nodePort") for port in client["spec"]["ports"]] == given
     image = values.get("image", {})
     if "digest" in image:
         assert pod["containers"][0]["image"] == f"{image['repository']}@{image['digest']}"
