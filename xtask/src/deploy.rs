@@ -1,4 +1,5 @@
-//! The suites about deployment, which stand in `deploy/checks` as Python: the Helm chart, the Terraform modules, the images.
+//! The suites about deployment, which stand in `deploy/checks` as Python: the Helm chart, the Terraform modules, the images, and
+//! the chart run as pods out of the image.
 //!
 //! Owns what they need: an environment of Python packages, and tools that `deploy/checks/fetch.py` gets by name, all under the target
 //! folder and left alone once they are there.
@@ -13,7 +14,7 @@ use crate::{
 };
 
 /// The suites, quick ones first.
-pub(crate) const SUITES: [&str; 3] = ["terraform", "image", "charts"];
+pub(crate) const SUITES: [&str; 4] = ["terraform", "image", "pods", "charts"];
 
 /// Installs what the suites need.
 ///

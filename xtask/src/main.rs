@@ -28,7 +28,7 @@ const USAGE: &str = "usage: cargo xtask COMMAND
   setup                          install what the tests need, and nothing else
 
 Suites: fmt, clippy, docs, links, table, licences, ignored, unit, cluster (all tests with real processes), one file of
-cluster-tests/tests by its name, such as conformance, deploy (terraform, image and charts), or one of these.";
+cluster-tests/tests by its name, such as conformance, deploy (terraform, image, pods and charts), or one of these.";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();

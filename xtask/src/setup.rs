@@ -113,6 +113,8 @@ pub(crate) fn deploy_packages(list: &Path) -> Result<()> {
         ("strip", "binutils"),
         ("openssl", "openssl"),
         ("unshare", "util-linux"),
+        ("ip", "iproute2"),
+        ("curl", "curl"),
     ];
     system_packages(NAMES)?;
     python_packages(list, "deploy").context("Python packages")
