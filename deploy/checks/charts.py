@@ -138,11 +138,16 @@ def core_is_sound(things, values):
     drain = int(re.search(r"drain_secs = (\d+)", config)[1]) if "drain_secs" in config else 5
     sleep = container["lifecycle"]["preStop"]["sleep"]["seconds"]
     assert sleep > 0 and pod["terminationGracePeriodSeconds"] > sleep + drain + 5, "the grace period ends before the goodbye does"
-    for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
-        command = container[probe]["exec"]["command"]
-        assert command[:2] == ["/ringfort", "healthcheck"] and container[probe]["timeoutSeconds"] > 3, probe
-    assert container["livenessProbe"]["exec"]["command"][2].endswith("/healthz"), "a node that waits for a quorum must not be killed"
-    assert container["readinessProbe"]["exec"]["command"][2].endswith("/readyz")
+    observed = values.get("observability", {}).get("enabled", True)
+    # Liveness and start ask the process alone: a node that waits for a quorum must not be killed.
+    for probe, path, inside in (("startupProbe", "/livez", "/healthz"), ("livenessProbe", "/livez", "/healthz"), ("readinessProbe", "/readyz", "/readyz")):
+        asked = container[probe]
+        assert asked["timeoutSeconds"] > 3, probe
+        if observed:
+            assert asked["httpGet"] == {"path": path, "port": "observability"}, asked
+        else:
+            assert asked["exec"]["command"] == ["/ringfort", "healthcheck", f"--url=http://127.0.0.1:7500{inside}"], asked
+    assert ("[observability]" in config) == observed
     ports = {port["name"]: port["containerPort"] for port in container["ports"]}
     for service in (headless, client[0]):
         for port in service["spec"]["ports"]:
@@ -189,12 +194,16 @@ def policies_fit(things, values):
     names = {name for name, _, _ in every}
     assert set(allowed["Ingress"]) == names, f"without a policy: {names - set(allowed['Ingress'])}"
     core = of(things, "StatefulSet")["metadata"]["name"]
-    clients = {port["containerPort"] for port in next(its for its in of(things, "StatefulSet")["spec"]["template"]["spec"]["containers"])["ports"] if port["name"] != "cluster"}
+    ports = of(things, "StatefulSet")["spec"]["template"]["spec"]["containers"][0]["ports"]
+    clients = {port["containerPort"] for port in ports if port["name"] not in ("cluster", "observability")}
+    watched = {7600} if values.get("observability", {}).get("scrapers") else set()
     cluster = {7400} if of(things, "StatefulSet")["spec"]["replicas"] > 1 else set()
     redis = {values["redis"].get("port", 6379)} if values.get("redis", {}).get("enabled") else set()
     extra = {port["port"] for rule in values.get("networkPolicy", {}).get("extraEgress", []) for port in rule["ports"]}
-    assert set(allowed["Ingress"][core]) == clients | cluster, f"into the nodes: {allowed['Ingress'][core]}"
+    assert set(allowed["Ingress"][core]) == clients | cluster | watched, f"into the nodes: {allowed['Ingress'][core]}"
     assert set(allowed["Egress"][core]) == {53} | cluster | redis | extra, f"out of the nodes: {allowed['Egress'][core]}"
+    for port in watched:
+        assert core not in allowed["Ingress"][core][port] and '{"everybody": true}' not in allowed["Ingress"][core][port]
     for port in cluster:
         assert allowed["Ingress"][core][port] == {core} == allowed["Egress"][core][port], "links are for nodes"
     own = {name for name in names if name != core}
@@ -219,6 +228,16 @@ def as_said(things, values):
     if "resources" in core:
         assert pod["containers"][0]["resources"] == core["resources"]
     service = values.get("service", {})
+    watch = values.get("observability", {})
+    for part, kind in (("serviceMonitor", "ServiceMonitor"), ("prometheusRule", "PrometheusRule")):
+        assert (kind in {thing["kind"] for thing in things}) == watch.get(part, {}).get("enabled", False), kind
+    if watch.get("prometheusRule", {}).get("enabled"):
+        assert of(things, "PrometheusRule")["spec"] == yaml.safe_load((ROOT / "deploy/prometheus/alerts.yaml").read_text())
+        assert of(things, "ServiceMonitor")["spec"]["selector"]["matchLabels"].items() <= of(things, "Service", "r-ringfort-observability")["metadata"]["labels"].items()
+    if watch.get("dashboard", {}).get("enabled"):
+        board = of(things, "ConfigMap", "r-ringfort-dashboard")
+        assert json.loads(board["data"]["ringfort.json"]) == json.loads((ROOT / "deploy/grafana/ringfort.json").read_text())
+        assert board["metadata"]["labels"]["grafana_dashboard"] == "1"
     client = next(thing for thing in things if thing["kind"] == "Service" and thing["spec"].get("clusterIP") != "None")
     assert client["spec"]["type"] == service.get("type", "ClusterIP")
     assert client["spec"].get("loadBalancerSourceRanges", []) == service.get("loadBalancerSourceRanges", [])
@@ -383,6 +402,8 @@ WRONG = {
     'loadTest.plan={"scenario":"ddos"}': "loadTest/plan/scenario",
     "networkPolicy.enable=true": "enable",
     "edge.replicas=3": "edge",
+    'listeners=[{"name":"wamp","port":7600}]': "listeners[0].port",
+    'observability={"enabled":false,"serviceMonitor":{"enabled":true}}': "observability.serviceMonitor.enabled",
 }
 
 
@@ -478,6 +499,12 @@ def readme_lists_every_value():
             assert told == f"`{shown}`", f"{path}: the page says {told}, the default is `{shown}`"
 
 
+def rules_and_dashboard_are_those_of_the_tree():
+    for copied, source in (("alerts.yaml", "prometheus/alerts.yaml"), ("dashboard.json", "grafana/ringfort.json")):
+        same = (CHART / "files" / copied).read_bytes() == (ROOT / "deploy" / source).read_bytes()
+        assert same, f"cp deploy/{source} helm/ringfort/files/{copied}"
+
+
 def every_default_has_a_schema():
     file = json.loads((CHART / "values.schema.json").read_text())
     values = yaml.safe_load((CHART / "values.yaml").read_text())
@@ -514,6 +541,7 @@ def main():
     tally.check("values.schema.json is current", schema.is_current(), "python deploy/checks/schema.py --write")
     tally.run("readme", readme_lists_every_value)
     tally.run("schema", every_default_has_a_schema)
+    tally.run("rules and dashboard", rules_and_dashboard_are_those_of_the_tree)
     good, told = helm("lint", "--strict", CHART, *[option for file in VALUES for option in ()])
     tally.check("helm lint --strict", good, told)
     good, told = helm("package", CHART, "-d", WORK)

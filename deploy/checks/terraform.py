@@ -63,17 +63,17 @@ def plugins():
             return folder
     # Nobody keeps it here: from the registry, once.
     keep = TARGET / "deploy-tools/terraform-aws"
+    only = WORK / "aws-only"
+    only.mkdir()
+    (only / "main.tf").write_text(f'terraform {{\n  required_providers {{\n    aws = {{ source = "hashicorp/aws", version = "{AWS}" }}\n  }}\n}}\n')
     if not (keep / "registry.terraform.io").is_dir():
-        only = WORK / "aws-only"
-        only.mkdir()
-        (only / "main.tf").write_text(f'terraform {{\n  required_providers {{\n    aws = {{ source = "hashicorp/aws", version = "{AWS}" }}\n  }}\n}}\n')
         good, told = output(["terraform", "providers", "mirror", keep], cwd=only, env=environment())
         if not good:
             raise SystemExit(f"no AWS provider {AWS} in {PLUGINS}, and none to be had:\n{told}")
-    good, told = output(["terraform", "init", f"-plugin-dir={keep}"], cwd=WORK / "aws-only", env=environment())
+    good, told = output(["terraform", "init", f"-plugin-dir={keep}"], cwd=only, env=environment())
     if not good:
         raise SystemExit(told)
-    found = next((WORK / "aws-only/.terraform/providers").glob(f"registry.terraform.io/hashicorp/aws/{AWS}/*"))
+    found = next((only / ".terraform/providers").glob(f"registry.terraform.io/hashicorp/aws/{AWS}/*"))
     (folder / "registry.terraform.io/hashicorp/aws" / AWS).mkdir(parents=True)
     (folder / f"registry.terraform.io/hashicorp/aws/{AWS}/linux_{arch()}").symlink_to(found)
     return folder

@@ -7,6 +7,11 @@
 
 [admin]
 address = "127.0.0.1:7500"
+{{- if .Values.observability.enabled }}
+
+[observability]
+address = {{ printf "%s:7600" .Values.bindAddress | quote }}
+{{- end }}
 
 [cluster]
 id = {{ include "ringfort.clusterId" . | quote }}
