@@ -11,5 +11,6 @@ pub mod pages;
 pub mod router;
 pub mod session;
 pub mod store;
+pub mod telemetry;
 pub mod transport;
 pub mod wamp;

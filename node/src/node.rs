@@ -21,6 +21,7 @@ use crate::{
     admin::{
         self,
         access::{Access, Fixed},
+        observability::{self, Observed},
         status::Source,
     },
     auth::{Clear, Credential, Principal, Secret, Seed, cryptosign::unhex, throttle},
@@ -62,6 +63,9 @@ pub enum StartError {
     /// The admin port.
     #[error("admin.address {address}: {source}: end the process that has this port, or configure another one")]
     Admin { address: SocketAddr, source: std::io::Error },
+    /// The observability port.
+    #[error("observability.address {address}: {source}: end the process that has this port, or configure another one")]
+    Observability { address: SocketAddr, source: std::io::Error },
     /// A store of events.
     #[error(transparent)]
     Store(#[from] crate::store::Error),
@@ -97,7 +101,8 @@ impl StartError {
                 source: listener::Error::Bind { .. },
                 ..
             }
-            | StartError::Admin { .. } => 4,
+            | StartError::Admin { .. }
+            | StartError::Observability { .. } => 4,
             StartError::Listener {
                 source: listener::Error::Tls { .. },
                 ..
@@ -122,6 +127,7 @@ impl StartError {
 pub struct RunningNode {
     listeners: Vec<SocketAddr>,
     admin: Option<SocketAddr>,
+    observability: Option<SocketAddr>,
     stage: watch::Receiver<Stage>,
     cluster: Running,
     stop_accepting: watch::Sender<bool>,
@@ -138,6 +144,11 @@ impl RunningNode {
     /// Where operators reach it.
     pub fn admin_address(&self) -> Option<SocketAddr> {
         self.admin
+    }
+
+    /// Where probes and metrics are.
+    pub fn observability_address(&self) -> Option<SocketAddr> {
+        self.observability
     }
 
     /// Resolves once clients are served.
@@ -260,6 +271,33 @@ pub async fn start(config: Config) -> Result<RunningNode, StartError> {
         tasks.spawn(server.run());
     }
 
+    let mut observability = None;
+    if let Some(address) = config.observability.address.0 {
+        let observed = Observed {
+            source: Source {
+                name: config.node.name.clone(),
+                inspect: cluster.inspect.clone(),
+                realms: Arc::clone(&service.realms),
+            },
+            service: Arc::clone(&service),
+            stores: stores.named(),
+            data_dir: config.cluster.data_dir.clone(),
+            certificates: certificates(&config),
+            connections_max: config.limits.sessions_max.saturating_mul(config.listeners.len()),
+            members_expected: config.cluster.peers.len().max(1),
+        };
+        let server = match observability::Server::bind(address, observed).await {
+            Ok(server) => server,
+            Err(source) => {
+                drop(gates);
+                cluster.leave().await;
+                return Err(StartError::Observability { address, source });
+            }
+        };
+        observability = server.local_addr().ok();
+        tasks.spawn(server.run());
+    }
+
     let (stop_accepting, stopping) = watch::channel(false);
     let addresses = listeners.iter().map(BoundListener::local_addr).collect();
     for bound in listeners {
@@ -274,12 +312,27 @@ pub async fn start(config: Config) -> Result<RunningNode, StartError> {
     Ok(RunningNode {
         listeners: addresses,
         admin,
+        observability,
         stage: cluster.inspect.stage.clone(),
         cluster,
         stop_accepting,
         stores,
         tasks,
     })
+}
+
+/// The files whose running out is to be seen, by what they are of.
+fn certificates(config: &Config) -> Vec<(String, std::path::PathBuf)> {
+    let listeners = config.listeners.iter().enumerate().filter_map(|(index, listener)| {
+        let tls = listener.tls.as_ref()?;
+        Some((format!("listener[{index}]"), tls.certificate.clone()))
+    });
+    let cluster = config
+        .cluster
+        .tls
+        .iter()
+        .map(|tls| ("cluster".to_owned(), tls.certificate.clone()));
+    listeners.chain(cluster).collect()
 }
 
 /// Reads the definitions of all realms and compiles their schemas, as [`start`] does.

@@ -4,6 +4,8 @@
 
 mod checks;
 mod conformance;
+mod deploy;
+mod image;
 mod licences;
 mod links;
 mod report;
@@ -11,7 +13,7 @@ mod setup;
 mod shell;
 mod test;
 
-use std::process::ExitCode;
+use std::{path::Path, process::ExitCode};
 
 use anyhow::Result;
 
@@ -22,11 +24,12 @@ const USAGE: &str = "usage: cargo xtask COMMAND
   lint                           formatting and clippy, without changing anything
   fmt                            format all sources
   conformance [--write]          compare docs/wamp-conformance.md with the last run of wamp_table, or write it
+  image [--from DIR]             pack target/images/*.tar out of a release build, or of the programs in DIR
   licences                       check licences and sources of all dependencies
   setup                          install what the tests need, and nothing else
 
-Suites: fmt, clippy, docs, links, table, licences, ignored, unit, cluster (all tests with real processes), or one file of
-cluster-tests/tests by its name, such as conformance.";
+Suites: fmt, clippy, docs, links, table, licences, ignored, unit, cluster (all tests with real processes), one file of
+cluster-tests/tests by its name, such as conformance, deploy (terraform, image, pods and charts), or one of these.";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -52,6 +55,8 @@ fn run(words: &[&str]) -> Result<bool> {
         ["fmt"] => Ok(shell::succeeds(&mut shell::cargo(&["fmt", "--all"]))),
         ["conformance"] => conformance::results(conformance::Mode::Check),
         ["conformance", "--write"] => conformance::results(conformance::Mode::Write),
+        ["image"] => image::run(None),
+        ["image", "--from", folder] => image::run(Some(Path::new(folder))),
         ["licences"] => licences::run(),
         ["setup"] => setup::run(setup::Crossbar::Wanted).map(|()| true),
         _ => usage(),

@@ -36,10 +36,11 @@ pub(crate) enum Crossbar {
 /// # Errors
 /// If something can neither be found nor installed; the text says what.
 pub(crate) fn run(crossbar: Crossbar) -> Result<()> {
-    system_packages()?;
-    python_packages("requirements.txt", "python").context("Python packages")?;
+    system_packages(PROGRAMS)?;
+    let clients = root().join("cluster-tests/clients");
+    python_packages(&clients.join("requirements.txt"), "python").context("Python packages")?;
     if crossbar == Crossbar::Wanted {
-        python_packages("crossbar-requirements.txt", "crossbar").context("Crossbar")?;
+        python_packages(&clients.join("crossbar-requirements.txt"), "crossbar").context("Crossbar")?;
     }
     javascript_packages().context("JavaScript packages")
 }
@@ -57,8 +58,9 @@ fn venv_works() -> bool {
         .is_ok_and(|status| status.success())
 }
 
-fn system_packages() -> Result<()> {
-    let mut missing: Vec<&str> = PROGRAMS
+/// Sees to it that each program is found, by its Debian package.
+fn system_packages(programs: &[(&str, &'static str)]) -> Result<()> {
+    let mut missing: Vec<&str> = programs
         .iter()
         .filter(|(name, _)| !found(name))
         .map(|(_, package)| *package)
@@ -100,10 +102,28 @@ fn once(list: &Path, folder: &Path, install: impl FnOnce() -> Result<()>) -> Res
     fs::write(&stamp, wanted).with_context(|| stamp.display().to_string())
 }
 
+/// Installs what the checks of deployments need: some programs, and the packages that `list` names.
+///
+/// # Errors
+/// If something can neither be found nor installed; the text says what.
+pub(crate) fn deploy_packages(list: &Path) -> Result<()> {
+    const NAMES: &[(&str, &str)] = &[
+        ("python3", "python3"),
+        ("npm", "npm"),
+        ("strip", "binutils"),
+        ("openssl", "openssl"),
+        ("unshare", "util-linux"),
+        ("ip", "iproute2"),
+        ("curl", "curl"),
+    ];
+    system_packages(NAMES)?;
+    python_packages(list, "deploy").context("Python packages")
+}
+
 /// Installs what `list` names into a virtual environment of its own in the target folder.
-fn python_packages(list: &str, folder: &str) -> Result<()> {
-    let (list, folder) = (root().join("cluster-tests/clients").join(list), target().join(folder));
-    once(&list, &folder, || {
+fn python_packages(list: &Path, folder: &str) -> Result<()> {
+    let folder = target().join(folder);
+    once(list, &folder, || {
         must(program("python3", &["-m", "venv"]).arg(&folder))?;
         let python = folder.join("bin/python");
         let pip = [
@@ -114,7 +134,7 @@ fn python_packages(list: &str, folder: &str) -> Result<()> {
             "--disable-pip-version-check",
             "--requirement",
         ];
-        must(program(&python.to_string_lossy(), &pip).arg(&list))
+        must(program(&python.to_string_lossy(), &pip).arg(list))
     })
 }
 

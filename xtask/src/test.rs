@@ -5,7 +5,7 @@ use std::{path::PathBuf, process::Command};
 use anyhow::{Result, ensure};
 
 use crate::{
-    checks, conformance, licences, links,
+    checks, conformance, deploy, licences, links,
     report::{Count, Report},
     setup,
     shell::{cargo, root, succeeds, target, watch},
@@ -120,6 +120,24 @@ pub(crate) fn run(options: &Options) -> Result<bool> {
             }
         }
         print_notes();
+    }
+    let deployments: Vec<&str> = deploy::SUITES
+        .into_iter()
+        .filter(|name| options.only.as_deref() == Some("deploy") || options.wants(name))
+        .collect();
+    if !deployments.is_empty() {
+        let installed = report.suite("deploy setup", || Count::one(said(deploy::setup())));
+        let built = !deployments.iter().any(|suite| deploy::needs_build(suite))
+            || report.suite("release build for them", || Count::one(release_build()));
+        for suite in deployments {
+            report.suite(suite, || {
+                if installed && (built || !deploy::needs_build(suite)) {
+                    tests(deploy::suite(suite))
+                } else {
+                    Count::one(false)
+                }
+            });
+        }
     }
     ensure!(
         !report.is_empty(),

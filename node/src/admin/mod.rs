@@ -1,5 +1,5 @@
 //! What operators look at, over plain HTTP on the admin address: health, readiness, status and the newest log entries; and what they
-//! change there, over gRPC: roles, permissions, principals and credentials ([`access`]).
+//! change there, over gRPC: roles, permissions, principals and credentials ([`access`]), and how much is logged ([`logs`]).
 //!
 //! Owns: that port and its answers. The address is a loopback one: whoever reaches it is trusted. Nothing here shows a payload or a
 //! secret.
@@ -12,6 +12,8 @@
 //! | `/log?from=N` | JSON: applied commands from log index N on, oldest first |
 
 pub mod access;
+pub mod logs;
+pub mod observability;
 pub mod status;
 mod terms;
 
@@ -25,12 +27,15 @@ use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
     server::conn::auto,
 };
-use ringfort_proto::admin::v1::{principals_server::PrincipalsServer, realms_server::RealmsServer, roles_server::RolesServer};
+use ringfort_proto::admin::v1::{
+    logs_server::LogsServer, principals_server::PrincipalsServer, realms_server::RealmsServer, roles_server::RolesServer,
+};
 use tokio::{net::TcpListener, sync::Semaphore};
 use tonic::{body::Body, service::Routes};
 use tower::Service;
 
-use self::{access::Access, status::Source};
+use self::{access::Access, logs::LogLevels, status::Source};
+use crate::telemetry::{self, names};
 
 /// At most this many admin connections at once.
 const CONNECTIONS_MAX: usize = 64;
@@ -51,7 +56,8 @@ impl Server {
     pub async fn bind(address: SocketAddr, source: Source, access: Access) -> io::Result<Self> {
         let services = Routes::new(RealmsServer::new(access.clone()))
             .add_service(RolesServer::new(access.clone()))
-            .add_service(PrincipalsServer::new(access));
+            .add_service(PrincipalsServer::new(access))
+            .add_service(LogsServer::new(LogLevels));
         Ok(Self {
             listener: TcpListener::bind(address).await?,
             services,
@@ -87,7 +93,9 @@ impl Server {
                 let service = service_fn(move |request: Request<Incoming>| {
                     let (source, mut services) = (source.clone(), services.clone());
                     async move {
-                        if is_grpc(&request) {
+                        let grpc = is_grpc(&request);
+                        telemetry::count(&names::ADMIN_REQUESTS, &[if grpc { "grpc" } else { "http" }]);
+                        if grpc {
                             return services.call(request.map(Body::new)).await;
                         }
                         Ok(answer(&source, &request).map(Body::new))

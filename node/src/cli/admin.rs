@@ -72,6 +72,14 @@ enum What {
         #[arg(long)]
         revision: Option<u64>,
     },
+    /// Tell how much the node that is asked logs, or change that until it stops.
+    LogLevel {
+        /// As the setting log.level, such as debug or info,ringfort::cluster=debug; "configured" goes back to the configuration.
+        level: Option<String>,
+        /// Go back to the configuration after this many seconds, at most a day.
+        #[arg(long, value_name = "SECONDS", requires = "level")]
+        back_after: Option<u32>,
+    },
     /// Tell whether somebody may do something, and which permission decides. Exit code 0 either way.
     Why {
         authid: String,
@@ -112,12 +120,30 @@ impl Admin {
 /// Above what a change waits for nodes.
 const WITHIN: std::time::Duration = std::time::Duration::from_secs(10);
 
+/// Asks for the log level or changes it, and prints what it is now.
+async fn log_level(channel: Channel, level: Option<String>, back_after: Option<u32>) -> Result<(), Failure> {
+    let mut logs = pb::logs_client::LogsClient::new(channel);
+    let answer = match level {
+        None => logs.get_log_level(pb::GetLogLevelRequest {}).await,
+        Some(level) => {
+            let change = pb::SetLogLevelRequest {
+                level: if level == "configured" { String::new() } else { level },
+                back_after_secs: back_after.unwrap_or(0),
+            };
+            logs.set_log_level(change).await
+        }
+    };
+    let pb::LogLevel { level, configured } = answer.map_err(refused)?.into_inner();
+    print_line(&format!("{level} (configured: {configured})"))
+}
+
 impl What {
     async fn ask(self, channel: Channel) -> Result<(), Failure> {
         let mut realms = pb::realms_client::RealmsClient::new(channel.clone());
         let mut roles = pb::roles_client::RolesClient::new(channel.clone());
-        let mut principals = pb::principals_client::PrincipalsClient::new(channel);
+        let mut principals = pb::principals_client::PrincipalsClient::new(channel.clone());
         match self {
+            Self::LogLevel { level, back_after } => log_level(channel, level, back_after).await,
             Self::Realms => {
                 let reply = realms.list(pb::ListRealmsRequest {}).await.map_err(refused)?.into_inner();
                 for realm in reply.realms {

@@ -53,6 +53,12 @@ enum CaCommand {
         /// How long it is valid.
         #[arg(long, default_value_t = 825, value_parser = clap::value_parser!(u32).range(1..=36500))]
         days: u32,
+        /// Write into this directory instead of DIR; made if missing.
+        #[arg(long, value_name = "DIR")]
+        out: Option<PathBuf>,
+        /// Take the place of an earlier certificate and key of this name.
+        #[arg(long)]
+        replace: bool,
     },
 }
 
@@ -63,7 +69,26 @@ impl Ca {
     pub(super) fn run(self) -> Result<(), Failure> {
         let paths = match self.command {
             CaCommand::Init { cluster_id, out, days } => init(&cluster_id, &out, days)?,
-            CaCommand::Node { dir, name, hosts, days } => node(&dir, &name, &hosts, days)?,
+            CaCommand::Node {
+                dir,
+                name,
+                hosts,
+                days,
+                out,
+                replace,
+            } => {
+                let files = node(&dir, &name, &hosts, days)?;
+                let files: Vec<_> = files
+                    .iter()
+                    .map(|(name, readers, text)| (name.as_str(), *readers, text.clone()))
+                    .collect();
+                let out = out.as_deref().unwrap_or(&dir);
+                if replace {
+                    files::replace(out, &files)?
+                } else {
+                    files::write_new(out, &files)?
+                }
+            }
         };
         paths.iter().try_for_each(|path| print_line(&path.display().to_string()))
     }
@@ -81,15 +106,15 @@ fn init(id: &str, directory: &Path, days: u32) -> Result<Vec<PathBuf>, Failure> 
     files::write_new(directory, &files)
 }
 
-/// Writes the certificate of the node `name`, signed by the authority in `directory`.
-fn node(directory: &Path, name: &str, hosts: &[String], days: u32) -> Result<Vec<PathBuf>, Failure> {
+/// The certificate of the node `name` and its key, signed by the authority in `directory`.
+fn node(directory: &Path, name: &str, hosts: &[String], days: u32) -> Result<[(String, Readers, String); 2], Failure> {
     check_name("--name", name)?;
     if name == "ca" {
         return Err(failure(
             "a node cannot be called ca: its files would be those of the authority",
         ));
     }
-    let cluster_id = cluster_id(&directory.join("ca.pem"))?;
+    let (cluster_id, authority) = authority_in(&directory.join("ca.pem"))?;
     let ca_key = directory.join("ca.key");
     let unreadable = |error: &dyn std::fmt::Display| {
         failure(format!(
@@ -99,9 +124,8 @@ fn node(directory: &Path, name: &str, hosts: &[String], days: u32) -> Result<Vec
     };
     let ca_key = KeyPair::from_pem(&std::fs::read_to_string(&ca_key).map_err(|error| unreadable(&error))?)
         .map_err(|error| unreadable(&error))?;
-    // Only the name and the key identifier of the authority enter what it signs, so the rest need not be read back.
-    let authority = authority(&cluster_id, days)?;
-    let issuer = Issuer::from_params(&authority, &ca_key);
+    // The issuer is named in the very bytes of the authority's certificate, whoever made that: a Helm chart makes its own.
+    let issuer = Issuer::from_ca_cert_der(&authority, ca_key).map_err(failure)?;
 
     let key = KeyPair::generate().map_err(failure)?;
     let mut params = files::certificate(name, hosts, days)?;
@@ -113,12 +137,10 @@ fn node(directory: &Path, name: &str, hosts: &[String], days: u32) -> Result<Vec
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
     params.use_authority_key_identifier_extension = true;
     let certificate = params.signed_by(&key, &issuer).map_err(failure)?;
-    let (pem, key_file) = (format!("{name}.pem"), format!("{name}.key"));
-    let files = [
-        (pem.as_str(), Readers::Everybody, certificate.pem()),
-        (key_file.as_str(), Readers::OwnerOnly, key.serialize_pem()),
-    ];
-    files::write_new(directory, &files)
+    Ok([
+        (format!("{name}.pem"), Readers::Everybody, certificate.pem()),
+        (format!("{name}.key"), Readers::OwnerOnly, key.serialize_pem()),
+    ])
 }
 
 fn authority(id: &str, days: u32) -> Result<CertificateParams, Failure> {
@@ -129,8 +151,8 @@ fn authority(id: &str, days: u32) -> Result<CertificateParams, Failure> {
     Ok(params)
 }
 
-/// The cluster for which the authority in `file` was made.
-fn cluster_id(file: &Path) -> Result<String, Failure> {
+/// The cluster for which the authority in `file` was made, and its certificate.
+fn authority_in(file: &Path) -> Result<(String, CertificateDer<'static>), Failure> {
     let shown = file.display();
     let der = CertificateDer::from_pem_file(file)
         .map_err(|error| failure(format!("cannot read {shown}: {error}; make it with ringfort ca init")))?;
@@ -141,8 +163,9 @@ fn cluster_id(file: &Path) -> Result<String, Failure> {
         .next()
         .and_then(|name| name.as_str().ok());
     let id = name.and_then(|name| name.strip_prefix(SUBJECT));
-    id.map(str::to_owned)
-        .ok_or_else(|| failure(format!("{shown} was not made by ringfort ca init")))
+    let id = id.map(str::to_owned);
+    let id = id.ok_or_else(|| failure(format!("{shown} was not made by ringfort ca init")))?;
+    Ok((id, der))
 }
 
 fn check_name(argument: &str, name: &str) -> Result<(), Failure> {

@@ -137,6 +137,15 @@ fn examine(config: &Config) -> Vec<Finding> {
             Anonymous::Off => {}
         }
     }
+    if let Some(address) = config.observability.address.0.filter(|address| !address.ip().is_loopback()) {
+        let what = format!("{address} tells whoever reaches it how much traffic there is, and the names of realms and nodes");
+        find(
+            Weight::Note,
+            "observability.address".to_owned(),
+            &what,
+            "let only Prometheus and the probes reach it, by the rules of the network",
+        );
+    }
     for what in idle_roles(config) {
         find(
             Weight::Note,

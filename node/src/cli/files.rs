@@ -41,19 +41,34 @@ pub(super) fn write_new(directory: &Path, files: &[(&str, Readers, String)]) -> 
         return Err(failure(format!("{} exists already; {remedy}", path.display())));
     }
     for (path, (_, readers, text)) in paths.iter().zip(files) {
-        let mode = if *readers == Readers::OwnerOnly { 0o600 } else { 0o644 };
-        let written = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(mode)
-            .open(path)
-            .and_then(|mut file| {
-                file.write_all(text.as_bytes())?;
-                file.sync_all()
-            });
+        let written = create(path, *readers, text);
         written.map_err(|error| failure(format!("cannot write {}: {error}", path.display())))?;
     }
     Ok(paths)
+}
+
+/// Writes `files` into `directory`, which is made if missing, each in the place of what was called so before. Nobody sees half a
+/// file, but a certificate may for a moment stand beside the key of its predecessor: for files that are read at a start.
+pub(super) fn replace(directory: &Path, files: &[(&str, Readers, String)]) -> Result<Vec<PathBuf>, Failure> {
+    let made = DirBuilder::new().recursive(true).mode(0o700).create(directory);
+    made.map_err(|error| failure(format!("cannot make {}: {error}", directory.display())))?;
+    let mut paths = Vec::new();
+    for (name, readers, text) in files {
+        let (path, draft) = (directory.join(name), directory.join(format!(".{name}.new")));
+        // What an interrupted run has left behind; if it is there for another reason, creating it says so.
+        let _ = std::fs::remove_file(&draft);
+        let written = create(&draft, *readers, text).and_then(|()| std::fs::rename(&draft, &path));
+        written.map_err(|error| failure(format!("cannot write {}: {error}", path.display())))?;
+        paths.push(path);
+    }
+    Ok(paths)
+}
+
+fn create(path: &Path, readers: Readers, text: &str) -> std::io::Result<()> {
+    let mode = if readers == Readers::OwnerOnly { 0o600 } else { 0o644 };
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(path)?;
+    file.write_all(text.as_bytes())?;
+    file.sync_all()
 }
 
 /// A certificate for `hosts` (IP addresses and DNS names), called `name`, valid from yesterday for `days` days.

@@ -17,7 +17,6 @@ mod files;
 mod healthcheck;
 mod json;
 mod keygen;
-mod logging;
 mod serve;
 mod signals;
 
@@ -27,6 +26,8 @@ mod tests;
 use std::{fmt, process::ExitCode};
 
 use clap::{Parser, Subcommand};
+
+use crate::telemetry::logging;
 
 /// Ringfort: a clustered WAMP router.
 ///

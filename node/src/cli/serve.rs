@@ -86,9 +86,10 @@ impl Serve {
     }
 }
 
-/// What `--ready-json` prints: `{"admin":"127.0.0.1:1","listeners":["127.0.0.1:2"],"pid":3}`.
+/// What `--ready-json` prints: `{"admin":"127.0.0.1:1","listeners":["127.0.0.1:2"],"observability":null,"pid":3}`.
 fn ready_line(node: &RunningNode) -> String {
     let listeners: Vec<String> = node.listeners().iter().map(SocketAddr::to_string).collect();
-    let admin = node.admin_address().map(|address| address.to_string());
-    json!({ "listeners": listeners, "admin": admin, "pid": std::process::id() }).to_string()
+    let text = |address: Option<SocketAddr>| address.map(|address| address.to_string());
+    let (admin, observability) = (text(node.admin_address()), text(node.observability_address()));
+    json!({ "listeners": listeners, "admin": admin, "observability": observability, "pid": std::process::id() }).to_string()
 }

@@ -191,6 +191,60 @@ fn the_authority_makes_certificates_that_rustls_takes_both_ways() {
 }
 
 #[test]
+fn a_node_is_certified_by_an_authority_that_others_made_and_anew_where_that_is_wanted() {
+    use rcgen::{BasicConstraints, CertificateParams, DnType, DnValue, IsCa, KeyPair};
+    use rustls::client::danger::ServerCertVerifier;
+    // As charts make it: another kind of text in the name, no organization, an Ed25519 key.
+    let directory = tempfile::tempdir().unwrap();
+    let key = KeyPair::generate_for(&rcgen::PKCS_ED25519).unwrap();
+    let mut params = CertificateParams::default();
+    let name = DnValue::PrintableString("ringfort cluster home-1".try_into().unwrap());
+    params.distinguished_name = rcgen::DistinguishedName::new();
+    params.distinguished_name.push(DnType::CommonName, name);
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let ca = params.self_signed(&key).unwrap();
+    std::fs::write(directory.path().join("ca.pem"), ca.pem()).unwrap();
+    std::fs::write(directory.path().join("ca.key"), key.serialize_pem()).unwrap();
+
+    let (pki, out) = (directory.path().display().to_string(), directory.path().join("out"));
+    let shown = out.display().to_string();
+    let mut arguments = vec![
+        "ca",
+        "node",
+        "--dir",
+        &pki,
+        "--name",
+        "n1",
+        "--host",
+        "n1.example.org",
+        "--out",
+        &shown,
+    ];
+    run(&arguments).unwrap();
+    assert!(!directory.path().join("n1.pem").exists());
+    let first = std::fs::read(out.join("n1.key")).unwrap();
+    assert!(run(&arguments).unwrap_err().text.contains("exists already"));
+    assert_eq!(std::fs::read(out.join("n1.key")).unwrap(), first);
+    arguments.push("--replace");
+    run(&arguments).unwrap();
+    assert_ne!(std::fs::read(out.join("n1.key")).unwrap(), first);
+    assert_eq!(mode(&out.join("n1.key")), 0o600);
+    assert_eq!(std::fs::read_dir(&out).unwrap().count(), 2, "no draft is left behind");
+
+    let mut roots = RootCertStore::empty();
+    roots.add(ca.der().clone()).unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider)
+        .build()
+        .unwrap();
+    let leaf = CertificateDer::from_pem_file(out.join("n1.pem")).unwrap();
+    let server = ServerName::try_from("n1.example.org").unwrap();
+    verifier
+        .verify_server_cert(&leaf, &[], &server, &[], UnixTime::now())
+        .unwrap();
+}
+
+#[test]
 fn certificates_and_keys_are_never_overwritten() {
     let directory = tempfile::tempdir().unwrap();
     let out = directory.path().display().to_string();

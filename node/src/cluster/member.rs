@@ -17,7 +17,10 @@ use super::{
     session_id::SessionIds,
     shared::Shared,
 };
-use crate::router::NodeRef;
+use crate::{
+    router::NodeRef,
+    telemetry::{self, names},
+};
 
 /// Pause before a join is asked for again.
 const RETRY: Duration = Duration::from_millis(50);
@@ -119,6 +122,7 @@ impl Supervisor {
             if leaves {
                 return Ok(());
             }
+            telemetry::count(&names::LIVES_FENCED, &[]);
             tracing::warn!(slot = life.slot.0, epoch = life.epoch, "this life was fenced; joining anew");
         }
     }

@@ -110,6 +110,8 @@ pub struct Inspect {
     pub heard: Option<watch::Receiver<gossip::ClusterVitals>>,
     /// The way to the log.
     pub leader: Leader,
+    /// When the control thread last did anything, which is every second.
+    pub pulse: watch::Receiver<std::time::Instant>,
     /// For how long a node goes on after its last renewal.
     pub node_lease: std::time::Duration,
 }
@@ -332,7 +334,16 @@ async fn control(
         bootstrap::run(&starting, bootstrap_peers, &bootstrap_id, (&me, raft_id), &expected).await;
     });
 
+    let (beat, pulse) = watch::channel(std::time::Instant::now());
+    tasks.spawn(async move {
+        let mut tick = tokio::time::interval(PULSE_EVERY);
+        loop {
+            tick.tick().await;
+            beat.send_replace(std::time::Instant::now());
+        }
+    });
     let inspect = Inspect {
+        pulse,
         stage: stage.subscribe(),
         view: view.clone(),
         recent,
@@ -406,6 +417,9 @@ async fn tell_vitals(
         });
     }
 }
+
+/// How often the control thread shows that it goes on.
+const PULSE_EVERY: std::time::Duration = std::time::Duration::from_secs(1);
 
 /// How often this node's vitals are looked at; unchanged ones are not told again.
 const VITALS_EVERY: std::time::Duration = std::time::Duration::from_millis(500);

@@ -51,6 +51,16 @@ impl OpQueue {
         self.ops.lock().len() >= QUEUED_MAX
     }
 
+    /// How many ops wait.
+    pub fn len(&self) -> usize {
+        self.ops.lock().len()
+    }
+
+    /// True if none waits.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
     /// Wakes the proposer if there is anything to do.
     pub fn flush(&self) {
         if !self.ops.lock().is_empty() {

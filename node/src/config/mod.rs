@@ -41,7 +41,7 @@ pub use definition::{Definition, DefinitionType};
 pub use limits::Limits;
 pub use listener::{ClientCertificates, Listener, ListenerTls, Pages};
 pub use load::Source;
-pub use log::{Log, LogFormat};
+pub use log::{Log, LogFormat, is_level};
 pub use node::Node;
 pub use observability::Observability;
 pub use principal::{Principal, ScramKdf};

@@ -1,15 +1,17 @@
-//! `[observability]`: the port for probes and metrics, which is to come.
+//! `[observability]`: the port for probes and metrics.
 
 use serde::{Deserialize, Serialize};
 
 use super::Bind;
 
-/// The observability port.
+/// The observability port: plain HTTP, for those who watch the node. It answers `/metrics` (Prometheus), `/livez`, `/readyz` and
+/// `/startupz`, changes nothing and shows no payload, URI, session or secret. docs/metrics.md says what is measured.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Observability {
-    /// `off`, the default and the only value in this version: health is answered on the admin port (`/healthz`, `/readyz`), and
-    /// there are no metrics yet.
+    /// IP address and port, or `off`, the default: then nothing is measured beyond what each part counts for itself, and
+    /// health is answered on the admin port alone (`/healthz`, `/readyz`). `127.0.0.1:7600` serves this machine, `0.0.0.0:7600` a
+    /// Prometheus elsewhere; names of realms and nodes and the amount of traffic are then seen by whoever reaches the port.
     pub address: Bind,
 }
 

@@ -19,7 +19,7 @@ pub(super) fn validate(config: &Config) -> Vec<Problem> {
     ports(config, &mut problems);
     limits(config, &mut problems);
     kept(config, &mut problems);
-    if config.log.level.parse::<tracing_subscriber::filter::Targets>().is_err() {
+    if !config.log.is_level() {
         let remedy = "write error, warn, info, debug or trace, or info,ringfort::cluster=debug";
         problems.push(Problem::new("log.level", "not a log level", remedy).value(quoted(&config.log.level)));
     }
@@ -430,10 +430,6 @@ fn ports(config: &Config, problems: &mut Vec<Problem>) {
             Problem::new("admin.address", "reachable from other machines, with no key to it", remedy).value(quoted(address)),
         );
     }
-    if let Some(address) = config.observability.address.0 {
-        let remedy = "write off; health is answered on the admin port, at /healthz and /readyz";
-        problems.push(Problem::new("observability.address", "not served by this version", remedy).value(quoted(address)));
-    }
     let mut taken: Vec<(String, std::net::SocketAddr)> = Vec::new();
     let listeners = config
         .listeners
@@ -444,6 +440,7 @@ fn ports(config: &Config, problems: &mut Vec<Problem>) {
     let others = [
         ("cluster.address".to_owned(), cluster),
         ("admin.address".to_owned(), config.admin.address.0),
+        ("observability.address".to_owned(), config.observability.address.0),
     ];
     for (path, address) in listeners.chain(others) {
         let Some(address) = address.filter(|address| address.port() != 0) else {

@@ -94,6 +94,12 @@ impl Stores {
         }
     }
 
+    /// All of them, by the names that the configuration has for them.
+    pub(super) fn named(&self) -> Vec<(&'static str, StoreHandle)> {
+        let embedded = std::iter::once(("embedded", self.embedded.clone()));
+        embedded.chain(self.redis.clone().map(|redis| ("redis", redis))).collect()
+    }
+
     fn of(&self, kind: config::StoreKind) -> &StoreHandle {
         match kind {
             config::StoreKind::Embedded => &self.embedded,

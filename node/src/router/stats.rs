@@ -2,6 +2,27 @@
 //!
 //! Invariants kept here: every message the core drops and every refusal moves exactly one of these counters.
 
+/// Declares the counters, and lists them with what their doc comments say, so that none can be forgotten where they are shown.
+macro_rules! counters {
+    ($(#[$about:meta])* pub struct $name:ident { $($(#[doc = $doc:literal])+ pub $field:ident: u64,)* }) => {
+        $(#[$about])*
+        pub struct $name {
+            $($(#[doc = $doc])+ pub $field: u64,)*
+        }
+
+        impl $name {
+            /// Name and meaning of each counter, in the order of their values in [`Self::values`].
+            pub const NAMES: &[(&str, &str)] = &[$((stringify!($field), concat!($($doc,)+)),)*];
+
+            /// What each has counted.
+            pub fn values(&self) -> [u64; Self::NAMES.len()] {
+                [$(self.$field,)*]
+            }
+        }
+    };
+}
+
+counters! {
 /// Counters of one realm since it was built.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Stats {
@@ -119,4 +140,5 @@ pub struct Stats {
     pub dropped_unwanted_events: u64,
     /// Dropped: the answer of a read barrier nobody waits for any more.
     pub dropped_late_barriers: u64,
+}
 }

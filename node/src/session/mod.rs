@@ -8,6 +8,7 @@ pub mod realm;
 
 pub mod auth;
 pub mod cluster;
+mod counting;
 pub mod handshake;
 pub mod hold;
 pub mod keeping;

@@ -243,6 +243,17 @@ impl Outbox {
         &self.stats
     }
 
+    /// Bytes and messages that wait here.
+    pub fn queued(&self) -> (usize, usize) {
+        let inner = self.inner.lock();
+        (inner.queued_bytes(), inner.queued_messages())
+    }
+
+    /// True if the connection is encrypted.
+    pub fn is_tls(&self) -> bool {
+        self.socket.is_none()
+    }
+
     /// How messages are written here.
     pub fn wire(&self) -> WireFormat {
         self.wire

@@ -9,6 +9,7 @@
 mod keeper;
 mod kinds;
 mod plain;
+mod present;
 mod realms;
 
 use std::{
@@ -34,6 +35,8 @@ use super::{
 use keeper::Keeper;
 use kinds::{is_for_the_cluster, may_invoke, revoked_by};
 pub use plain::Gathered;
+pub use present::ByWire;
+use present::Present;
 pub use realms::{RealmEntry, Realms};
 
 use crate::{
@@ -43,7 +46,7 @@ use crate::{
         kept::{HistoryAnswer, HistoryFailure},
         policy::Request,
     },
-    wamp::{Message, SessionId, SubscriptionId, Uri, id::IdMap},
+    wamp::{Message, SessionId, SubscriptionId, Uri},
 };
 
 /// A cheap handle on one realm of this node.
@@ -75,7 +78,7 @@ struct Shell {
 
 struct State {
     core: Realm,
-    outboxes: IdMap<SessionId, Arc<Outbox>>,
+    outboxes: Present,
     /// Reused between inputs.
     effects: Vec<Effect>,
     /// Inputs that carrying out effects brought about; handled before the lock is released.
@@ -96,6 +99,10 @@ struct State {
 pub struct ShellStats {
     /// Sessions of this node that are in the realm now.
     pub sessions: usize,
+    /// The same by what their connections speak.
+    pub by_wire: ByWire,
+    /// Sessions that were ever welcomed.
+    pub joined: u64,
     /// Inputs the core has handled.
     pub inputs: u64,
     /// Messages put into outboxes, each receiver of an event counted.
@@ -131,7 +138,7 @@ impl RealmHandle {
             cluster,
             state: Mutex::new(State {
                 core,
-                outboxes: IdMap::default(),
+                outboxes: Present::default(),
                 effects: Vec::new(),
                 followups: VecDeque::new(),
                 leaving: HashMap::new(),
@@ -189,6 +196,7 @@ impl RealmHandle {
         // Pushed under the lock: nothing of the realm can come before it.
         outbox.push(welcome, touched);
         state.outboxes.insert(session, outbox.clone());
+        state.stats.joined += 1;
         self.shared.enter(state, Input::SessionJoined { session, info }, touched);
     }
 
@@ -308,6 +316,7 @@ impl RealmHandle {
         let state = self.shared.lock();
         ShellStats {
             sessions: state.outboxes.len(),
+            by_wire: state.outboxes.by_wire(),
             ..state.stats
         }
     }

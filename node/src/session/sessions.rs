@@ -79,6 +79,11 @@ impl Sessions {
         self.len() == 0
     }
 
+    /// Their outboxes, for looking at.
+    pub fn outboxes(&self) -> Vec<Arc<Outbox>> {
+        self.connections.lock().values().cloned().collect()
+    }
+
     /// Enters a connection; it is struck off when the guard is dropped.
     pub(super) fn enter(self: &Arc<Self>, outbox: &Arc<Outbox>) -> Entered {
         let number = self.next.fetch_add(1, Ordering::Relaxed);

@@ -18,6 +18,7 @@ use tokio::time::sleep_until;
 use super::{
     auth::{PeerFacts, Promise, Verified},
     cluster::Drain,
+    counting,
     handshake::{Handshake, Step, abort_message},
     hold::{HELD, Hold},
     outbox::{End, Outbox, Touched, WireFormat, ping, pong},
@@ -99,6 +100,7 @@ pub fn run(connection: Connection, service: Arc<Service>) -> impl Future<Output 
     task.decoder.set_message_bytes_max(task.service.limits.handshake_bytes_max);
     async move {
         let ending = task.serve(read_ahead).await;
+        task.count_end(&ending);
         task.state = State::Over;
         task.close(ending).await;
     }
@@ -241,6 +243,19 @@ enum Ending {
 }
 
 impl Task {
+    /// Counts the end of a session that neither GOODBYE nor its own fault ended; those are counted where they happen.
+    fn count_end(&self, ending: &Ending) {
+        if let State::Established(_) | State::ShuttingDown { .. } = &self.state {
+            let lost = matches!(ending, Ending::Lost);
+            let silent = lost && now().saturating_duration_since(self.heard) >= self.service.limits.dead_after;
+            let end = self.outbox.end();
+            counting::ended(match &end {
+                None if silent => "silent",
+                end => counting::reason(end.as_ref(), lost),
+            });
+        }
+    }
+
     async fn serve(&mut self, mut rest: Vec<u8>) -> Ending {
         let mut touched = Touched::new();
         let mut timer = Box::pin(sleep_until(self.timer().into()));
@@ -566,8 +581,18 @@ impl Task {
 
     fn abort(&mut self, message: &Message, close_code: u16) -> Result<(), Stop> {
         self.outbox.abort(message);
+        self.count_fault(message);
         self.state = State::Over;
         Err(Stop::End(Ending::LastWords(close_code)))
+    }
+
+    /// Counts an end that the peer brought about, told by an ABORT.
+    fn count_fault(&self, abort: &Message) {
+        match (&self.state, abort) {
+            (State::Established(_), _) => counting::ended("protocol_violation"),
+            (State::Handshake { .. }, Message::Abort { reason, .. }) => counting::refused(reason),
+            _ => {}
+        }
     }
 
     /// The peer broke the transport.
@@ -584,6 +609,11 @@ impl Task {
                 error_uri::PROTOCOL_VIOLATION,
                 "the message is longer than this router takes",
             ));
+        }
+        match &self.state {
+            State::Established(_) => counting::ended("protocol_violation"),
+            State::Handshake { .. } => counting::refused(error_uri::PROTOCOL_VIOLATION),
+            State::ShuttingDown { .. } | State::Over => {}
         }
         self.state = State::Over;
         Ending::LastWords(code)
@@ -608,6 +638,7 @@ impl Task {
         let mut compat = Compat::default();
         if let State::Established(membership) = std::mem::replace(&mut self.state, State::Over) {
             compat = membership.compat;
+            counting::ended("goodbye");
             // Should the commit take longer, the log still has it.
             membership
                 .realm
@@ -650,6 +681,7 @@ impl Task {
                     None
                 }
                 State::Handshake { .. } => {
+                    counting::refused(&reason);
                     self.outbox
                         .abort(&abort_message(&reason, text.as_deref().unwrap_or("this node goes down")));
                     Some(Ending::LastWords(GOING_AWAY))
@@ -688,6 +720,7 @@ impl Task {
         let limits = &self.service.limits;
         match &self.state {
             State::Handshake { until, .. } if now >= *until => {
+                counting::refused(error_uri::TIMEOUT);
                 self.outbox
                     .abort(&abort_message(error_uri::TIMEOUT, "no session was established in time"));
                 return Some(Ending::LastWords(NORMAL));

@@ -198,6 +198,11 @@ impl StoreHandle {
         }
     }
 
+    /// Bytes that wait to be written.
+    pub fn queued_bytes(&self) -> usize {
+        self.shared.queued_bytes.load(Acquire)
+    }
+
     /// How many bytes were ever written, while the queue is above a quarter of its bound and not given up as too slow.
     pub fn congestion(&self) -> Option<u64> {
         let shared = &*self.shared;

@@ -37,6 +37,7 @@ use crate::{
         sessions::Service,
         task::{self, Connection},
     },
+    telemetry::{self, names},
     wamp::Serializer,
 };
 
@@ -228,7 +229,9 @@ impl BoundListener {
     }
 
     fn admit(&self, socket: TcpStream, peer: SocketAddr) {
-        let place = match self.port.places.clone().try_acquire_owned() {
+        let place = self.port.places.clone().try_acquire_owned();
+        telemetry::count(&names::CONNECTIONS_ACCEPTED, &[if place.is_ok() { "taken" } else { "full" }]);
+        let place = match place {
             Ok(permit) => Place {
                 full: false,
                 _permit: permit,
@@ -366,7 +369,9 @@ impl Port {
             return Ok(None);
         }
         if first[0] == TLS_HANDSHAKE {
-            return Ok(Some(Stream::Tls(Box::new(material.acceptor().accept(socket).await?))));
+            let accepted = material.acceptor().accept(socket).await;
+            telemetry::count(&names::TLS_HANDSHAKES, &[if accepted.is_ok() { "done" } else { "failed" }]);
+            return Ok(Some(Stream::Tls(Box::new(accepted?))));
         }
         if self.config.plain_beside_tls {
             return Ok(Some(Stream::Plain(socket)));

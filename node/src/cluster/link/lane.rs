@@ -217,6 +217,7 @@ impl LaneStream {
         self.lane.taken.fetch_add(1, Relaxed);
         counters.batches_out.fetch_add(1, Relaxed);
         counters.frames_out.fetch_add(u64::from(batch.frames), Relaxed);
+        counters.bytes_out.fetch_add(batch.bytes.len() as u64, Relaxed);
         pb::LinkBatch {
             first_seq,
             ack: self.lane.received.load(Relaxed),

@@ -234,6 +234,7 @@ async fn watch_over(shared: &Shared, link: &Link, mut stream: Streaming<pb::Link
             _ = tick.tick() => {
                 if pinged.elapsed() >= config.ping_interval {
                     pinged = Instant::now();
+                    link.counters.pinged();
                     link.control.ping();
                 }
                 if shared.own.lock().overdue(std::time::Instant::now(), config.ack_deadline).contains(&link.node) {
@@ -272,7 +273,7 @@ fn on_control(shared: &Shared, link: &Link, batch: pb::LinkBatch) -> Result<(), 
     for frame in batch.frames {
         match frame.kind {
             Some(Kind::Ping(_)) => link.control.pong(),
-            Some(Kind::Pong(_)) => {}
+            Some(Kind::Pong(_)) => link.counters.ponged(),
             Some(Kind::InterestSnapshot(snapshot)) => offer(link, convert::snapshot_in(snapshot))?,
             Some(Kind::InterestDelta(delta)) => offer(link, convert::delta_in(delta))?,
             Some(Kind::InterestAck(ack)) => {

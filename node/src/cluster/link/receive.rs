@@ -35,6 +35,7 @@ impl LaneReader {
         let said = u64::from(batch.count);
         note_received(received, batch.first_seq, said)?;
         counters.frames_in.fetch_add(said, Relaxed);
+        counters.bytes_in.fetch_add(batch.packed.len() as u64, Relaxed);
         Ok(Frames {
             reader: self,
             counters,

@@ -24,7 +24,10 @@ use super::{
     store::snapshot::Snapshots,
     types::{LogId, Outcome, Payload, RaftTypes, Snapshot, SnapshotMeta, StoredMembership, weight},
 };
-use crate::cluster::consensus::StateMachine;
+use crate::{
+    cluster::consensus::StateMachine,
+    telemetry::{self, names},
+};
 
 /// See the module's text. Clones share one machine.
 #[derive(Clone)]
@@ -156,6 +159,7 @@ impl<C: RaftTypes> RaftStateMachine<C> for Machine {
             .await?;
         self.0.grown.store(0, Ordering::Relaxed);
         self.publish(index);
+        telemetry::count(&names::RAFT_SNAPSHOTS, &["installed"]);
         Ok(())
     }
 
@@ -189,6 +193,7 @@ impl<C: RaftTypes> RaftSnapshotBuilder<C> for Builder {
 
     async fn build_snapshot(&mut self) -> Result<Snapshot, io::Error> {
         self.snapshots.save(self.snapshot.clone()).await?;
+        telemetry::count(&names::RAFT_SNAPSHOTS, &["taken"]);
         Ok(self.snapshot.clone())
     }
 }

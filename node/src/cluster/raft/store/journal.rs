@@ -12,6 +12,7 @@ use std::{
         mpsc,
     },
     thread::JoinHandle,
+    time::Instant,
 };
 
 use parking_lot::Mutex;
@@ -23,7 +24,10 @@ use super::{
     front::{Effect, Front, Location},
     segment,
 };
-use crate::cluster::raft::{convert, types::LogId};
+use crate::{
+    cluster::raft::{convert, types::LogId},
+    telemetry::{self, names},
+};
 
 /// One thing to write.
 pub(super) struct Request {
@@ -167,7 +171,9 @@ impl Writer {
     }
 
     fn sync(&mut self) -> io::Result<()> {
+        let began = Instant::now();
         self.file.sync_data()?;
+        telemetry::observe(&names::RAFT_SYNC_SECONDS, began.elapsed().as_secs_f64());
         self.counters.syncs.fetch_add(1, Ordering::Relaxed);
         self.durable = self.length;
         Ok(())

@@ -1,0 +1,270 @@
+"""The rendered chart, run: three nodes out of the image, each in namespaces of its own with the address, files, variables, arguments
+and probes that its pod would have, names from a small name server; then `helm test`, a rolling restart, and a lost volume.
+
+What stands in for Kubernetes is this file: volumes are folders, the kubelet is `Pod`. Needs root, HELM, RINGFORT_BIN, and the images.
+"""
+
+import os
+import pathlib
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+
+import yaml
+
+import charts
+from charts import Disk, containers, of
+from image import Image, find, pack
+from names import Names
+from tally import TARGET, Tally, must, output
+
+WORK = TARGET / "pods"
+# Short, since a device's name has 15 bytes; a range of its own.
+BRIDGE, NET = "rfpods", "10.213.77"
+DOMAIN = "r-ringfort-nodes.ns.svc.cluster.local"
+
+
+class Network:
+    """A bridge, and a network namespace with an address on it for each pod."""
+
+    def __init__(self, names):
+        self.pods = {name: (f"{BRIDGE}{index}", f"{NET}.{10 + index}") for index, name in enumerate(names)}
+
+    def __enter__(self):
+        self.remove()
+        must(["ip", "link", "add", BRIDGE, "type", "bridge"])
+        must(["ip", "addr", "add", f"{NET}.1/24", "dev", BRIDGE])
+        must(["ip", "link", "set", BRIDGE, "up"])
+        for index, (space, address) in enumerate(self.pods.values()):
+            must(["ip", "netns", "add", space])
+            must(["ip", "link", "add", f"{BRIDGE}v{index}", "type", "veth", "peer", "name", "eth0", "netns", space])
+            must(["ip", "link", "set", f"{BRIDGE}v{index}", "master", BRIDGE, "up"])
+            must(["ip", "-n", space, "addr", "add", f"{address}/24", "dev", "eth0"])
+            for device in ("lo", "eth0"):
+                must(["ip", "-n", space, "link", "set", device, "up"])
+        return self
+
+    def __exit__(self, *_):
+        self.remove()
+
+    def remove(self):
+        for space, _ in self.pods.values():
+            output(["ip", "netns", "del", space])
+        output(["ip", "link", "del", BRIDGE])
+
+    def names(self):
+        return {f"{name}.{DOMAIN}": [address] for name, (_, address) in self.pods.items()}
+
+
+class Pod:
+    """One pod: its volumes live as long as it does, but for the claimed one."""
+
+    def __init__(self, name, space, spec, disk, root, claim):
+        self.name, self.space, self.spec, self.disk, self.root = name, space, spec, disk, root
+        self.volumes = {"data": claim}
+        self.running = {}
+        self.log = open(WORK / f"{name}.log", "ab")
+
+    def folder(self, mount):
+        """The folder that stands for a mounted volume."""
+        name = mount["name"] + ("-own" if mount.get("subPathExpr") else "")
+        if name not in self.volumes:
+            self.volumes[name] = pathlib.Path(tempfile.mkdtemp(dir=WORK, prefix=f"{self.name}-{name}-"))
+            made = self.disk.mount(self.spec, {"volumeMounts": [{**mount, "mountPath": "/files"}]}, self.name)
+            for file in (made / "files").iterdir():
+                shutil.move(file, self.volumes[name] / file.name)
+                # As the kubelet has it: root's, readable by the group of the pod.
+                os.chown(self.volumes[name] / file.name, 0, self.spec["securityContext"]["fsGroup"])
+                (self.volumes[name] / file.name).chmod(0o440)
+            shutil.rmtree(made)
+            os.chown(self.volumes[name], 0, self.spec["securityContext"]["fsGroup"])
+            self.volumes[name].chmod(0o770)
+        return self.volumes[name]
+
+    def command(self, container, words):
+        """What runs `words` in a container of this pod."""
+        script = [f"mount --bind {self.root} {self.root}", f"mount -t proc proc {self.root}/proc"]
+        for mount in container.get("volumeMounts", []):
+            at = f"{self.root}{mount['mountPath']}"
+            script.append(f"mount --bind {self.folder(mount)} {at}")
+            if mount.get("readOnly"):
+                script.append(f"mount -o remount,bind,ro {at}")
+        script.append(f"mount -o remount,bind,ro {self.root}")
+        its = container["securityContext"]
+        user = f"--userspec={its['runAsUser']}:{its['runAsGroup']} --groups={self.spec['securityContext']['fsGroup']}"
+        script.append(f'exec setpriv --no-new-privs --inh-caps=-all chroot {user} {self.root} "$@"')
+        fork = ["unshare", "--mount", "--pid", "--ipc", "--uts", "--fork", "--kill-child"]
+        return ["ip", "netns", "exec", self.space, *fork, "sh", "-c", " && ".join(script), "sh", *map(str, words)]
+
+    def environment(self, container):
+        return {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", **self.disk.environment(container, self.name)}
+
+    def words(self, container):
+        known = self.environment(container)
+        expand = lambda word: word.replace("$(POD_NAME)", known.get("POD_NAME", ""))  # noqa: E731
+        return ["/ringfort", *map(expand, container["args"])]
+
+    def once(self, container):
+        """Runs a container that ends by itself."""
+        return output(self.command(container, self.words(container)), env=self.environment(container))
+
+    def start(self, container):
+        self.running[container["name"]] = subprocess.Popen(self.command(container, self.words(container)), env=self.environment(container), stdout=self.log, stderr=self.log)
+
+    def up(self):
+        """Runs the init containers, then starts the others."""
+        for container in self.spec.get("initContainers", []):
+            good, told = self.once(container)
+            assert good, f"{self.name}/{container['name']}: {told}"
+        for container in self.spec["containers"]:
+            self.start(container)
+
+    def probe(self, container, which):
+        """Asks once, as the kubelet does."""
+        probe = container[which]
+        if "httpGet" in probe:
+            port = next(port["containerPort"] for port in container["ports"] if port["name"] == probe["httpGet"]["port"])
+            address = f"http://{NET}.{10 + int(self.space.removeprefix(BRIDGE))}:{port}{probe['httpGet']['path']}"
+            return output(["curl", "--silent", "--fail", "--max-time", str(probe["timeoutSeconds"]), address])[0]
+        return output(self.command(container, probe["exec"]["command"]), env=self.environment(container))[0]
+
+    def wait(self, which, seconds=60):
+        container = containers(self.spec)[-1] if which == "readinessProbe" else next(one for one in containers(self.spec) if which in one)
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            for name, process in self.running.items():
+                assert process.poll() is None, f"{self.name}/{name} ended: {self.tail()}"
+            if self.probe(container, which):
+                return
+            time.sleep(0.2)
+        raise AssertionError(f"{self.name}: {which} fails for {seconds} s: {self.tail()}")
+
+    def tail(self):
+        self.log.flush()
+        return (WORK / f"{self.name}.log").read_text()[-1500:]
+
+    def down(self):
+        """SIGTERM to the first process of each container; the exit codes, and whether all were in time."""
+        codes = []
+        for process in self.running.values():
+            if process.poll() is None:
+                children = pathlib.Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+                for child in children:
+                    os.kill(int(child), signal.SIGTERM)
+            codes.append(process.wait(timeout=self.spec.get("terminationGracePeriodSeconds", 30)))
+        self.running = {}
+        return codes
+
+    def kill(self):
+        for process in self.running.values():
+            process.kill()
+            process.wait(timeout=10)
+        self.log.close()
+
+
+class Cluster:
+    """The nodes of a rendering, and the pod of `helm test`."""
+
+    def __init__(self, things, network, disk, root):
+        self.nodes = []
+        template = of(things, "StatefulSet")["spec"]["template"]["spec"]
+        for name, (space, _) in network.pods.items():
+            if name == "test":
+                continue
+            claim = WORK / f"claim-{name}"
+            claim.mkdir()
+            os.chown(claim, 0, template["securityContext"]["fsGroup"])
+            claim.chmod(0o770)
+            self.nodes.append(Pod(name, space, template, disk, root, claim))
+        self.test = lambda: Pod("test", network.pods["test"][0], of(things, "Pod")["spec"], disk, root, None)
+
+    def helm_test(self):
+        """What `helm test` does: the sidecar, its startup probe, then the caller, which has to end well."""
+        pod = self.test()
+        (callee,) = pod.spec["initContainers"]
+        (caller,) = pod.spec["containers"]
+        try:
+            pod.start(callee)
+            pod.wait("startupProbe", 30)
+            good, told = pod.once(caller)
+            assert good and "there" in told, told
+        finally:
+            pod.kill()
+
+
+def scenario(tally, cluster):
+    for node in cluster.nodes:
+        node.up()
+    for node in cluster.nodes:
+        node.wait("startupProbe")
+    for node in cluster.nodes:
+        tally.run(f"{node.name} gets ready", node.wait, "readinessProbe")
+    tally.run("helm test before", cluster.helm_test)
+    # A rolling update, the last pod first; with pod 1 away, helm test goes from 0 to 2.
+    for node in reversed(cluster.nodes):
+        codes = node.down()
+        tally.check(f"{node.name} ends in good order", codes == [0], f"{codes}: {node.tail()}")
+        if node is cluster.nodes[1]:
+            tally.run("helm test with a node away", cluster.helm_test)
+        node.up()
+        tally.run(f"{node.name} is back", node.wait, "readinessProbe")
+    tally.run("helm test after a rolling restart", cluster.helm_test)
+    # A node without its disk is a stranger: alive, never ready, and no harm to the others.
+    lost = cluster.nodes[1]
+    claim = lost.volumes["data"]
+    lost.down()
+    empty = WORK / "claim-empty"
+    empty.mkdir()
+    os.chown(empty, 0, 65532)
+    empty.chmod(0o770)
+    lost.volumes["data"] = empty
+    lost.up()
+    lost.wait("startupProbe")
+    time.sleep(5)
+    container = lost.spec["containers"][0]
+    tally.check("without its volume a node lives and is not ready", lost.probe(container, "livenessProbe") and not lost.probe(container, "readinessProbe"), lost.tail())
+    tally.run("helm test beside it", cluster.helm_test)
+    lost.down()
+    lost.volumes["data"] = claim
+    lost.up()
+    tally.run("with its volume it is itself again", lost.wait, "readinessProbe")
+    tally.run("helm test at the end", cluster.helm_test)
+
+
+def main():
+    tally = Tally()
+    if os.geteuid() != 0:
+        tally.check("pods", False, "network namespaces need root")
+        tally.close()
+    shutil.rmtree(WORK, ignore_errors=True)
+    WORK.mkdir(parents=True)
+    charts.WORK.mkdir(parents=True, exist_ok=True)
+    things = charts.render(pathlib.Path(__file__).parent / "values/default.yaml")
+    if not list((TARGET / "images").glob("ringfort-[0-9]*.tar")):
+        pack()
+    root = Image(find("ringfort")).unpack(WORK / "root")
+    shutil.copy(os.environ["RINGFORT_BIN"], root / "ringfort")
+    names = [f"r-ringfort-core-{ordinal}" for ordinal in range(of(things, "StatefulSet")["spec"]["replicas"])]
+    disk = Disk(things, WORK / "disk")
+    nodes = of(things, "StatefulSet")["spec"]["template"]["spec"]
+    for spec in (nodes, of(things, "Pod")["spec"]):
+        for container in containers(spec):
+            for mount in container["volumeMounts"]:
+                (root / mount["mountPath"].lstrip("/")).mkdir(parents=True, exist_ok=True)
+    (root / "etc/resolv.conf").write_text(f"nameserver {NET}.1\noptions timeout:1 attempts:3\n")
+    with Network([*names, "test"]) as network, Names(f"{NET}.1", network.names()):
+        cluster = Cluster(things, network, disk, root)
+        try:
+            tally.run("scenario", scenario, tally, cluster)
+        finally:
+            for node in cluster.nodes:
+                node.kill()
+    if tally.failed == 0:
+        shutil.rmtree(WORK, ignore_errors=True)
+    tally.close()
+
+
+if __name__ == "__main__":
+    main()
