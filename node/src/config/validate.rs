@@ -76,12 +76,37 @@ fn listeners(config: &Config, problems: &mut Vec<Problem>) {
             problems.push(Problem::new(format!("{path}.origins[{at}]"), "not a web origin", remedy).value(quoted(origin)));
         }
         pages(&path, listener, problems);
+        longpoll(&path, listener, problems);
         if let Some(tls) = &listener.tls {
             let path = format!("{path}.tls");
             certificate::check_pair(&path, &tls.certificate, &tls.key, problems);
             if tls.client_certificates != ClientCertificates::Off {
                 certificate::check_authorities(&format!("{path}.client_ca"), &tls.client_ca, problems);
             }
+        }
+    }
+}
+
+fn longpoll(path: &str, listener: &Listener, problems: &mut Vec<Problem>) {
+    if let Some(taken) = listener.compat.longpoll_taken
+        && !matches!(taken, 202 | 204)
+    {
+        let path = format!("{path}.compat.longpoll_taken");
+        problems.push(Problem::new(path, "no status that clients expect", "write 202 or 204").value(taken));
+    }
+    let Some(longpoll) = &listener.longpoll else { return };
+    let path = format!("{path}.longpoll");
+    if !is_http_path(&longpoll.path) {
+        let problem = Problem::new(
+            format!("{path}.path"),
+            "not the path of a web address",
+            "write a path such as /lp",
+        );
+        problems.push(problem.value(quoted(&longpoll.path)));
+    }
+    for (key, seconds) in [("wait_secs", longpoll.wait_secs), ("idle_secs", longpoll.idle_secs)] {
+        if !(1..=3600).contains(&seconds) {
+            problems.push(Problem::new(format!("{path}.{key}"), "out of range", "write 1 to 3600").value(seconds));
         }
     }
 }
