@@ -544,14 +544,6 @@ fn limits(config: &Config, problems: &mut Vec<Problem>) {
         "too small for the request of a browser",
         "write at least 1024",
     );
-    let depth = limits.depth_max as u64;
-    demand(
-        (8..=256).contains(&depth),
-        "depth_max",
-        depth,
-        "out of range",
-        "write 8 to 256",
-    );
     let outbox = limits.outbox_bytes_max;
     let fits = outbox >= limits.message_bytes_max;
     demand(
@@ -561,38 +553,17 @@ fn limits(config: &Config, problems: &mut Vec<Problem>) {
         "less than limits.message_bytes_max, so the largest message fits no outbox",
         "raise it",
     );
-    let wait = limits.meta_wait_ms;
-    demand(
-        (1..=60_000).contains(&wait),
-        "meta_wait_ms",
-        wait,
-        "out of range",
-        "write 1 to 60000",
-    );
-    let wait = limits.overlap_wait_ms;
-    demand(
-        (1..=60_000).contains(&wait),
-        "overlap_wait_ms",
-        wait,
-        "out of range",
-        "write 1 to 60000",
-    );
-    let seconds = limits.handshake_secs;
-    demand(
-        (1..=300).contains(&seconds),
-        "handshake_secs",
-        seconds,
-        "out of range",
-        "write 1 to 300",
-    );
-    let seconds = limits.keepalive_secs;
-    demand(
-        (1..=3600).contains(&seconds),
-        "keepalive_secs",
-        seconds,
-        "out of range",
-        "write 1 to 3600",
-    );
+    let ranges = [
+        ("depth_max", limits.depth_max as u64, 8..=256),
+        ("meta_wait_ms", limits.meta_wait_ms, 1..=60_000),
+        ("overlap_wait_ms", limits.overlap_wait_ms, 1..=60_000),
+        ("handshake_secs", limits.handshake_secs, 1..=300),
+        ("keepalive_secs", limits.keepalive_secs, 1..=3600),
+    ];
+    for (key, value, range) in ranges {
+        let remedy = format!("write {} to {}", range.start(), range.end());
+        demand(range.contains(&value), key, value, "out of range", &remedy);
+    }
     let (dead, alive) = (limits.dead_peer_secs, limits.keepalive_secs);
     let above = dead > alive && dead <= 7200;
     demand(
