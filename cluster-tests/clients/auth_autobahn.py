@@ -12,7 +12,8 @@ import txaio
 
 txaio.use_asyncio()
 
-from auth_common import all_of, attempts, wrong
+from all_of import all_of
+from auth_common import attempts, wrong
 from autobahn.asyncio.wamp import ApplicationSession
 from autobahn.asyncio.websocket import WampWebSocketClientFactory
 from autobahn.wamp.auth import create_authenticator

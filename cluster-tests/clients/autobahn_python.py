@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """autobahn-python against a router: every step of the basic profile, and payloads equal between every pair of serializers.
 
-    autobahn_python.py steps CALLEE_URL CALLER_URL      each serializer on each transport: register, call, error, subscribe, publish, ...
+    autobahn_python.py steps CALLEE_URL CALLER_URL      each serializer on each transport, batched too: register, call, error, subscribe, publish, ...
     autobahn_python.py pairs CALLEE_URL CALLER_URL      nine pairs of serializers, args and kwargs of every JSON type plus binary
 
 URLs are ws://host:port/path or tcp://host:port (RawSocket); several, joined by commas, are taken one after the other. The callee
@@ -24,9 +24,13 @@ from autobahn.wamp.exception import ApplicationError
 from autobahn.wamp.serializer import CBORSerializer, JsonSerializer, MsgPackSerializer
 from autobahn.wamp.types import CallResult, ComponentConfig, PublishOptions
 
+from all_of import all_of
+
 REALM = "realm1"
 PATIENCE = 10
 SERIALIZERS = {"json": JsonSerializer, "msgpack": MsgPackSerializer, "cbor": CBORSerializer}
+# Several messages in a WebSocket frame; autobahn-python offers these before the others.
+BATCHED = [f"{name}.batched" for name in SERIALIZERS]
 
 # Every JSON type in its odd shapes, and binary, also inside of other things. Keys of kwargs are Python names for the callee's sake.
 ARGS = [
@@ -102,7 +106,10 @@ async def join(url, serializer, realm=REALM, kind=Session):
     if parts.scheme == "tcp":
         factory = WampRawSocketClientFactory(create, serializer=SERIALIZERS[serializer]())
     else:
-        factory = WampWebSocketClientFactory(create, url=url, serializers=[SERIALIZERS[serializer]()])
+        name, _, batched = serializer.partition(".")
+        made_with = SERIALIZERS[name](batched=bool(batched))
+        assert made_with.SERIALIZER_ID == serializer, made_with.SERIALIZER_ID
+        factory = WampWebSocketClientFactory(create, url=url, serializers=[made_with])
     await asyncio.get_running_loop().create_connection(factory, parts.hostname, parts.port)
     for _ in range(1000):
         if made:
@@ -211,21 +218,6 @@ async def pair(near, far, callee_serializer, caller_serializer):
     await leave(caller)
 
 
-async def all_of(attempts):
-    """makes (name, coroutine) one after the other and prints how each went; the exit code of the script"""
-    passed = failed = 0
-    for name, attempt in attempts:
-        try:
-            await asyncio.wait_for(attempt, 60)
-            passed += 1
-            print(f"ok    {name}", flush=True)
-        except Exception as e:
-            failed += 1
-            print(f"FAIL  {name}: {type(e).__name__}: {e}", flush=True)
-    print(f"{passed} passed, {failed} failed")
-    return 1 if failed or not passed else 0
-
-
 def on_each(near_urls, far_urls, attempt):
     """an attempt on each transport in each serializer, for `all_of`"""
     for near, far in zip(near_urls.split(","), far_urls.split(",")):
@@ -243,7 +235,8 @@ def run_script(doc, attempts):
 
 def attempts_of(mode, near_urls, far_urls):
     for near, far in zip(near_urls.split(","), far_urls.split(",")):
-        for a in SERIALIZERS:
+        batched = BATCHED if mode == "steps" and urlparse(near).scheme == "ws" else []
+        for a in [*SERIALIZERS, *batched]:
             for b in SERIALIZERS if mode == "pairs" else [a]:
                 attempt = pair(near, far, a, b) if mode == "pairs" else steps(near, far, a)
                 yield f"{mode} {near} {far} callee {a} caller {b}", attempt

@@ -16,7 +16,8 @@ import sys
 import time
 from urllib.parse import urlparse
 
-from autobahn_python import PATIENCE, Session, all_of, join, leave
+from all_of import all_of
+from autobahn_python import PATIENCE, Session, join, leave
 
 from autobahn.wamp.exception import ApplicationError
 from autobahn.wamp.types import CallOptions, PublishOptions, RegisterOptions, SubscribeOptions

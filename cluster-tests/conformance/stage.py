@@ -1,5 +1,6 @@
 """What a case of the conformance table runs on: sessions of one serializer, on one node or spread over three."""
 import asyncio, contextlib, inspect, itertools, os, random
+from urllib.parse import urlparse
 import wamplib as w
 from wamplib import Peer
 
@@ -72,13 +73,16 @@ class Stage:
     def raw_url(self, node):
         return self.raw[node if self.place == "three" else 0]
 
+    def longpoll_url(self, node):
+        return "http://%s/lp" % urlparse(self.url(node)).netloc
+
     def uri(self, name="x"):
         """a URI of this run alone"""
         return "table.%s.%s%x%d.%s" % (self.place, self.ser, random.getrandbits(32), next(_count), name)
 
-    async def open(self, node=0, url=None, **kw):
+    async def open(self, node=0, url=None, ser=None, **kw):
         """a connection without a session"""
-        peer = await Peer.open(url or self.url(node), self.ser, **kw)
+        peer = await Peer.open(url or self.url(node), ser or self.ser, **kw)
         self.peers.append(peer)
         return peer
 

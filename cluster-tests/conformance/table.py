@@ -13,7 +13,7 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import stage, wamplib as w
 from stage import PLACES, SERIALIZERS, Skip, Stage
 
-MODULES = ["announced", "calls", "cancels", "parts", "callees", "events", "kept", "meta", "sessions", "transports", "passthru", "reflection",
+MODULES = ["announced", "calls", "cancels", "parts", "callees", "events", "kept", "meta", "sessions", "logins", "transports", "passthru", "reflection",
            "closing"]
 CASE_SECONDS = 40
 
@@ -70,7 +70,8 @@ async def main():
     ap.add_argument("--slow", type=int, default=0, help="print the slowest runs")
     a = ap.parse_args()
     stage.STOP_PID = a.stop_pid
-    cases = [case for case in load() if fnmatch.fnmatch(case.name, a.only)]
+    # What ends a node needs one to end.
+    cases = [case for case in load() if fnmatch.fnmatch(case.name, a.only) and (a.stop_pid or not case.last)]
     nodes, raw = (w.URLS * 3)[:3], (w.RAW * 3)[:3]
     roles = await announced(nodes)
     jobs, words = asyncio.Semaphore(a.jobs), {case.alone: asyncio.Lock() for case in cases if case.alone}

@@ -355,7 +355,8 @@ impl Cluster {
             ),
         };
         format!(
-            "[node]\nname = \"{name}\"\n\n[[listener]]\naddress = \"{public}\"\npath = \"/ws\"\norigins = [\"*\"]\nrawsocket = true\n\n\
+            "[node]\nname = \"{name}\"\n\n[[listener]]\naddress = \"{public}\"\npath = \"/ws\"\norigins = [\"*\"]\nrawsocket = true\n\
+             [listener.longpoll]\nwait_secs = 2\nidle_secs = 3\n\n\
              [[realm]]\nname = \"{REALM}\"\nanonymous = \"loopback\"\n{OPEN}\n\
              [[realm]]\nname = \"{OTHER_REALM}\"\nanonymous = \"loopback\"\n{OPEN}\n\
              [cluster]\nid = \"{id}\"\naddress = \"127.0.0.1:{port}\"\npeers = [{peers}]\ndata_dir = {data:?}\n{tls}\n\

@@ -43,7 +43,11 @@ async fn autobahn_python_does_everything_on_one_node_and_across_nodes() {
     let demo = Demo::start(240).await.expect("demo");
     for (place, near, far) in places(&demo) {
         let done = python("steps", near, far).await;
-        assert_eq!(done.last_line(), "6 passed, 0 failed", "three serializers on two transports");
+        assert_eq!(
+            done.last_line(),
+            "9 passed, 0 failed",
+            "three serializers on three transports"
+        );
         record_result(&format!("autobahn-python-{place}"), done.last_line());
     }
 }

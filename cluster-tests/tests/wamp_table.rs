@@ -52,6 +52,50 @@ name = "table.reflection"
 anonymous = "loopback"
 allow_define = true
 ROLES
+[[realm]]
+name = "table.rules"
+anonymous = "loopback"
+roles = [{ name = "anonymous", permissions = [
+    { uri = "table.", match = "prefix", allow = ["all"] },
+    { uri = "table.closed.", match = "prefix", deny = ["all"] },
+    { uri = "table.closed.open.", match = "prefix", allow = ["call", "register", "subscribe"] },
+] }]
+
+[[principal]]
+realm = "realm1"
+authid = "cra-plain"
+role = "device"
+wampcra = "cra-secret-1"
+wampcra_iterations = 0
+
+[[principal]]
+realm = "realm1"
+authid = "cra-salted"
+role = "device"
+wampcra = "cra-secret-2"
+
+[[principal]]
+realm = "realm1"
+authid = "scram-pbkdf2"
+role = "device"
+scram = "pencil-and-paper"
+scram_iterations = 1000
+
+[[principal]]
+realm = "realm1"
+authid = "scram-argon2"
+role = "device"
+scram = "brush-and-canvas"
+scram_kdf = "argon2id13"
+scram_iterations = 2
+scram_memory = 256
+
+[[principal]]
+realm = "realm1"
+authid = "signer"
+role = "device"
+public_keys = ["8a88e3dd7409f195fd52db2d3cba5d72ca6709bf1d94121bf3748801b40f6f5c"]
+
 [[principal]]
 realm = "realm1"
 authid = "lamp"
@@ -85,21 +129,30 @@ async fn every_case_of_the_table_passes_in_every_serializer_on_one_node_and_over
     let file = artifacts_dir().join("wamp-table.json");
     let _ = std::fs::remove_file(&file);
     let join = |urls: Vec<&str>| urls.join(",");
-    let mut command = python_command(&workspace_root().join("cluster-tests/conformance/table.py")).expect("packages");
-    command
-        .arg("--json")
+    let command = || {
+        let mut command = python_command(&workspace_root().join("cluster-tests/conformance/table.py")).expect("packages");
+        command
+            .env(
+                "WAMP_URLS",
+                join(cluster.nodes.iter().map(|node| node.websocket.as_str()).collect()),
+            )
+            .env(
+                "RAWSOCKET_URLS",
+                join(cluster.nodes.iter().map(|node| node.rawsocket.as_str()).collect()),
+            )
+            .env("REALM", REALM);
+        command
+    };
+    // The same over batched WebSockets, all but what ends a node.
+    let mut batched = command();
+    batched.args(["--variant", "three-*"]).env("BATCHED", "1");
+    let done = run(batched, PATIENCE).await.expect("run").checked().expect("batched");
+    record_result("wamp-table-batched", done.last_line());
+    let mut all = command();
+    all.arg("--json")
         .arg(&file)
-        .args(["--slow", "10", "--stop-pid", &cluster.nodes[2].pid.to_string()])
-        .env(
-            "WAMP_URLS",
-            join(cluster.nodes.iter().map(|node| node.websocket.as_str()).collect()),
-        )
-        .env(
-            "RAWSOCKET_URLS",
-            join(cluster.nodes.iter().map(|node| node.rawsocket.as_str()).collect()),
-        )
-        .env("REALM", REALM);
-    let done = run(command, PATIENCE).await.expect("run");
+        .args(["--slow", "10", "--stop-pid", &cluster.nodes[2].pid.to_string()]);
+    let done = run(all, PATIENCE).await.expect("run");
     println!("{}", done.stdout);
     record_result("wamp-table", done.last_line());
     let done = done.checked().expect("table.py");

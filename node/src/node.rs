@@ -562,6 +562,7 @@ fn listener_config(listener: &config::Listener, limits: &config::Limits) -> List
             revoked: tls.client_crl.clone(),
         }),
         cookies: listener.cookies,
+        longpoll: compat::longpoll(listener),
         pages: pages::from_config(&listener.pages),
         connections_max: limits.sessions_max,
         ..ListenerConfig::default()

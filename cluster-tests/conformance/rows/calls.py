@@ -341,6 +341,19 @@ async def _(s):
     eq(len(await answer_of(caller, uri, 10)), 10)
 
 
+@case("result-not-carried", "uri.invalid_payload")
+async def _(s):
+    """a result that the caller's serializer cannot carry, such as NaN in JSON, becomes wamp.error.invalid_payload, and the session goes on"""
+    binary = "cbor" if s.ser == "json" else s.ser
+    callee, caller = await asyncio.gather(s.join(0, ser=binary), s.join(2, ser="json"))
+    uri = s.uri()
+    await callee.register(uri)
+    s.serve(callee, lambda invocation: float("nan") if pl(invocation)[0] == ["nan"] else 1.5)
+    eq(await answer_of(caller, uri, "number"), 1.5)
+    await raises(answer_of(caller, uri, "nan"), "wamp.error.invalid_payload")
+    eq(await answer_of(caller, uri, "number"), 1.5)
+
+
 async def answer_of(caller, uri, *args):
     return pl(await caller.call(uri, list(args)))[0][0]
 

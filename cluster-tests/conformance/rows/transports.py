@@ -1,4 +1,4 @@
-"""WebSocket and RawSocket themselves."""
+"""WebSocket, batched too, RawSocket and long-poll themselves."""
 import asyncio, struct
 import websockets
 from urllib.parse import urlparse
@@ -185,3 +185,84 @@ async def _(s):
     reading = asyncio.ensure_future(peer.t.recv())
     await asyncio.wait_for(pong, T)
     reading.cancel()
+
+
+@case("websocket-batched", "rule.websocket.batched")
+async def _(s):
+    """calls and events between a session whose frames hold several messages and one whose frames hold one"""
+    a = await s.join(0, subprotocols=["wamp.2.%s.batched" % s.ser, "wamp.2." + s.ser])
+    eq(a.t.ws.subprotocol, "wamp.2.%s.batched" % s.ser)
+    b = await s.join(2, subprotocols=["wamp.2." + s.ser])
+    uri = s.uri()
+    await a.register(uri)
+    await a.subscribe(uri)
+    request = await b.call_start(uri, [1], {"x": "y"})
+    invocation = await a.inv()
+    eq(pl(invocation), ([1], {"x": "y"}))
+    await a.yield_(invocation, [2])
+    eq(pl(await b.call_end(request))[0], [2])
+    await b.publish(uri, [3])
+    eq(pl(await a.event())[0], [3])
+    # Twenty in one frame, answered in their order.
+    first = a.rid + 1
+    messages = [a.ser.dumps([PUBLISH, a.nid(), {"acknowledge": True, "exclude_me": False}, uri, [n]]) for n in range(20)]
+    await a.t.ws.send(batch(messages))
+    published, events = [], []
+    while len(published) + len(events) < 40:
+        message = await a.recv()
+        (published if message[0] == PUBLISHED else events).append(message)
+    eq([m[1] for m in published], list(range(first, first + 20)))
+    eq([pl(m)[0][0] for m in events], list(range(20)))
+
+
+@case("websocket-bad-batches", "rule.websocket.batched")
+async def _(s):
+    """an empty batch and one that ends within a message end the connection"""
+    whole = data(s, [SUBSCRIBE, 1, {}, s.uri()])
+    broken = whole if s.ser == "json" else struct.pack(">I", len(whole) + 1) + whole
+    for bad in (b"", broken):
+        peer = await s.join(2, subprotocols=["wamp.2.%s.batched" % s.ser])
+        await peer.t.ws.send(bad.decode() if s.ser == "json" else bad)
+        await closed_ws(peer)
+
+
+@case("longpoll-session", "rule.longpoll")
+async def _(s):
+    """open, send, receive and close: calls and events with a session on a WebSocket, one message an answer"""
+    a, b = await asyncio.gather(s.join(0, url=s.longpoll_url(0)), s.join(2))
+    uri = s.uri()
+    await a.register(uri)
+    await a.subscribe(uri)
+    request = await b.call_start(uri, [1], {"x": "y"})
+    invocation = await a.inv()
+    eq(pl(invocation), ([1], {"x": "y"}))
+    await a.yield_(invocation, [2])
+    eq(pl(await b.call_end(request))[0], [2])
+    for n in range(5):
+        await b.publish(uri, [n])
+    eq([pl(await a.event())[0][0] for _ in range(5)], list(range(5)))
+    await a.t.close()
+    eq((await a.t.post(a.t.base + "/receive"))[0], 404)
+    # Its registration went with it.
+    await raises(b.call(uri), "wamp.error.no_such_procedure", "wamp.error.canceled")
+
+
+@case("longpoll-batched", "rule.longpoll")
+async def _(s):
+    """the batched protocols: all that is there in one answer"""
+    a, b = await asyncio.gather(s.join(0, url=s.longpoll_url(0), batched=True), s.join(2))
+    uri = s.uri()
+    await a.subscribe(uri)
+    for n in range(5):
+        await b.publish(uri, [n])
+    eq([pl(await a.event())[0][0] for _ in range(5)], list(range(5)))
+
+
+@case("longpoll-unpolled", "rule.longpoll")
+async def _(s):
+    """a session whose messages nobody asks for ends after a while"""
+    a, b = await asyncio.gather(s.join(0, url=s.longpoll_url(0)), s.join(2))
+    await b.subscribe("wamp.session.on_leave")
+    while pl(await b.event())[0][0] != a.session:
+        pass
+    eq((await a.t.post(a.t.base + "/receive"))[0], 404)

@@ -55,6 +55,9 @@ pub struct Compat {
     /// Whether a WebSocket client has to name a subprotocol. `false`: one that names none speaks `wamp.2.json`, as Crossbar's
     /// `require_websocket_subprotocol = false` has it. Default `true`; `false` in the profile `crossbar`.
     pub subprotocol_required: Option<bool>,
+    /// By which HTTP status a long-poll client is told that its message was taken: 202, as the text says, or 204, as Crossbar says and
+    /// autobahn-js wants it. Default 202; 204 in the profiles `autobahn` and `crossbar`.
+    pub longpoll_taken: Option<u16>,
 }
 
 /// How request ids are checked.
@@ -128,6 +131,7 @@ impl Profile {
                 cancel_answer: Some(CancelAnswer::Kill),
                 revoked_subscriptions_told: Some(false),
                 progress_without_canceling: Some(true),
+                longpoll_taken: Some(204),
                 ..Compat::default()
             },
             Self::Crossbar => Compat {
@@ -140,6 +144,7 @@ impl Profile {
                 revoked_subscriptions_told: Some(false),
                 progress_without_canceling: Some(true),
                 subprotocol_required: Some(false),
+                longpoll_taken: Some(204),
             },
         }
     }
@@ -159,6 +164,7 @@ impl Compat {
             revoked_subscriptions_told: self.revoked_subscriptions_told.or(switches.revoked_subscriptions_told),
             progress_without_canceling: self.progress_without_canceling.or(switches.progress_without_canceling),
             subprotocol_required: self.subprotocol_required.or(switches.subprotocol_required),
+            longpoll_taken: self.longpoll_taken.or(switches.longpoll_taken),
         }
     }
 }
@@ -184,6 +190,7 @@ mod tests {
             revoked_subscriptions_told: Some(true),
             progress_without_canceling: Some(false),
             subprotocol_required: Some(true),
+            longpoll_taken: Some(202),
         };
         assert_eq!(compat.over(Profile::Crossbar), compat);
         assert_eq!(Compat::default().over(Profile::Crossbar), Profile::Crossbar.switches());

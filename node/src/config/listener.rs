@@ -40,8 +40,34 @@ pub struct Listener {
     pub profile: Profile,
     /// Single switches for clients that differ from the WAMP text; see `[listener.compat]`. Default none.
     pub compat: Compat,
+    /// HTTP long-poll for clients that can open no WebSocket; see `[listener.longpoll]`. Default none: it is not spoken.
+    pub longpoll: Option<Longpoll>,
     /// Encrypts this port; see `[listener.tls]`. Default none, which is for loopback and for ports behind a TLS proxy.
     pub tls: Option<ListenerTls>,
+}
+
+/// HTTP long-poll of a public port. The session lives on the node where it was opened, so a balancer has to send all requests of a client
+/// to the same node.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Longpoll {
+    /// The HTTP path under which clients find `/open`, `/ID/receive`, `/ID/send` and `/ID/close`. Default `/lp`.
+    pub path: String,
+    /// Seconds a poll waits for a message before it is answered with none. Default 10. Must be less than clients and proxies allow a
+    /// request to take; browsers' Autobahn allows 12.
+    pub wait_secs: u64,
+    /// Seconds without a poll after which a session ends. Default 30.
+    pub idle_secs: u64,
+}
+
+impl Default for Longpoll {
+    fn default() -> Self {
+        Self {
+            path: "/lp".to_owned(),
+            wait_secs: 10,
+            idle_secs: 30,
+        }
+    }
 }
 
 /// TLS of a public port.
@@ -100,6 +126,7 @@ impl Default for Listener {
             pages: Pages::None,
             profile: Profile::Strict,
             compat: Compat::default(),
+            longpoll: None,
             tls: None,
         }
     }

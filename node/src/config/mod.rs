@@ -39,7 +39,7 @@ pub use cluster::{Cluster, ClusterTls, Peer, Timing};
 pub use compat::{CancelAnswer, Compat, ErrorUris, MetaResults, OnLeave, Profile, RequestIdCheck};
 pub use definition::{Definition, DefinitionType};
 pub use limits::Limits;
-pub use listener::{ClientCertificates, Listener, ListenerTls, Pages};
+pub use listener::{ClientCertificates, Listener, ListenerTls, Longpoll, Pages};
 pub use load::Source;
 pub use log::{Log, LogFormat, is_level};
 pub use node::Node;

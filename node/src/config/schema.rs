@@ -13,7 +13,7 @@ use serde::{
 use toml::Value;
 
 use super::{
-    Admin, Cluster, ClusterTls, Compat, Definition, History, Limits, Listener, ListenerTls, Log, Node as NodeSection,
+    Admin, Cluster, ClusterTls, Compat, Definition, History, Limits, Listener, ListenerTls, Log, Longpoll, Node as NodeSection,
     Observability, Peer, Permission, Principal, Problem, Realm, Role, Store, StoreRedis, Timing, Topic,
     tree::{Entry, Node},
 };
@@ -35,7 +35,14 @@ pub(super) struct Section {
 /// The sections of a file, in the order of the documentation.
 pub(super) const SECTIONS: &[Section] = &[
     one::<NodeSection>("node", &[]),
-    many::<Listener>("listener", &[one::<Compat>("compat", &[]), one::<ListenerTls>("tls", &[])]),
+    many::<Listener>(
+        "listener",
+        &[
+            one::<Compat>("compat", &[]),
+            one::<Longpoll>("longpoll", &[]),
+            one::<ListenerTls>("tls", &[]),
+        ],
+    ),
     many::<Realm>(
         "realm",
         &[

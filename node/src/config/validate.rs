@@ -76,12 +76,37 @@ fn listeners(config: &Config, problems: &mut Vec<Problem>) {
             problems.push(Problem::new(format!("{path}.origins[{at}]"), "not a web origin", remedy).value(quoted(origin)));
         }
         pages(&path, listener, problems);
+        longpoll(&path, listener, problems);
         if let Some(tls) = &listener.tls {
             let path = format!("{path}.tls");
             certificate::check_pair(&path, &tls.certificate, &tls.key, problems);
             if tls.client_certificates != ClientCertificates::Off {
                 certificate::check_authorities(&format!("{path}.client_ca"), &tls.client_ca, problems);
             }
+        }
+    }
+}
+
+fn longpoll(path: &str, listener: &Listener, problems: &mut Vec<Problem>) {
+    if let Some(taken) = listener.compat.longpoll_taken
+        && !matches!(taken, 202 | 204)
+    {
+        let path = format!("{path}.compat.longpoll_taken");
+        problems.push(Problem::new(path, "no status that clients expect", "write 202 or 204").value(taken));
+    }
+    let Some(longpoll) = &listener.longpoll else { return };
+    let path = format!("{path}.longpoll");
+    if !is_http_path(&longpoll.path) {
+        let problem = Problem::new(
+            format!("{path}.path"),
+            "not the path of a web address",
+            "write a path such as /lp",
+        );
+        problems.push(problem.value(quoted(&longpoll.path)));
+    }
+    for (key, seconds) in [("wait_secs", longpoll.wait_secs), ("idle_secs", longpoll.idle_secs)] {
+        if !(1..=3600).contains(&seconds) {
+            problems.push(Problem::new(format!("{path}.{key}"), "out of range", "write 1 to 3600").value(seconds));
         }
     }
 }
@@ -516,14 +541,6 @@ fn limits(config: &Config, problems: &mut Vec<Problem>) {
         "too small for the request of a browser",
         "write at least 1024",
     );
-    let depth = limits.depth_max as u64;
-    demand(
-        (8..=256).contains(&depth),
-        "depth_max",
-        depth,
-        "out of range",
-        "write 8 to 256",
-    );
     let outbox = limits.outbox_bytes_max;
     let fits = outbox >= limits.message_bytes_max;
     demand(
@@ -533,38 +550,17 @@ fn limits(config: &Config, problems: &mut Vec<Problem>) {
         "less than limits.message_bytes_max, so the largest message fits no outbox",
         "raise it",
     );
-    let wait = limits.meta_wait_ms;
-    demand(
-        (1..=60_000).contains(&wait),
-        "meta_wait_ms",
-        wait,
-        "out of range",
-        "write 1 to 60000",
-    );
-    let wait = limits.overlap_wait_ms;
-    demand(
-        (1..=60_000).contains(&wait),
-        "overlap_wait_ms",
-        wait,
-        "out of range",
-        "write 1 to 60000",
-    );
-    let seconds = limits.handshake_secs;
-    demand(
-        (1..=300).contains(&seconds),
-        "handshake_secs",
-        seconds,
-        "out of range",
-        "write 1 to 300",
-    );
-    let seconds = limits.keepalive_secs;
-    demand(
-        (1..=3600).contains(&seconds),
-        "keepalive_secs",
-        seconds,
-        "out of range",
-        "write 1 to 3600",
-    );
+    let ranges = [
+        ("depth_max", limits.depth_max as u64, 8..=256),
+        ("meta_wait_ms", limits.meta_wait_ms, 1..=60_000),
+        ("overlap_wait_ms", limits.overlap_wait_ms, 1..=60_000),
+        ("handshake_secs", limits.handshake_secs, 1..=300),
+        ("keepalive_secs", limits.keepalive_secs, 1..=3600),
+    ];
+    for (key, value, range) in ranges {
+        let remedy = format!("write {} to {}", range.start(), range.end());
+        demand(range.contains(&value), key, value, "out of range", &remedy);
+    }
     let (dead, alive) = (limits.dead_peer_secs, limits.keepalive_secs);
     let above = dead > alive && dead <= 7200;
     demand(

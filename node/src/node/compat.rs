@@ -1,9 +1,13 @@
 //! How a listener's clients are met, from its settings.
 
+use std::time::Duration;
+
+use http::StatusCode;
+
 use crate::{
     config::{self, Listener},
     router::{CancelAnswer, Compat, ErrorUris, MetaResults, OnLeave, RequestIdCheck, TimeoutUnit},
-    transport::websocket::Subprotocol,
+    transport::{longpoll, websocket::Subprotocol},
 };
 
 /// What the sessions of a listener carry with them.
@@ -46,6 +50,20 @@ pub(super) fn subprotocol(listener: &Listener) -> Subprotocol {
     }
 }
 
+/// How it does long-poll, if it does.
+pub(super) fn longpoll(listener: &Listener) -> Option<longpoll::Settings> {
+    let taken = listener.compat.over(listener.profile).longpoll_taken;
+    listener.longpoll.as_ref().map(|longpoll| longpoll::Settings {
+        path: longpoll.path.clone(),
+        wait: Duration::from_secs(longpoll.wait_secs),
+        idle: Duration::from_secs(longpoll.idle_secs),
+        taken: match taken {
+            Some(204) => StatusCode::NO_CONTENT,
+            _ => StatusCode::ACCEPTED,
+        },
+    })
+}
+
 /// In what time limits are counted.
 pub(super) fn timeout_unit(unit: config::TimeoutUnit) -> TimeoutUnit {
     match unit {
@@ -65,6 +83,18 @@ mod tests {
             (of(&listener), subprotocol(&listener)),
             (Compat::default(), Subprotocol::Required)
         );
+    }
+
+    #[test]
+    fn long_poll_is_spoken_where_configured_and_says_204_to_autobahn() {
+        let mut listener = Listener::default();
+        assert_eq!(longpoll(&listener), None);
+        listener.longpoll = Some(config::Longpoll::default());
+        assert_eq!(longpoll(&listener), Some(longpoll::Settings::default()));
+        listener.profile = config::Profile::Autobahn;
+        assert_eq!(longpoll(&listener).unwrap().taken, StatusCode::NO_CONTENT);
+        listener.compat.longpoll_taken = Some(202);
+        assert_eq!(longpoll(&listener).unwrap().taken, StatusCode::ACCEPTED);
     }
 
     #[test]

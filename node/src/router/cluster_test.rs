@@ -5,6 +5,7 @@
 //! of that realm are walked. In the end all faults are removed, and whatever is open must end and whatever stands must work.
 
 mod clients;
+mod created;
 mod faults;
 mod flows;
 mod meta;

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::{
-    Realm, TopicKey,
+    NodeRef, Realm, TopicKey,
     broker::{Group, Interest},
     registry::Callee,
     session_table::{Call, Caller, Held, ParkedCall, Session},
@@ -67,16 +67,13 @@ impl Realm {
             waiting == expected,
             "{waiting} receipts are waited for and {expected} are expected"
         );
-        for (ask, decision) in &self.meta.decisions {
+        demand!(self.meta.ready.is_subset(&self.peers), "a node without a link keeps account");
+        for (id, nodes) in &self.meta.presence {
+            let linked = |node: &NodeRef| *node == self.me || self.peers.contains(node);
             demand!(
-                self.timers.contains(decision.deadline, Timer::Meta(*ask)),
-                "decision {ask} has no timer"
+                !nodes.is_empty() && nodes.iter().all(linked),
+                "subscription {id} is kept for nobody, or for a node without a link"
             );
-            demand!(
-                !decision.waiting.is_empty() && decision.waiting.is_subset(&self.peers),
-                "decision {ask} waits for nobody, or for a node without a link"
-            );
-            timers += 1;
         }
         for (ask, overlap) in &self.meta.overlaps {
             demand!(

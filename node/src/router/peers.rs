@@ -18,6 +18,7 @@ impl Realm {
 
     pub(super) fn on_peer_ready(&mut self, turn: &mut Turn<'_>, node: NodeRef) {
         if self.peers.contains(&node) {
+            self.share_presence(turn, node);
             self.share_retained(turn, node);
             self.ask_for_missed(turn, node);
         }

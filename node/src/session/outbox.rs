@@ -36,6 +36,7 @@ use tokio::{net::TcpStream, sync::Notify};
 use super::{cluster::Drain, limits::SessionLimits};
 use crate::{
     router::SlowConsumer,
+    transport::websocket::batch,
     wamp::{Message, Uri},
 };
 use encoding::{Encoding, Instead, Refused, deferred_bytes, instead_of};
@@ -100,6 +101,12 @@ pub struct Outbox {
     wire: WireFormat,
     bytes_max: usize,
     messages_max: usize,
+    /// The longest message that [`Self::push_plain`] writes as it comes.
+    plain_bytes_max: usize,
+    /// The longest batch of several messages, where they are batched.
+    batch_bytes_max: usize,
+    /// What ends messages in a batch of text.
+    separator: AtomicU8,
     /// The socket, where anybody may write it; `None` under TLS.
     socket: Option<Arc<TcpStream>>,
     stats: Arc<OutboxStats>,
@@ -229,6 +236,14 @@ impl Outbox {
             wire,
             bytes_max: limits.outbox_bytes_max,
             messages_max: limits.outbox_messages_max,
+            // Something follows a message in a batch of text; the short way has nothing behind one.
+            plain_bytes_max: if wire.framing.trailer().is_empty() {
+                wire.message_bytes_max
+            } else {
+                0
+            },
+            batch_bytes_max: batch::BATCH_BYTES_MAX.min(limits.message_bytes_max),
+            separator: AtomicU8::new(batch::SEPARATOR),
             socket,
             stats,
             wake: Notify::new(),
@@ -257,6 +272,11 @@ impl Outbox {
     /// How messages are written here.
     pub fn wire(&self) -> WireFormat {
         self.wire
+    }
+
+    /// What ends the peer's messages in a batch of text, and shall end those to it.
+    pub fn set_separator(&self, separator: u8) {
+        self.separator.store(separator, Ordering::Relaxed);
     }
 
     /// False once nothing is taken any more.

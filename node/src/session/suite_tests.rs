@@ -277,6 +277,7 @@ async fn rawsocket_pings_are_answered_with_their_payload() {
     let mut client = node
         .join(Way {
             raw: true,
+            batched: false,
             serializer: Serializer::Json,
         })
         .await;
@@ -395,6 +396,7 @@ async fn what_json_cannot_carry_never_reaches_a_json_client() {
     let mut cbor = node
         .join(Way {
             raw: true,
+            batched: false,
             serializer: Serializer::Cbor,
         })
         .await;
@@ -447,5 +449,68 @@ async fn a_session_can_be_killed_by_another_and_is_gone_when_the_killer_hears_of
         killer.send(&goodbye()).await;
         assert_eq!(killer.recv().await, None);
         super::testing::eventually("the killer is gone", || !node.realm.has(own)).await;
+    }
+}
+
+#[tokio::test]
+async fn what_comes_in_a_batch_is_answered_in_a_batch_and_a_goodbye_in_its_middle_is_no_end() {
+    let node = TestNode::start().await;
+    for serializer in Serializer::ALL {
+        let way = Way {
+            batched: true,
+            serializer,
+            ..JSON
+        };
+        let mut client = node.join(way).await;
+        let publications: Vec<Message> = (0..20)
+            .map(|_| Message::Publish {
+                request: client.next_request(),
+                options: Dict::new().with("acknowledge", true),
+                topic: "com.nobody".into(),
+                payload: Payload::EMPTY,
+            })
+            .collect();
+        client.send_batch(&publications).await;
+        for n in 1..=20 {
+            match client.recv().await {
+                Some(Message::Published { request, .. }) => assert_eq!(request.get(), n),
+                other => panic!("no PUBLISHED but {other:?}"),
+            }
+            if n == 1 {
+                assert!(
+                    client.batched() >= 10,
+                    "answers come together, not {} at a time",
+                    client.batched() + 1
+                );
+            }
+        }
+        // The rest of a batch behind GOODBYE is for the next session, whether it lies in one read or in several.
+        for agent in [10, 9_000] {
+            let details = roles().with("agent", Value::Text("x".repeat(agent)));
+            client.send_batch(&[goodbye(), hello("realm1", details)]).await;
+            expect_goodbye_and_out(&mut client).await;
+            assert!(matches!(client.recv().await, Some(Message::Welcome { .. })));
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_json_client_hears_the_separator_that_it_speaks() {
+    let node = TestNode::start().await;
+    let way = Way { batched: true, ..JSON };
+    for separator in [0x1E, 0x18] {
+        let mut client = node.connect(way).await;
+        let stream = client.stream();
+        let hello = format!("[1,\"realm1\",{{\"roles\":{{\"caller\":{{}}}}}}]{}", char::from(separator));
+        let mask = [0; 4];
+        let head = [&[0x81, 0x80 | hello.len() as u8][..], &mask].concat();
+        stream.write_all(&[&head, hello.as_bytes()].concat()).await.unwrap();
+        let mut head = [0; 4];
+        stream.read_exact(&mut head).await.unwrap();
+        assert_eq!(head[..2], [0x81, 126]);
+        let mut batch = vec![0; usize::from(u16::from_be_bytes([head[2], head[3]]))];
+        stream.read_exact(&mut batch).await.unwrap();
+        assert!(batch.starts_with(b"[2,"), "{}", String::from_utf8_lossy(&batch));
+        assert_eq!(batch.last(), Some(&separator));
     }
 }

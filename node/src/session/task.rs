@@ -266,6 +266,7 @@ impl Task {
                 let stop = self.batch(&mut rest, &mut at, &mut touched);
                 rest.drain(..at);
                 if let Err(stop) = stop {
+                    rest.splice(..0, self.decoder.unread());
                     match self.stop(stop).await {
                         Some(ending) => return ending,
                         None => continue,
@@ -311,7 +312,11 @@ impl Task {
                             let mut at = 0;
                             let input = &mut buffer[..len];
                             let stop = self.batch(input, &mut at, &mut touched);
-                            stop.map_err(|stop| (stop, buffer[at..len].to_vec()))
+                            stop.map_err(|stop| {
+                                let mut left = self.decoder.unread();
+                                left.extend_from_slice(&buffer[at..len]);
+                                (stop, left)
+                            })
                         });
                         if let Err((stop, left)) = stopped {
                             rest = left;
@@ -422,12 +427,15 @@ impl Task {
         touched: &mut Touched,
     ) -> Result<(), Stop> {
         let len = data.bytes(input).len();
-        if text.is_some_and(|text| text != (self.outbox.wire().framing == Framing::WebSocketText)) {
+        if text.is_some_and(|text| text != self.outbox.wire().framing.is_text()) {
             self.enter(gathered, input, touched)?;
             return self.violation("the frame type does not fit the serializer");
         }
         if let State::Handshake { bytes, .. } = &mut self.state {
             *bytes += len;
+            if let Some(separator) = self.decoder.separator() {
+                self.outbox.set_separator(separator);
+            }
             if *bytes > self.service.limits.handshake_bytes_max {
                 return self.violation("too much was sent before a session was established");
             }

@@ -33,6 +33,7 @@ fn quick() -> SessionLimits {
 
 const RAW: Way = Way {
     raw: true,
+    batched: false,
     serializer: Serializer::Json,
 };
 
@@ -164,7 +165,7 @@ async fn a_message_above_the_limit_ends_the_session() {
     })
     .await;
     for serializer in Serializer::ALL {
-        let mut client = node.join(Way { raw: false, serializer }).await;
+        let mut client = node.join(Way { serializer, ..JSON }).await;
         client.call("a.b", &[Value::Text("x".repeat(99_000))]).await;
         assert!(matches!(client.recv().await, Some(Message::Error { .. })));
         client.call("a.b", &[Value::Text("x".repeat(101_000))]).await;
@@ -181,6 +182,7 @@ async fn a_flood_towards_a_subscriber_that_reads_is_slowed_at_its_source_and_not
     let node = TestNode::with_limits(limits).await;
     let way = Way {
         raw: true,
+        batched: false,
         serializer: Serializer::MsgPack,
     };
     let mut publisher = node.join(way).await;
@@ -212,6 +214,7 @@ async fn a_subscriber_that_does_not_read_holds_nobody_up() {
     let node = TestNode::with_limits(limits).await;
     let way = Way {
         raw: true,
+        batched: false,
         serializer: Serializer::MsgPack,
     };
     let mut stuck = node.join(way).await;

@@ -1,6 +1,11 @@
 //! A node of one realm on loopback, and a client that speaks both transports and all serializers; for tests.
 
-use std::{collections::HashMap, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    collections::{HashMap, VecDeque},
+    net::SocketAddr,
+    sync::Arc,
+    time::Duration,
+};
 
 use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
@@ -92,25 +97,36 @@ pub(crate) fn realms() -> (Arc<Realms>, RealmHandle) {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Way {
     pub(crate) raw: bool,
+    /// Whether a WebSocket frame holds several messages.
+    pub(crate) batched: bool,
     pub(crate) serializer: Serializer,
 }
 
 /// Every transport with every serializer.
 pub(crate) fn ways() -> impl Iterator<Item = Way> {
-    [false, true]
+    [(false, false), (false, true), (true, false)]
         .into_iter()
-        .flat_map(|raw| Serializer::ALL.map(|serializer| Way { raw, serializer }))
+        .flat_map(|(raw, batched)| {
+            Serializer::ALL.map(|serializer| Way {
+                raw,
+                batched,
+                serializer,
+            })
+        })
 }
 
 /// The way of tests to which it does not matter.
 pub(crate) const JSON: Way = Way {
     raw: false,
+    batched: false,
     serializer: Serializer::Json,
 };
 
 pub(crate) struct TestClient {
     wire: Wire,
     serializer: Serializer,
+    /// What is left of the last batch, where messages come in batches.
+    batch: Option<VecDeque<Bytes>>,
     requests: u64,
     /// Messages read while others were waited for.
     pub(crate) read: Vec<Message>,
@@ -130,20 +146,23 @@ impl TestClient {
         if way.raw {
             Self::raw(stream, way.serializer, 15).await
         } else {
-            Self::websocket(stream, way.serializer).await
+            Self::websocket(stream, way).await
         }
     }
 
-    async fn websocket(stream: TcpStream, serializer: Serializer) -> Self {
+    async fn websocket(stream: TcpStream, way: Way) -> Self {
+        let batched = if way.batched { ".batched" } else { "" };
+        let subprotocol = format!("{}{batched}", way.serializer.subprotocol());
         let mut request = "ws://127.0.0.1/ws".into_client_request().unwrap();
         request
             .headers_mut()
-            .insert("Sec-WebSocket-Protocol", serializer.subprotocol().parse().unwrap());
+            .insert("Sec-WebSocket-Protocol", subprotocol.parse().unwrap());
         let (socket, response) = tokio_tungstenite::client_async(request, stream).await.unwrap();
-        assert_eq!(response.headers()["Sec-WebSocket-Protocol"], serializer.subprotocol());
+        assert_eq!(response.headers()["Sec-WebSocket-Protocol"], subprotocol);
         Self {
             wire: Wire::WebSocket(Box::new(socket)),
-            serializer,
+            serializer: way.serializer,
+            batch: way.batched.then(VecDeque::new),
             requests: 0,
             read: Vec::new(),
         }
@@ -161,6 +180,7 @@ impl TestClient {
         Self {
             wire: Wire::RawSocket(stream),
             serializer,
+            batch: None,
             requests: 0,
             read: Vec::new(),
         }
@@ -173,7 +193,10 @@ impl TestClient {
     }
 
     /// Sends one WAMP message of these bytes. Failing is fine: the router may have closed already.
-    pub(crate) async fn send_bytes(&mut self, bytes: Vec<u8>) {
+    pub(crate) async fn send_bytes(&mut self, mut bytes: Vec<u8>) {
+        if self.batch.is_some() {
+            self.batch_one(&mut bytes);
+        }
         match &mut self.wire {
             Wire::WebSocket(socket) => {
                 let message = match self.serializer {
@@ -187,6 +210,54 @@ impl TestClient {
                 let _ = stream.write_all(&[prefix.bytes(), &bytes].concat()).await;
             }
         }
+    }
+
+    /// Several messages in one frame.
+    pub(crate) async fn send_batch(&mut self, messages: &[Message]) {
+        let mut batch = Vec::new();
+        for message in messages {
+            let mut bytes = Vec::new();
+            codec::encode(message, self.serializer, &mut bytes).unwrap();
+            self.batch_one(&mut bytes);
+            batch.append(&mut bytes);
+        }
+        let kept = self.batch.take();
+        self.send_bytes(batch).await;
+        self.batch = kept;
+    }
+
+    fn batch_one(&self, bytes: &mut Vec<u8>) {
+        match self.serializer {
+            Serializer::Json => bytes.push(0x1E),
+            _ => drop(bytes.splice(..0, (bytes.len() as u32).to_be_bytes())),
+        }
+    }
+
+    /// Takes a frame apart into the messages of its batch.
+    fn unbatch(serializer: Serializer, frame: &Bytes) -> VecDeque<Bytes> {
+        let mut messages = VecDeque::new();
+        let mut rest = &frame[..];
+        while !rest.is_empty() {
+            let (start, len, next) = match serializer {
+                Serializer::Json => {
+                    let end = rest.iter().position(|byte| *byte == 0x1E).expect("an end");
+                    (0, end, end + 1)
+                }
+                _ => {
+                    let len = u32::from_be_bytes(*rest.first_chunk().expect("a length")) as usize;
+                    (4, len, 4 + len)
+                }
+            };
+            messages.push_back(frame.slice_ref(&rest[start..start + len]));
+            rest = &rest[next..];
+        }
+        assert!(!messages.is_empty(), "the router sends no empty batch");
+        messages
+    }
+
+    /// How many messages of the last batch were not asked for yet.
+    pub(crate) fn batched(&self) -> usize {
+        self.batch.as_ref().map_or(0, VecDeque::len)
     }
 
     /// Sends bytes below the framing.
@@ -213,7 +284,10 @@ impl TestClient {
 
     async fn read_one(&mut self) -> Option<Message> {
         loop {
+            let next = self.batch.as_mut().and_then(VecDeque::pop_front);
+            let from_batch = next.is_some();
             let bytes: Bytes = match &mut self.wire {
+                _ if next.is_some() => next.unwrap_or_default(),
                 Wire::WebSocket(socket) => match socket.next().await? {
                     Ok(tungstenite::Message::Text(text)) if self.serializer == Serializer::Json => text.into(),
                     Ok(tungstenite::Message::Binary(bytes)) if self.serializer != Serializer::Json => bytes,
@@ -229,6 +303,13 @@ impl TestClient {
                     stream.read_exact(&mut bytes).await.ok()?;
                     bytes.into()
                 }
+            };
+            let bytes = match &mut self.batch {
+                Some(batch) if batch.is_empty() && !from_batch => {
+                    *batch = Self::unbatch(self.serializer, &bytes);
+                    batch.pop_front().unwrap_or_default()
+                }
+                _ => bytes,
             };
             let message = codec::decode(self.serializer, Frame::Owned(bytes), &codec::Limits::default());
             return Some(message.expect("the router sends what it would take"));

@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use super::{rawsocket, websocket};
+use crate::wamp::Serializer;
 
 /// How a session's outgoing messages are framed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -11,22 +12,74 @@ pub enum Framing {
     WebSocketText,
     /// One unmasked WebSocket binary frame per message.
     WebSocketBinary,
+    /// Unmasked WebSocket text frames of messages that each end with [`websocket::batch::SEPARATOR`].
+    WebSocketTextBatch,
+    /// Unmasked WebSocket binary frames of messages that are each prefixed by their length in four octets.
+    WebSocketBinaryBatch,
     /// One RawSocket frame per message, prefixed by four octets.
     RawSocket,
 }
 
+/// Whether a WebSocket frame holds one message or several.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Batching {
+    /// One.
+    No,
+    /// Several.
+    Yes,
+}
+
 impl Framing {
-    /// The frame header of a message of `len` bytes.
+    /// That of a WebSocket.
+    pub fn websocket(serializer: Serializer, batching: Batching) -> Self {
+        match (serializer, batching) {
+            (Serializer::Json, Batching::No) => Framing::WebSocketText,
+            (Serializer::Json, Batching::Yes) => Framing::WebSocketTextBatch,
+            (Serializer::MsgPack | Serializer::Cbor, Batching::No) => Framing::WebSocketBinary,
+            (Serializer::MsgPack | Serializer::Cbor, Batching::Yes) => Framing::WebSocketBinaryBatch,
+        }
+    }
+
+    /// True if its messages come in text frames.
+    pub fn is_text(self) -> bool {
+        matches!(self, Framing::WebSocketText | Framing::WebSocketTextBatch)
+    }
+
+    /// True if what is ready goes out in one frame.
+    pub fn is_batched(self) -> bool {
+        matches!(self, Framing::WebSocketTextBatch | Framing::WebSocketBinaryBatch)
+    }
+
+    /// What follows a message.
+    pub fn trailer(self) -> &'static [u8] {
+        match self {
+            Framing::WebSocketTextBatch => &[websocket::batch::SEPARATOR],
+            _ => &[],
+        }
+    }
+
+    /// What precedes a message of `len` bytes: the frame header, and in a binary batch its length; [`Self::trailer`] counts.
     pub fn header(self, len: usize) -> Header {
         match self {
             Framing::WebSocketText => websocket::frame::header(websocket::frame::Opcode::Text, len),
             Framing::WebSocketBinary => websocket::frame::header(websocket::frame::Opcode::Binary, len),
             Framing::RawSocket => rawsocket::frame::header(rawsocket::frame::Kind::Message, len),
+            Framing::WebSocketTextBatch => websocket::frame::header(websocket::frame::Opcode::Text, len + 1),
+            Framing::WebSocketBinaryBatch => {
+                // Nothing of 4 GiB is ever written: whoever sent it was limited to less.
+                let prefix = u32::try_from(len).unwrap_or(u32::MAX).to_be_bytes();
+                websocket::frame::header(websocket::frame::Opcode::Binary, len + prefix.len()).followed_by(prefix)
+            }
         }
     }
 
     /// How long the header of a message of `len` bytes is.
     fn header_len(self, len: usize) -> usize {
+        let len = match self {
+            Framing::WebSocketTextBatch => len + 1,
+            Framing::WebSocketBinaryBatch => return 4 + Framing::WebSocketBinary.header_len(len + 4),
+            _ => len,
+        };
         match (self, len) {
             (Framing::RawSocket, _) => 4,
             (_, 0..=125) => 2,
@@ -47,7 +100,7 @@ impl Framing {
         let room = self.header_len(estimate);
         let start = out.len();
         out.reserve(room + estimate);
-        out.extend_from_slice(&[0; 10][..room]);
+        out.extend_from_slice(&[0; HEADER_BYTES_MAX][..room]);
         if let Err(error) = write(out) {
             out.truncate(start);
             return Err(error);
@@ -60,26 +113,39 @@ impl Framing {
             out.truncate(start + header.len() + len);
         } else if header.len() > room {
             let end = out.len();
-            out.extend_from_slice(&[0; 10][..header.len() - room]);
+            out.extend_from_slice(&[0; HEADER_BYTES_MAX][..header.len() - room]);
             out.copy_within(start + room..end, start + header.len());
         }
         out[start..start + header.len()].copy_from_slice(header);
+        out.extend_from_slice(self.trailer());
         Ok(())
     }
 }
 
-/// The header of an outgoing frame, 2 to 10 bytes.
+/// The longest header: that of a WebSocket frame and the length of its only message.
+const HEADER_BYTES_MAX: usize = 14;
+
+/// The header of an outgoing frame, 2 to 14 bytes.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Header {
-    bytes: [u8; 10],
+    bytes: [u8; HEADER_BYTES_MAX],
     len: u8,
 }
 
 impl Header {
     /// The first `len` of `bytes`.
     #[inline]
-    pub(super) fn new(bytes: [u8; 10], len: u8) -> Self {
+    pub(super) fn new([a, b, c, d, e, f, g, h, i, j]: [u8; 10], len: u8) -> Self {
+        let bytes = [a, b, c, d, e, f, g, h, i, j, 0, 0, 0, 0];
         Self { bytes, len }
+    }
+
+    /// This header and four octets more.
+    fn followed_by(mut self, octets: [u8; 4]) -> Self {
+        let at = usize::from(self.len);
+        self.bytes[at..at + octets.len()].copy_from_slice(&octets);
+        self.len += 4;
+        self
     }
 
     /// The header's bytes.
@@ -139,6 +205,8 @@ pub enum Fault {
 pub enum Decoder {
     /// WebSocket frames of a client: masked.
     WebSocket(websocket::frame::Decoder),
+    /// WebSocket frames of several messages each.
+    Batched(Box<websocket::batch::Decoder>),
     /// RawSocket frames.
     RawSocket(rawsocket::frame::Decoder),
 }
@@ -151,6 +219,7 @@ impl Decoder {
     pub fn next(&mut self, input: &mut [u8], at: &mut usize) -> Result<Option<Incoming>, Fault> {
         match self {
             Decoder::WebSocket(d) => d.next(input, at),
+            Decoder::Batched(d) => d.next(input, at),
             Decoder::RawSocket(d) => d.next(input, at),
         }
     }
@@ -159,7 +228,24 @@ impl Decoder {
     pub fn set_message_bytes_max(&mut self, bytes: usize) {
         match self {
             Decoder::WebSocket(d) => d.message_bytes_max = bytes,
+            Decoder::Batched(d) => d.frames.message_bytes_max = bytes,
             Decoder::RawSocket(d) => d.message_bytes_max = bytes,
+        }
+    }
+
+    /// What was taken from the input and not handed out; whoever stops in the middle puts it in front of the input that is left.
+    pub fn unread(&mut self) -> Vec<u8> {
+        match self {
+            Decoder::Batched(d) => d.unread(),
+            Decoder::WebSocket(_) | Decoder::RawSocket(_) => Vec::new(),
+        }
+    }
+
+    /// What ends the peer's messages in a batch of text.
+    pub fn separator(&self) -> Option<u8> {
+        match self {
+            Decoder::Batched(d) => Some(d.separator()),
+            Decoder::WebSocket(_) | Decoder::RawSocket(_) => None,
         }
     }
 }

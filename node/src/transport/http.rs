@@ -12,7 +12,11 @@ use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use super::io::{Rewound, Stream};
+use super::{
+    io::{Rewound, Stream},
+    longpoll::{LongPoll, Stay},
+};
+use crate::session::auth::PeerFacts;
 
 /// What a listener serves to browsers.
 pub trait Pages: Send + Sync + 'static {
@@ -156,24 +160,38 @@ pub async fn refuse(stream: &mut Stream, status: StatusCode, extra: &str) -> io:
     stream.shutdown().await
 }
 
-/// How long one connection may fetch pages, and how long it may take for one request's head.
+/// How long one connection may fetch pages (one that polls, longer), and how long it may take for one request's head.
 const PAGES_TIMEOUT: Duration = Duration::from_secs(60);
 const PAGE_HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Serves pages to a browser; what was read of its first request is in `ahead`.
-pub async fn serve_pages(stream: Stream, ahead: Vec<u8>, pages: Arc<dyn Pages>) {
+/// Serves pages to a browser, and long-poll where there is any; what was read of its first request is in `ahead`.
+pub async fn serve(stream: Stream, ahead: Vec<u8>, pages: Arc<dyn Pages>, longpoll: Option<Arc<LongPoll>>, peer: Arc<PeerFacts>) {
     let io = TokioIo::new(Rewound { ahead, at: 0, stream });
-    let service = service_fn(move |request| {
-        let response = page(&*pages, &request);
-        async move { Ok::<_, Infallible>(response) }
+    let stay = Arc::new(Stay::new(PAGES_TIMEOUT));
+    let until = stay.clone();
+    let service = service_fn(move |request: Request<Incoming>| {
+        let (pages, longpoll, peer, stay) = (pages.clone(), longpoll.clone(), peer.clone(), stay.clone());
+        async move {
+            let path = request.uri().path().to_owned();
+            Ok::<_, Infallible>(match longpoll.as_ref().and_then(|of| Some((of, of.route(&path)?))) {
+                Some((longpoll, route)) => longpoll.answer(route, request, &peer, &stay).await,
+                None => page(&*pages, &request),
+            })
+        }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(PAGE_HEAD_TIMEOUT)
         .max_buf_size(HEAD_BYTES_MAX)
         .serve_connection(io, service);
+    let mut connection = std::pin::pin!(connection);
     // A browser that leaves, breaks HTTP or takes too long is not our concern.
-    let _ = tokio::time::timeout(PAGES_TIMEOUT, connection).await;
+    loop {
+        let limit = until.until();
+        if tokio::time::timeout_at(limit, &mut connection).await.is_ok() || until.until() <= limit {
+            return;
+        }
+    }
 }
 
 fn page(pages: &dyn Pages, request: &Request<Incoming>) -> Response<Full<Bytes>> {

@@ -11,7 +11,7 @@ use std::{
 
 use socket2::{SockRef, TcpKeepalive};
 use tokio::{
-    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, Interest, ReadBuf},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, Interest, ReadBuf},
     net::TcpStream,
 };
 use tokio_rustls::server::TlsStream;
@@ -114,13 +114,15 @@ pub enum Io {
     /// Plain TCP, which the outbox shares: whoever fills it writes.
     Plain(Arc<TcpStream>),
     /// TLS, written by the session's task only.
-    Tls(Box<TlsIo>),
+    Tls(Box<Owned<TlsStream<TcpStream>>>),
+    /// A pipe in memory, likewise.
+    Piped(Box<Owned<DuplexStream>>),
 }
 
-/// A TLS stream and what is being written to it.
+/// A stream that one task alone writes, and what is being written to it.
 #[derive(Debug)]
-pub struct TlsIo {
-    stream: TlsStream<TcpStream>,
+pub struct Owned<S> {
+    stream: S,
     chunk: Option<Chunk>,
     unflushed: bool,
 }
@@ -142,21 +144,22 @@ impl From<Stream> for Io {
     fn from(stream: Stream) -> Self {
         match stream {
             Stream::Plain(stream) => Io::Plain(Arc::new(stream)),
-            Stream::Tls(stream) => Io::Tls(Box::new(TlsIo {
-                stream: *stream,
-                chunk: None,
-                unflushed: false,
-            })),
+            Stream::Tls(stream) => Io::Tls(Box::new(Owned::new(*stream))),
         }
     }
 }
 
 impl Io {
+    /// A pipe in memory.
+    pub fn piped(stream: DuplexStream) -> Self {
+        Io::Piped(Box::new(Owned::new(stream)))
+    }
+
     /// The socket for the outbox to share, where it can.
     pub fn shared(&self) -> Option<Arc<TcpStream>> {
         match self {
             Io::Plain(socket) => Some(socket.clone()),
-            Io::Tls(_) => None,
+            Io::Tls(_) | Io::Piped(_) => None,
         }
     }
 
@@ -191,19 +194,8 @@ impl Io {
                     }
                 }
             }
-            Io::Tls(tls) => {
-                if let Poll::Ready(Err(e)) = tls.poll_write(cx, outbox) {
-                    return Poll::Ready(Err(e));
-                }
-                if !reading || outbox.above_most() {
-                    return Poll::Pending;
-                }
-                scratch(|buffer| {
-                    let mut buffer = ReadBuf::new(buffer);
-                    ready!(Pin::new(&mut tls.stream).poll_read(cx, &mut buffer))?;
-                    Poll::Ready(Ok(buffer.filled().len()))
-                })
-            }
+            Io::Tls(tls) => tls.poll(cx, reading, outbox),
+            Io::Piped(pipe) => pipe.poll(cx, reading, outbox),
         }
     }
 
@@ -224,6 +216,7 @@ impl Io {
                 }
             },
             Io::Tls(tls) => std::future::poll_fn(|cx| tls.poll_write(cx, outbox)).await,
+            Io::Piped(pipe) => std::future::poll_fn(|cx| pipe.poll_write(cx, outbox)).await,
         }
     }
 
@@ -232,6 +225,7 @@ impl Io {
         match self {
             Io::Plain(socket) => SockRef::from(&**socket).shutdown(std::net::Shutdown::Write),
             Io::Tls(tls) => tls.stream.shutdown().await,
+            Io::Piped(pipe) => pipe.stream.shutdown().await,
         }
     }
 
@@ -249,10 +243,8 @@ impl Io {
                     Err(_) => return,
                 }
             },
-            Io::Tls(tls) => {
-                let mut buffer = vec![0; 4096];
-                while let Ok(1..) = tls.stream.read(&mut buffer).await {}
-            }
+            Io::Tls(tls) => tls.read_to_end().await,
+            Io::Piped(pipe) => pipe.read_to_end().await,
         }
     }
 }
@@ -272,8 +264,37 @@ fn read_batch(socket: &TcpStream, buffer: &mut [u8]) -> io::Result<usize> {
     if emptied_by > 0 { Ok(emptied_by) } else { result }
 }
 
-impl TlsIo {
-    /// Writes what the outbox holds; ready when nothing is left, here or in the TLS layer.
+impl<S: AsyncRead + AsyncWrite + Unpin> Owned<S> {
+    fn new(stream: S) -> Self {
+        Self {
+            stream,
+            chunk: None,
+            unflushed: false,
+        }
+    }
+
+    /// See [`Io::poll`].
+    fn poll(&mut self, cx: &mut Context<'_>, reading: bool, outbox: &Outbox) -> Poll<io::Result<usize>> {
+        if let Poll::Ready(Err(e)) = self.poll_write(cx, outbox) {
+            return Poll::Ready(Err(e));
+        }
+        if !reading || outbox.above_most() {
+            return Poll::Pending;
+        }
+        scratch(|buffer| {
+            let mut buffer = ReadBuf::new(buffer);
+            ready!(Pin::new(&mut self.stream).poll_read(cx, &mut buffer))?;
+            Poll::Ready(Ok(buffer.filled().len()))
+        })
+    }
+
+    /// Reads and forgets until the peer closes its side.
+    async fn read_to_end(&mut self) {
+        let mut buffer = vec![0; 4096];
+        while let Ok(1..) = self.stream.read(&mut buffer).await {}
+    }
+
+    /// Writes what the outbox holds; ready when nothing is left, here or in the layer below.
     fn poll_write(&mut self, cx: &mut Context<'_>, outbox: &Outbox) -> Poll<io::Result<()>> {
         loop {
             let Some(chunk) = self.chunk.as_mut() else {

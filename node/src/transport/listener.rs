@@ -22,6 +22,7 @@ use super::{
     framing::{Decoder, Framing},
     http::{self, BadHead, Pages},
     io::{Io, Stream, watch_peer},
+    longpoll::{self, LongPoll},
     rawsocket,
     reload::{self, Reloading},
     tls, websocket,
@@ -38,7 +39,6 @@ use crate::{
         task::{self, Connection},
     },
     telemetry::{self, names},
-    wamp::Serializer,
 };
 
 /// What a listener is made of.
@@ -60,6 +60,8 @@ pub struct ListenerConfig {
     pub compat: Compat,
     /// Whether WebSockets get a cookie for the method `cookie`.
     pub cookies: bool,
+    /// Whether, and how, HTTP long-poll is spoken.
+    pub longpoll: Option<longpoll::Settings>,
     /// Certificate and key; without them the port is plain.
     pub tls: Option<tls::TlsFiles>,
     /// Whether a port with TLS takes plain connections as well. Default false.
@@ -82,6 +84,7 @@ impl Default for ListenerConfig {
             subprotocol: websocket::Subprotocol::Required,
             compat: Compat::default(),
             cookies: false,
+            longpoll: None,
             tls: None,
             plain_beside_tls: false,
             pages: Arc::new(http::NoPages),
@@ -145,6 +148,7 @@ struct Port {
     tls: Option<Arc<Reloading>>,
     service: Arc<Service>,
     places: Arc<Semaphore>,
+    longpoll: Option<Arc<LongPoll>>,
     /// For telling a few of those who find the listener full so.
     refusals: Arc<Semaphore>,
 }
@@ -177,11 +181,16 @@ pub async fn bind(config: ListenerConfig, service: Arc<Service>) -> Result<Bound
     };
     let (socket, local) = bound.await.map_err(|source| Error::Bind { address, source })?;
     let places = Arc::new(Semaphore::new(config.connections_max.min(Semaphore::MAX_PERMITS)));
+    let longpoll = config.longpoll.as_ref().map(|settings| {
+        let (origins, compat) = (config.origins.clone(), config.compat);
+        LongPoll::new(settings.clone(), origins, compat, service.clone(), places.clone())
+    });
     let port = Port {
         config,
         tls: tls.map(Arc::new),
         service,
         places,
+        longpoll,
         refusals: Arc::new(Semaphore::new(REFUSALS_MAX)),
     };
     Ok(BoundListener {
@@ -277,7 +286,11 @@ fn is_of_one_connection(error: &io::Error) -> bool {
 /// What a connection turned out to be.
 enum Spoken {
     Wamp(Connection),
-    Pages { stream: Stream, ahead: Vec<u8> },
+    Http {
+        stream: Stream,
+        ahead: Vec<u8>,
+        peer: Arc<PeerFacts>,
+    },
 }
 
 impl Port {
@@ -296,7 +309,10 @@ impl Port {
         };
         match spoken {
             Spoken::Wamp(connection) => Box::pin(task::run(connection, self.service.clone())).await,
-            Spoken::Pages { stream, ahead } => Box::pin(http::serve_pages(stream, ahead, self.config.pages.clone())).await,
+            Spoken::Http { stream, ahead, peer } => {
+                let (pages, longpoll) = (self.config.pages.clone(), self.longpoll.clone());
+                Box::pin(http::serve(stream, ahead, pages, longpoll, peer)).await;
+            }
         }
         drop(place);
     }
@@ -340,7 +356,8 @@ impl Port {
                 return Ok(None);
             }
             if !websocket::is_upgrade(&head) || head.path() != self.config.path {
-                return Ok(Some(Spoken::Pages { stream, ahead }));
+                let peer = Arc::new(peer);
+                return Ok(Some(Spoken::Http { stream, ahead, peer }));
             }
             let after = ahead.split_off(head.bytes);
             let (field, is_new) = self.cookie(&head, &mut peer);
@@ -451,14 +468,16 @@ impl Port {
         };
         stream.write_all(upgrade.response.as_bytes()).await?;
         stream.flush().await?;
-        let framing = match upgrade.serializer {
-            Serializer::Json => Framing::WebSocketText,
-            Serializer::MsgPack | Serializer::Cbor => Framing::WebSocketBinary,
+        let bytes_max = self.service.limits.message_bytes_max;
+        let batched = |kind| Decoder::Batched(Box::new(websocket::batch::Decoder::new(kind, bytes_max)));
+        let decoder = match upgrade.framing {
+            Framing::WebSocketTextBatch => batched(websocket::batch::Kind::Text),
+            Framing::WebSocketBinaryBatch => batched(websocket::batch::Kind::Binary),
+            _ => Decoder::WebSocket(websocket::frame::Decoder::new(bytes_max)),
         };
-        let decoder = Decoder::WebSocket(websocket::frame::Decoder::new(self.service.limits.message_bytes_max));
         let wire = WireFormat {
             serializer: upgrade.serializer,
-            framing,
+            framing: upgrade.framing,
             message_bytes_max: usize::MAX,
         };
         Ok(Some((decoder, wire, after)))

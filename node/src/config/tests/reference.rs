@@ -12,6 +12,7 @@ const SOURCES: &[(&str, &str, &str)] = &[
     ("node", "Node", include_str!("../node.rs")),
     ("listener", "Listener", include_str!("../listener.rs")),
     ("listener.compat", "Compat", include_str!("../compat.rs")),
+    ("listener.longpoll", "Longpoll", include_str!("../listener.rs")),
     ("listener.tls", "ListenerTls", include_str!("../listener.rs")),
     ("realm", "Realm", include_str!("../realm.rs")),
     ("realm.roles", "Role", include_str!("../role.rs")),

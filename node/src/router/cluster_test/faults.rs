@@ -70,6 +70,10 @@ impl World {
             });
             self.control.entry((here, there)).or_default().extend(interest);
         }
+        for (here, there) in [(i, j), (j, i)] {
+            let node = self.nodes[there].me;
+            self.input(here, Input::PeerReady { node });
+        }
     }
 
     pub(super) fn kill(&mut self, node: usize) {

@@ -4,7 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 
-use super::meta::MetaOracle;
+use super::{
+    created::{CreatedOracle, is_of_subscriptions},
+    meta::MetaOracle,
+};
 use crate::{
     router::{InvokePolicy, MatchPolicy, PeerFrame, frame::CallId, pattern},
     wamp::{Dict, Message, Payload, RegistrationId, RequestId, Serializer, SessionId, SubscriptionId, Uri, Value, message::code},
@@ -34,6 +37,7 @@ pub(super) struct Oracle {
     /// News that must arrive.
     expected: Vec<Expected>,
     pub(super) meta: MetaOracle,
+    pub(super) created: CreatedOracle,
     /// Topic and options of all news.
     news: BTreeMap<(SessionId, u64), (Uri, Dict)>,
     /// The shard of a subscription that got news with a resource key.
@@ -201,6 +205,13 @@ impl Oracle {
     }
 
     /// True if the session has heard SUBSCRIBED of that topic.
+    /// What living sessions are subscribed to.
+    pub(super) fn all_subscriptions(&self) -> Vec<(SessionId, SubscriptionId, Uri)> {
+        let living = self.sessions.iter().filter(|(_, client)| client.alive);
+        let all = living.flat_map(|(session, client)| client.subscriptions.iter().map(|(id, wanted)| (*session, *id, wanted)));
+        all.map(|(session, id, wanted)| (session, id, wanted.topic.clone())).collect()
+    }
+
     pub(super) fn is_subscribed(&self, session: SessionId, topic: &str) -> bool {
         self.sessions[&session]
             .subscriptions
@@ -735,6 +746,10 @@ impl Oracle {
             } => {
                 let wanted = self.client(session).subscriptions.get(&subscription);
                 let wanted = wanted.expect("an event outside of its subscription").topic.clone();
+                if is_of_subscriptions(&wanted) {
+                    let args = payload.to_values().unwrap().0;
+                    return self.hears_of_subscription(session, &wanted, &args);
+                }
                 if wanted.is_reserved() {
                     return self.hears_of(session, &wanted, publication, &payload);
                 }

@@ -5,7 +5,7 @@
 //! that the answering node had when it was asked are applied there; what it has registered lies before it by itself, since
 //! REGISTERED follows the apply.
 
-use super::{Meta, Realm, kill, removal, subscription};
+use super::{Meta, Realm, kill, presence, removal, subscription};
 use crate::{
     router::{LogIndex, NodeRef, PeerFrame, turn::Turn},
     wamp::{Dict, RegistrationId, SessionId},
@@ -24,6 +24,8 @@ pub(super) enum Question {
     Remove(removal::Order),
     /// Tell of subscriptions of yours.
     Subscriptions(subscription::Which),
+    /// No question, but what the keeper of subscriptions has to know; it is not answered.
+    Report(presence::Report),
 }
 
 /// Something about a session of this node that the log is told.
@@ -58,6 +60,7 @@ impl Question {
             Self::Kill(order) => order.to_dict().with("what", "kill"),
             Self::Remove(order) => order.to_dict().with("what", "remove"),
             Self::Subscriptions(which) => which.to_dict().with("what", "subscriptions"),
+            Self::Report(report) => report.to_dict().with("what", "report"),
         }
     }
 
@@ -68,6 +71,7 @@ impl Question {
             "kill" => kill::Order::from_dict(dict).map(Self::Kill),
             "remove" => removal::Order::from_dict(dict).map(Self::Remove),
             "subscriptions" => subscription::Which::from_dict(dict).map(Self::Subscriptions),
+            "report" => presence::Report::from_dict(dict).map(Self::Report),
             _ => None,
         }
     }
@@ -77,7 +81,7 @@ impl Realm {
     /// This node's part of an answer. A flush has none: its answer is the log.
     pub(super) fn answer_here(&mut self, turn: &mut Turn<'_>, question: Question) -> Dict {
         match question {
-            Question::Flush | Question::Applied(_) => Dict::new(),
+            Question::Flush | Question::Applied(_) | Question::Report(_) => Dict::new(),
             Question::Kill(order) => self.carry_out_kill(turn, &order),
             Question::Remove(order) => self.carry_out_removal(turn, &order),
             Question::Subscriptions(which) => self.rows_here(&which),
@@ -95,6 +99,7 @@ impl Realm {
                 let own = self.meta.proposed();
                 self.meta.flushes.push_back(FlushWaiter { node: from, ask, own });
             }
+            Some(Question::Report(report)) => self.take_report(turn, from, report),
             Some(Question::Applied(index)) => self.on_ask_applied(turn, from, ask, index),
             Some(question) => {
                 let index = if question == Question::Flush { self.applied } else { 0 };
@@ -114,7 +119,7 @@ impl Realm {
         index: LogIndex,
         answer: Dict,
     ) {
-        if self.on_decisive_answer(turn, from, ask, &answer) || self.on_overlap_answer(turn, from, ask) {
+        if self.on_overlap_answer(turn, from, ask) {
             return;
         }
         let Some(pending) = self.meta.pending.get_mut(&ask).filter(|p| p.waiting.contains(&from)) else {
@@ -130,7 +135,7 @@ impl Realm {
 
     /// The link to a node ended: it answers nothing any more and waits for nothing.
     pub(in crate::router) fn detach_node_from_meta(&mut self, turn: &mut Turn<'_>, node: NodeRef) {
-        self.detach_node_from_decisions(turn, node);
+        self.detach_node_from_presence(turn, node);
         self.detach_node_from_overlaps(turn, node);
         self.meta.flushes.retain(|waiter| waiter.node != node);
         let mut waiting = Vec::new();

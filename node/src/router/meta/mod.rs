@@ -15,10 +15,10 @@
 
 mod args;
 mod ask;
-mod decision;
 mod events;
 mod kill;
 mod overlap;
+mod presence;
 mod reflection;
 mod registration;
 mod removal;
@@ -52,8 +52,10 @@ pub(super) use ask::Own;
 pub(super) struct Meta {
     /// Meta calls of this node that wait for other nodes or the log.
     pub(super) pending: BTreeMap<u64, Pending>,
-    /// Questions of this node about subscriptions, whose answers decide about events.
-    pub(super) decisions: BTreeMap<u64, decision::Decision>,
+    /// Which nodes have subscribers of the subscriptions that this node keeps account of.
+    pub(super) presence: HashMap<SubscriptionId, Vec<NodeRef>>,
+    /// The other nodes that keep account of some.
+    pub(super) ready: BTreeSet<NodeRef>,
     /// Questions of this node about how far the logs of others are, on which REGISTEREDs wait.
     pub(super) overlaps: BTreeMap<u64, overlap::Overlap>,
     /// REGISTERs of the entry that is being applied, for the next such question.
@@ -274,9 +276,6 @@ impl Realm {
 
     /// A meta call waited long enough: whoever has not answered is named. The timer is out already.
     pub(super) fn on_meta_overdue(&mut self, turn: &mut Turn<'_>, ask: u64) {
-        if let Some(decision) = self.meta.decisions.remove(&ask) {
-            return self.conclude_decision(turn, decision);
-        }
         if self.on_overlap_overdue(turn, ask) {
             return;
         }
@@ -411,6 +410,7 @@ impl Meta {
         self.pending.values().any(|p| p.session == session && p.request == request)
     }
 
+    /// The number of a question; 0 is none.
     fn next_ask(&mut self) -> u64 {
         self.last_ask += 1;
         self.last_ask

@@ -4,15 +4,18 @@
 //! Who subscribes to what stands at the subscriber's node alone: every node is asked, and the answers are put together. They are
 //! exact, since a session counts from the moment its SUBSCRIBED is sent.
 //!
-//! Events are published by the node where a session subscribes or unsubscribes, like any other event, so those about one session are
-//! in order. A subscription is created with its first subscriber in the cluster and deleted with its last, which the other nodes are
-//! asked about ([`super::decision`]). on_subscribe and on_unsubscribe are told exactly once.
+//! Events are published by the node that keeps account of the subscription ([`super::presence`]), all on one lane, so they are heard in
+//! order. A subscription is created with its first subscriber in the cluster and deleted with its last.
 //!
 //! Spec: WAMP advanced profile, "Subscription Meta API". Subscriptions of `wamp.*` topics are listed and make no events.
 
 use std::{collections::BTreeMap, time::Instant};
 
-use super::{Outcome, Realm, time::iso_8601};
+use super::{
+    Outcome, Realm,
+    presence::{Change, What, lane},
+    time::iso_8601,
+};
 use crate::{
     router::{Audience, MatchPolicy, TopicKey, broker::Event, policy::About, turn::Turn},
     wamp::{Dict, Payload, Serializer, SessionId, SubscriptionId, Uri, Value, error_uri},
@@ -254,18 +257,17 @@ impl Realm {
         let Some(key) = self.broker.by_id.get(&id).filter(|key| !key.uri.is_reserved()) else {
             return;
         };
-        let about = About::Subscription(key.policy, key.uri.clone());
-        if first && self.is_wanted(ON_CREATE) {
-            let row = Row {
+        if first || self.is_wanted(ON_SUBSCRIBE) {
+            let change = Change {
+                session,
+                subscription: id,
                 policy: key.policy,
                 uri: key.uri.clone(),
-                created_ms,
-                subscribers: Vec::new(),
+                what: What::Came {
+                    first: first.then_some(created_ms),
+                },
             };
-            self.hasten_decision(turn, id);
-            self.decide_creation(turn, session, id, &row);
-        } else if !self.joins_decision(session, id) {
-            self.tell_subscribed(turn, session, id, about);
+            self.report(turn, change);
         }
     }
 
@@ -282,38 +284,42 @@ impl Realm {
         if last {
             self.meta.created.remove(&id);
         }
-        if key.uri.is_reserved() {
-            return;
-        }
-        self.hasten_decision(turn, id);
-        if self.is_wanted(ON_UNSUBSCRIBE) {
-            let about = About::Subscription(key.policy, key.uri.clone());
-            self.publish_meta(turn, ON_UNSUBSCRIBE, session, about, &[session.get().into(), id.get().into()]);
-        }
-        if last && self.is_wanted(ON_DELETE) {
-            self.decide_deletion(turn, session, id, (key.policy, key.uri.clone()));
+        if !key.uri.is_reserved() && (last || self.is_wanted(ON_UNSUBSCRIBE)) {
+            let change = Change {
+                session,
+                subscription: id,
+                policy: key.policy,
+                uri: key.uri.clone(),
+                what: What::Went { last },
+            };
+            self.report(turn, change);
         }
     }
 
     pub(super) fn tell_created(&mut self, turn: &mut Turn<'_>, session: SessionId, id: SubscriptionId, row: &Row) {
-        let about = About::Subscription(row.policy, row.uri.clone());
-        self.publish_meta(
-            turn,
-            ON_CREATE,
-            session,
-            about,
-            &[session.get().into(), row.details(id).into()],
-        );
-    }
-
-    pub(super) fn tell_subscribed(&mut self, turn: &mut Turn<'_>, session: SessionId, id: SubscriptionId, about: About) {
-        if self.is_wanted(ON_SUBSCRIBE) {
-            self.publish_meta(turn, ON_SUBSCRIBE, session, about, &[session.get().into(), id.get().into()]);
+        if self.is_wanted(ON_CREATE) {
+            let about = About::Subscription(row.policy, row.uri.clone());
+            let args = [session.get().into(), row.details(id).into()];
+            self.publish_meta(turn, ON_CREATE, id, about, &args);
         }
     }
 
+    pub(super) fn tell_subscribed(&mut self, turn: &mut Turn<'_>, session: SessionId, id: SubscriptionId, about: About) {
+        self.tell_change(turn, ON_SUBSCRIBE, session, id, about);
+    }
+
+    pub(super) fn tell_unsubscribed(&mut self, turn: &mut Turn<'_>, session: SessionId, id: SubscriptionId, about: About) {
+        self.tell_change(turn, ON_UNSUBSCRIBE, session, id, about);
+    }
+
     pub(super) fn tell_deleted(&mut self, turn: &mut Turn<'_>, session: SessionId, id: SubscriptionId, about: About) {
-        self.publish_meta(turn, ON_DELETE, session, about, &[session.get().into(), id.get().into()]);
+        self.tell_change(turn, ON_DELETE, session, id, about);
+    }
+
+    fn tell_change(&mut self, turn: &mut Turn<'_>, topic: &str, session: SessionId, id: SubscriptionId, about: About) {
+        if self.is_wanted(topic) {
+            self.publish_meta(turn, topic, id, about, &[session.get().into(), id.get().into()]);
+        }
     }
 
     /// True if any node, as far as this one knows, has a subscriber of `topic`.
@@ -321,13 +327,13 @@ impl Realm {
         self.listens(topic) || self.broker.interested.matches(topic).next().is_some()
     }
 
-    /// Publishes an event of the router about a session of this node.
-    fn publish_meta(&mut self, turn: &mut Turn<'_>, topic: &str, session: SessionId, about: About, args: &[Value]) {
+    /// Publishes an event of the router about a subscription.
+    fn publish_meta(&mut self, turn: &mut Turn<'_>, topic: &str, id: SubscriptionId, about: About, args: &[Value]) {
         let payload = Payload::from_values(Serializer::MsgPack, args, &Dict::new());
         let event = Event {
             publication: self.ids.publication(),
             topic: Uri::from(topic),
-            publisher: session,
+            publisher: lane(id),
             exclude_me: false,
             acknowledged: false,
             keep: None,

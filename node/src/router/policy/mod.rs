@@ -274,4 +274,6 @@ impl Policy {
 }
 
 #[cfg(test)]
+pub(in crate::router) mod testing;
+#[cfg(test)]
 mod tests;

@@ -1,27 +1,9 @@
-use super::{reach::Reach, *};
+use super::{
+    reach::Reach,
+    testing::{allow, deny},
+    *,
+};
 use MatchPolicy::{Exact, Prefix, Wildcard};
-
-fn rights(names: &str) -> Rights {
-    names.split_whitespace().map(|name| Right::from_name(name).unwrap()).collect()
-}
-
-fn allow(names: &str, policy: MatchPolicy, uri: &str) -> Permission {
-    Permission {
-        uri: Uri::from(uri),
-        policy,
-        allow: rights(names),
-        deny: Rights::NONE,
-        disclose: None,
-    }
-}
-
-fn deny(names: &str, policy: MatchPolicy, uri: &str) -> Permission {
-    Permission {
-        deny: rights(names),
-        allow: Rights::NONE,
-        ..allow("", policy, uri)
-    }
-}
 
 const LAMP: Who<'_> = Who {
     authid: "lamp",

@@ -5,9 +5,12 @@ use std::time::Instant;
 use crate::{
     auth::Principal,
     router::{
-        Change, Changed, Disclosure, Effect, MatchPolicy, PeerFrame, Permission, Policy, Right, Rights, Role, TopicKey,
+        Change, Changed, Disclosure, Effect, MatchPolicy, PeerFrame, Permission, Policy, Right, Role, TopicKey,
         dealer::plain::{PlainCallee, PlainRoute},
-        policy::Request,
+        policy::{
+            Request,
+            testing::{allow, deny},
+        },
         testing::{
             NODE_2, TestRealm, TestSession, error_of, invoke, meta_call, request, result, result_of, session, topics, values,
         },
@@ -16,28 +19,6 @@ use crate::{
     wamp::{Dict, Message, Uri, Value, message::code},
 };
 use MatchPolicy::{Exact, Prefix};
-
-fn rights(names: &str) -> Rights {
-    names.split_whitespace().map(|name| Right::from_name(name).unwrap()).collect()
-}
-
-fn allow(names: &str, policy: MatchPolicy, uri: &str) -> Permission {
-    Permission {
-        uri: Uri::from(uri),
-        policy,
-        allow: rights(names),
-        deny: Rights::NONE,
-        disclose: None,
-    }
-}
-
-fn deny(names: &str, policy: MatchPolicy, uri: &str) -> Permission {
-    Permission {
-        allow: Rights::NONE,
-        deny: rights(names),
-        ..allow("", policy, uri)
-    }
-}
 
 /// A role `guest` with these permissions, and one `admin` that may do everything.
 fn policy(permissions: &[Permission]) -> Policy {

@@ -66,6 +66,7 @@ impl WireFormat {
         }
         out.extend_from_slice(self.framing.header(body.len()).bytes());
         out.extend_from_slice(body);
+        out.extend_from_slice(self.framing.trailer());
         Ok(())
     }
 }
@@ -226,13 +227,11 @@ pub(super) fn instead_of(message: &Message, refused: Refused) -> Instead {
 pub fn pong(wire: WireFormat, payload: &[u8]) -> Vec<u8> {
     let mut frame = Vec::with_capacity(payload.len().min(PAYLOAD_BYTES_MAX) + 4);
     match wire.framing {
-        Framing::WebSocketText | Framing::WebSocketBinary => {
-            websocket::frame::append_control(websocket::frame::Opcode::Pong, payload, &mut frame);
-        }
         Framing::RawSocket => {
             frame.extend_from_slice(rawsocket::frame::header(rawsocket::frame::Kind::Pong, payload.len()).bytes());
             frame.extend_from_slice(payload);
         }
+        _ => websocket::frame::append_control(websocket::frame::Opcode::Pong, payload, &mut frame),
     }
     frame
 }
@@ -242,9 +241,7 @@ pub fn ping(wire: WireFormat) -> Vec<u8> {
     let mut frame = Vec::new();
     match wire.framing {
         Framing::RawSocket => frame.extend_from_slice(rawsocket::frame::header(rawsocket::frame::Kind::Ping, 0).bytes()),
-        Framing::WebSocketText | Framing::WebSocketBinary => {
-            websocket::frame::append_control(websocket::frame::Opcode::Ping, &[], &mut frame);
-        }
+        _ => websocket::frame::append_control(websocket::frame::Opcode::Ping, &[], &mut frame),
     }
     frame
 }

@@ -21,7 +21,7 @@ impl Outbox {
         let header = self.wire.framing.header(len);
         let header = header.bytes();
         let added = header.len() + len;
-        if len > self.wire.message_bytes_max || inner.laggard || self.would_congest(&inner, added) {
+        if len > self.plain_bytes_max || inner.laggard || self.would_congest(&inner, added) {
             drop(inner);
             return self.push(&message(head, payload), touched);
         }

@@ -6,6 +6,7 @@ use super::{
     End, Inner, Later, Outbox,
     encoding::{Instead, Refused, instead_of},
 };
+use crate::transport::websocket::batch;
 
 /// Bytes on their way to the socket.
 #[derive(Debug, Default)]
@@ -89,7 +90,9 @@ impl Outbox {
             inner.back_bytes -= chunk.bytes.len();
             inner.front_messages = inner.back_messages - inner.later_messages;
             inner.back_messages = inner.later_messages;
-            return Some(inner.take_out(chunk));
+            let chunk = inner.take_out(chunk);
+            drop(inner);
+            return self.batched(chunk);
         }
         let later = inner.later.pop_front()?;
         let counted = later.estimate + later.after.len();
@@ -112,6 +115,26 @@ impl Outbox {
             return None;
         }
         // An empty one, of an event that cannot be carried, is written like any other.
+        let chunk = inner.take_out(chunk);
+        drop(inner);
+        self.batched(chunk)
+    }
+
+    /// A chunk that was just taken out, with its messages in as few frames as may be where the transport batches them.
+    fn batched(&self, mut chunk: Chunk) -> Option<Chunk> {
+        if !self.wire.framing.is_batched() {
+            return Some(chunk);
+        }
+        let before = chunk.bytes.len();
+        let separator = self.separator.load(Ordering::Relaxed);
+        chunk.bytes = batch::join(std::mem::take(&mut chunk.bytes), self.batch_bytes_max, separator);
+        let mut inner = self.inner.lock();
+        inner.admitted = inner.admitted.saturating_sub(before.saturating_sub(chunk.bytes.len()) as u64);
+        if inner.is_lost() {
+            inner.writing = false;
+            inner.in_flight_bytes = 0;
+            return None;
+        }
         Some(inner.take_out(chunk))
     }
 

@@ -1,13 +1,18 @@
-//! WebSocket: judging a client's opening handshake. Frames are in [`frame`].
+//! WebSocket: judging a client's opening handshake. Frames are in [`frame`], those of several messages in
+//! [`batch`].
 //!
 //! Spec: RFC 6455, "Opening Handshake"; WAMP advanced profile, "WebSocket Transport".
 
+pub mod batch;
 pub mod frame;
 
 use http::{StatusCode, header};
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
-use super::http::Head;
+use super::{
+    framing::{Batching, Framing},
+    http::Head,
+};
 use crate::wamp::Serializer;
 
 /// Which web pages may connect. Clients that are no browsers send no `Origin` and are not concerned.
@@ -34,7 +39,7 @@ impl Origins {
     }
 
     /// True if a page of `origin` may connect to `host` (name and port as the client wrote them).
-    fn admit(&self, origin: &str, host: &str) -> bool {
+    pub(super) fn admit(&self, origin: &str, host: &str) -> bool {
         let same_host = || {
             origin
                 .split_once("://")
@@ -72,6 +77,8 @@ pub struct Refusal {
 pub struct Upgrade {
     /// The serializer of the chosen subprotocol.
     pub serializer: Serializer,
+    /// The framing of the chosen subprotocol.
+    pub framing: Framing,
     /// The whole answer.
     pub response: String,
 }
@@ -115,18 +122,31 @@ pub fn accept(head: &Head, origins: &Origins, subprotocol: Subprotocol, fields: 
         .ok_or(bad)?;
     let mut offers = head.list(header::SEC_WEBSOCKET_PROTOCOL).peekable();
     let none_offered = offers.peek().is_none();
-    let known = offers.find_map(|offered| Some((offered, Serializer::from_subprotocol(offered)?)));
-    let (chosen, serializer) = match known {
-        Some((protocol, serializer)) => (format!("Sec-WebSocket-Protocol: {protocol}\r\n"), serializer),
+    let known = offers.find_map(|offered| Some((offered, spoken(offered)?)));
+    let (chosen, (serializer, batching)) = match known {
+        Some((protocol, spoken)) => (format!("Sec-WebSocket-Protocol: {protocol}\r\n"), spoken),
         // A client that offers none must not be told one; RFC 6455, "Client Requirements".
-        None if none_offered && subprotocol == Subprotocol::Optional => (String::new(), Serializer::Json),
+        None if none_offered && subprotocol == Subprotocol::Optional => (String::new(), (Serializer::Json, Batching::No)),
         None => return Err(bad),
     };
     let response = format!(
         "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: {}\r\n{chosen}{fields}\r\n",
         derive_accept_key(key.as_bytes())
     );
-    Ok(Upgrade { serializer, response })
+    Ok(Upgrade {
+        serializer,
+        framing: Framing::websocket(serializer, batching),
+        response,
+    })
+}
+
+/// What a subprotocol stands for: `wamp.2.` and a serializer, with `.batched` if frames hold several messages.
+pub(super) fn spoken(subprotocol: &str) -> Option<(Serializer, Batching)> {
+    let (name, batching) = match subprotocol.strip_suffix(".batched") {
+        Some(name) => (name, Batching::Yes),
+        None => (subprotocol, Batching::No),
+    };
+    Some((Serializer::from_subprotocol(name)?, batching))
 }
 
 #[cfg(test)]

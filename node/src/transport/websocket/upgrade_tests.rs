@@ -19,7 +19,7 @@ fn status(result: Result<Upgrade, Refusal>) -> u16 {
 #[test]
 fn the_first_offered_subprotocol_that_is_known_is_taken() {
     let upgrade = judge(
-        "Sec-WebSocket-Protocol: wamp.2.json.batched, wamp.2.cbor\r\nSec-WebSocket-Protocol: wamp.2.json\r\n",
+        "Sec-WebSocket-Protocol: wamp.2.ubjson.batched, wamp.2.cbor\r\nSec-WebSocket-Protocol: wamp.2.json\r\n",
         &Origins::Any,
     );
     let upgrade = upgrade.unwrap();
@@ -32,6 +32,36 @@ fn the_first_offered_subprotocol_that_is_known_is_taken() {
             .contains("Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n")
     );
     assert!(upgrade.response.contains("Sec-WebSocket-Protocol: wamp.2.cbor\r\n"));
+}
+
+#[test]
+fn batched_subprotocols_are_chosen_like_the_others() {
+    for (offered, chosen, framing) in [
+        (
+            "wamp.2.json.batched, wamp.2.json",
+            "wamp.2.json.batched",
+            Framing::WebSocketTextBatch,
+        ),
+        ("wamp.2.json, wamp.2.json.batched", "wamp.2.json", Framing::WebSocketText),
+        ("wamp.2.cbor.batched", "wamp.2.cbor.batched", Framing::WebSocketBinaryBatch),
+        (
+            "wamp.2.batched, wamp.2.msgpack.batched",
+            "wamp.2.msgpack.batched",
+            Framing::WebSocketBinaryBatch,
+        ),
+    ] {
+        let upgrade = judge(&format!("Sec-WebSocket-Protocol: {offered}\r\n"), &Origins::Any).unwrap();
+        assert_eq!(upgrade.framing, framing, "{offered}");
+        let told = format!("Sec-WebSocket-Protocol: {chosen}\r\n");
+        assert!(upgrade.response.contains(&told), "{offered}: {}", upgrade.response);
+    }
+    assert_eq!(
+        status(judge(
+            "Sec-WebSocket-Protocol: wamp.2.json.batched.batched\r\n",
+            &Origins::Any
+        )),
+        400
+    );
 }
 
 #[test]
