@@ -10,6 +10,7 @@ pub mod http;
 pub mod layers;
 pub mod ports;
 pub mod process;
+pub mod prometheus;
 pub mod redis;
 pub mod scripts;
 pub mod wamp;

@@ -20,6 +20,9 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("chromium", "chromium"),
     ("nats-server", "nats-server"),
     ("redis-server", "redis-server"),
+    ("prometheus", "prometheus"),
+    ("promtool", "prometheus"),
+    ("systemd-analyze", "systemd"),
     ("ip", "iproute2"),
     ("nft", "nftables"),
 ];

@@ -91,3 +91,32 @@ fn series(metric: &Metric) -> Vec<Vec<&'static str>> {
         series.iter().flat_map(longer).collect()
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::telemetry::names::{ADMIN_REQUESTS, CONNECTIONS_ACCEPTED, RAFT_SYNC_SECONDS};
+
+    #[test]
+    fn events_stand_at_zero_until_they_happen() {
+        assert_eq!(series(&CONNECTIONS_ACCEPTED), [["taken"], ["full"]]);
+        assert_eq!(series(&RAFT_SYNC_SECONDS), [Vec::<&str>::new()]);
+        // Other tests of this process may count too, so only what none of them does is compared.
+        let handle = install().unwrap();
+        let of = |handle: &PrometheusHandle, series: &str| {
+            let text = handle.render();
+            let line = text
+                .lines()
+                .find_map(|line| line.strip_prefix(series)?.trim().parse::<u64>().ok());
+            line.unwrap_or_else(|| panic!("{series} is not in\n{text}"))
+        };
+        let before = of(&handle, "ringfort_admin_requests_total{protocol=\"grpc\"}");
+        count(&ADMIN_REQUESTS, &["grpc"]);
+        let again = install().unwrap();
+        assert!(of(&again, "ringfort_admin_requests_total{protocol=\"grpc\"}") > before);
+        let before = of(&handle, "ringfort_raft_sync_seconds_count");
+        observe(&RAFT_SYNC_SECONDS, 0.0003);
+        assert!(of(&handle, "ringfort_raft_sync_seconds_count") > before);
+        assert!(handle.render().contains("ringfort_raft_sync_seconds_bucket{le=\"0.0005\"}"));
+    }
+}

@@ -88,3 +88,35 @@ pub(super) fn describe(recorder: &PrometheusRecorder, metric: &Metric) {
         Kind::Histogram(_) => recorder.describe_histogram(name(metric), None, help),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::telemetry::names;
+
+    #[test]
+    fn a_page_has_what_was_set_for_it_and_nothing_else() {
+        let mut page = Page::default();
+        page.set(&names::LINK_QUEUED, &["n2"], 7);
+        page.set(&names::LINK_FRAMES, &["n2", "out"], 3);
+        page.set(&names::LINK_FRAMES, &["a \"quoted\" name", "in"], 4);
+        page.set_f64(&names::LINK_RTT, &["n2"], 0.25);
+        page.set_f64(&names::CPU, &[], 1.5);
+        let text = page.render();
+        for line in [
+            "# TYPE ringfort_link_queued_bytes gauge",
+            "ringfort_link_queued_bytes{peer=\"n2\"} 7",
+            "# TYPE ringfort_link_frames_total counter",
+            "ringfort_link_frames_total{peer=\"n2\",direction=\"out\"} 3",
+            "ringfort_link_frames_total{peer=\"a \\\"quoted\\\" name\",direction=\"in\"} 4",
+            "ringfort_link_rtt_seconds{peer=\"n2\"} 0.25",
+            "# HELP process_cpu_seconds_total Processor time used, user and system.",
+            "# TYPE process_cpu_seconds_total counter",
+            "process_cpu_seconds_total 1.5",
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
+        }
+        assert_eq!(text.lines().filter(|line| line.starts_with("# TYPE")).count(), 4);
+        assert_eq!(Page::default().render(), "", "the next page begins anew");
+    }
+}
