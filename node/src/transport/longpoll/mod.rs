@@ -190,11 +190,14 @@ impl LongPoll {
     /// Answers a request that belongs here.
     pub async fn answer(self: &Arc<Self>, route: Route<'_>, request: Request<Incoming>, peer: &PeerFacts, stay: &Stay) -> Answer {
         stay.at_least(self.settings.wait + BODY_WITHIN + BODY_WITHIN);
+        // Without a host no origin can be judged.
         let origin = request.headers().get(header::ORIGIN).cloned();
-        let mut answer = match self.judge(&request) {
-            Ok(()) => self.act(route, request, peer).await.unwrap_or_else(|refused| refused),
-            Err(answer) => answer,
+        let origin = origin.filter(|_| request.headers().contains_key(header::HOST));
+        let acted = match self.judge(&request) {
+            Ok(()) => self.act(route, request, peer).await,
+            Err(refusal) => Err(refusal),
         };
+        let mut answer = acted.unwrap_or_else(Refusal::answer);
         if answer.status() == StatusCode::FORBIDDEN {
             return answer;
         }
@@ -210,7 +213,7 @@ impl LongPoll {
     }
 
     /// Whether the request may be made at all.
-    fn judge(&self, request: &Request<Incoming>) -> Result<(), Answer> {
+    fn judge(&self, request: &Request<Incoming>) -> Result<(), Refusal> {
         let fields = request.headers();
         let host = fields.get(header::HOST).and_then(|host| host.to_str().ok());
         let Some(host) = host else {
@@ -223,23 +226,12 @@ impl LongPoll {
         match *request.method() {
             Method::POST => Ok(()),
             // A browser asks before it sends JSON to another origin.
-            Method::OPTIONS => {
-                let mut answer = plain(StatusCode::NO_CONTENT);
-                let fields = answer.headers_mut();
-                fields.insert(header::ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("POST"));
-                fields.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, HeaderValue::from_static("content-type"));
-                fields.insert(header::ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("600"));
-                Err(answer)
-            }
-            _ => {
-                let mut answer = plain(StatusCode::METHOD_NOT_ALLOWED);
-                answer.headers_mut().insert(header::ALLOW, HeaderValue::from_static("POST"));
-                Err(answer)
-            }
+            Method::OPTIONS => Err(Refusal::of(StatusCode::NO_CONTENT, Beside::Preflight)),
+            _ => Err(Refusal::of(StatusCode::METHOD_NOT_ALLOWED, Beside::Allow)),
         }
     }
 
-    async fn act(self: &Arc<Self>, route: Route<'_>, request: Request<Incoming>, peer: &PeerFacts) -> Result<Answer, Answer> {
+    async fn act(self: &Arc<Self>, route: Route<'_>, request: Request<Incoming>, peer: &PeerFacts) -> Result<Answer, Refusal> {
         match route {
             Route::Open => {
                 let body = body(request, OPEN_BYTES_MAX).await?;
@@ -256,11 +248,11 @@ impl LongPoll {
     }
 
     /// `POST PATH/open`: `{"protocols": [...]}` is answered by `{"protocol": ..., "transport": ...}`.
-    fn open(self: &Arc<Self>, body: &[u8], peer: &PeerFacts) -> Result<Answer, Answer> {
+    fn open(self: &Arc<Self>, body: &[u8], peer: &PeerFacts) -> Result<Answer, Refusal> {
         let asked: serde_json::Value = serde_json::from_slice(body).map_err(|_| plain(StatusCode::BAD_REQUEST))?;
         let offered = asked.get("protocols").and_then(serde_json::Value::as_array);
-        let offered = offered.into_iter().flatten().filter_map(serde_json::Value::as_str);
-        let chosen = { offered }.find_map(|offered| Some((offered, websocket::spoken(offered)?)));
+        let mut offered = offered.into_iter().flatten().filter_map(serde_json::Value::as_str);
+        let chosen = offered.find_map(|offered| Some((offered, websocket::spoken(offered)?)));
         let Some((protocol, (serializer, batching))) = chosen else {
             return Err(plain(StatusCode::BAD_REQUEST));
         };
@@ -316,7 +308,7 @@ impl LongPoll {
     }
 
     /// `POST PATH/ID/receive`: the next message, or all that are there where they are batched.
-    async fn receive(&self, id: &str) -> Result<Answer, Answer> {
+    async fn receive(&self, id: &str) -> Result<Answer, Refusal> {
         let transport = self.find(id)?;
         let _poll = Poll::begin(&transport);
         let mut ended = transport.ended.subscribe();
@@ -342,7 +334,7 @@ impl LongPoll {
     }
 
     /// `POST PATH/ID/send`: one message, or a batch.
-    async fn send(&self, id: &str, request: Request<Incoming>) -> Result<Answer, Answer> {
+    async fn send(&self, id: &str, request: Request<Incoming>) -> Result<Answer, Refusal> {
         let transport = self.find(id)?;
         let limits = &self.service.limits;
         // Who has no session yet has little to say.
@@ -371,7 +363,7 @@ impl LongPoll {
         }
     }
 
-    fn find(&self, id: &str) -> Result<Arc<Transport>, Answer> {
+    fn find(&self, id: &str) -> Result<Arc<Transport>, Refusal> {
         let known = self.transports.lock().get(id).cloned();
         known.ok_or_else(|| plain(StatusCode::NOT_FOUND))
     }
@@ -430,7 +422,7 @@ async fn watch_polls(of: Weak<LongPoll>, id: String, transport: Arc<Transport>, 
 }
 
 /// The body of a request.
-async fn body(request: Request<Incoming>, bytes_max: usize) -> Result<Bytes, Answer> {
+async fn body(request: Request<Incoming>, bytes_max: usize) -> Result<Bytes, Refusal> {
     let collected = Limited::new(request.into_body(), bytes_max).collect();
     match timeout_at(Instant::now() + BODY_WITHIN, collected).await {
         Ok(Ok(body)) => Ok(body.to_bytes()),
@@ -462,29 +454,66 @@ fn empty(status: StatusCode) -> Answer {
     answer
 }
 
-fn plain(status: StatusCode) -> Answer {
-    if status == StatusCode::NO_CONTENT {
-        return empty(status);
+/// An answer other than the wanted one.
+#[derive(Clone, Copy, Debug)]
+struct Refusal {
+    status: StatusCode,
+    beside: Beside,
+}
+
+/// What its head says besides.
+#[derive(Clone, Copy, Debug)]
+enum Beside {
+    Nothing,
+    /// The body of the request was not read to its end.
+    Close,
+    /// In so many seconds it may be otherwise.
+    Retry(u16),
+    /// What a page of another origin may send.
+    Preflight,
+    /// Which method it is to be.
+    Allow,
+}
+
+impl Refusal {
+    fn of(status: StatusCode, beside: Beside) -> Self {
+        Self { status, beside }
     }
-    let text = format!("{}\n", status.canonical_reason().unwrap_or_default());
-    let mut answer = content("text/plain", text.into());
-    *answer.status_mut() = status;
-    answer
+
+    fn answer(self) -> Answer {
+        let mut answer = if self.status == StatusCode::NO_CONTENT {
+            empty(self.status)
+        } else {
+            let text = format!("{}\n", self.status.canonical_reason().unwrap_or_default());
+            content("text/plain", text.into())
+        };
+        *answer.status_mut() = self.status;
+        let fields = answer.headers_mut();
+        match self.beside {
+            Beside::Nothing => {}
+            Beside::Close => _ = fields.insert(header::CONNECTION, HeaderValue::from_static("close")),
+            Beside::Retry(seconds) => _ = fields.insert(header::RETRY_AFTER, seconds.into()),
+            Beside::Allow => _ = fields.insert(header::ALLOW, HeaderValue::from_static("POST")),
+            Beside::Preflight => {
+                fields.insert(header::ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("POST"));
+                fields.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, HeaderValue::from_static("content-type"));
+                fields.insert(header::ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("600"));
+            }
+        }
+        answer
+    }
 }
 
-/// Of a request whose body was not read to its end.
-fn closing(status: StatusCode) -> Answer {
-    let mut answer = plain(status);
-    answer
-        .headers_mut()
-        .insert(header::CONNECTION, HeaderValue::from_static("close"));
-    answer
+fn plain(status: StatusCode) -> Refusal {
+    Refusal::of(status, Beside::Nothing)
 }
 
-fn retry(seconds: u16) -> Answer {
-    let mut answer = plain(StatusCode::SERVICE_UNAVAILABLE);
-    answer.headers_mut().insert(header::RETRY_AFTER, seconds.into());
-    answer
+fn closing(status: StatusCode) -> Refusal {
+    Refusal::of(status, Beside::Close)
+}
+
+fn retry(seconds: u16) -> Refusal {
+    Refusal::of(StatusCode::SERVICE_UNAVAILABLE, Beside::Retry(seconds))
 }
 
 /// Randomness of an id.
