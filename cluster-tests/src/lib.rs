@@ -12,6 +12,8 @@ pub mod ports;
 pub mod process;
 pub mod redis;
 pub mod scripts;
+pub mod secrets;
+pub mod tls_scan;
 pub mod wamp;
 pub mod workers;
 

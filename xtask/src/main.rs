@@ -7,6 +7,7 @@ mod conformance;
 mod licences;
 mod links;
 mod report;
+mod secrets;
 mod setup;
 mod shell;
 mod test;
