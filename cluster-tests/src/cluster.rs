@@ -14,6 +14,7 @@ use crate::{
     http,
     ports::free_port,
     process::{Process, Signal, binary, signal},
+    secrets,
     wamp::Client,
 };
 
@@ -101,7 +102,7 @@ impl Demo {
     /// # Errors
     /// If it does not come up; the error carries its log.
     pub async fn start(seconds: u32) -> Result<Self> {
-        let dir = TempDir::new()?;
+        let dir = secrets::folder("ringfort-demo-")?;
         let mut command = Command::new(binary());
         command.args(["demo", "--json", "--for", &seconds.to_string()]);
         let begun = Instant::now();
@@ -292,7 +293,7 @@ impl Cluster {
     /// # Errors
     /// If the certificates cannot be made.
     pub fn prepare(setup: Setup, id: &str) -> Result<Self> {
-        let dir = tempfile::Builder::new().prefix("ringfort-test-").tempdir()?;
+        let dir = secrets::folder("ringfort-test-")?;
         let names = ["n1", "n2", "n3"];
         let cluster_ports: Vec<u16> = names.iter().map(|_| free_port()).collect();
         let nodes = names

@@ -13,6 +13,8 @@ pub mod process;
 pub mod prometheus;
 pub mod redis;
 pub mod scripts;
+pub mod secrets;
+pub mod tls_scan;
 pub mod wamp;
 pub mod workers;
 

@@ -69,6 +69,11 @@ impl Process {
                 .open(path)
                 .with_context(|| format!("open {}", path.display()))
         };
+        for argument in command.get_args().map(Path::new) {
+            if argument.extension().is_some_and(|ending| ending == "toml") {
+                crate::secrets::of_config(argument);
+            }
+        }
         // Output of an earlier life of the same node would be taken for this one's.
         let _ = std::fs::remove_file(&stdout);
         // Its end tells a node that was started with `--exit-with-stdin` that this process is gone.

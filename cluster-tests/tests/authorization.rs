@@ -238,6 +238,7 @@ async fn the_command_explains_and_keeps_to_what_may_be_changed() {
 async fn a_principal_is_told_without_its_secret_which_is_written_nowhere() {
     const TICKET: &str = "zXq7-plainly-visible-ticket-91";
     let cluster = cluster().await;
+    ringfort_cluster_tests::secrets::used(TICKET);
     let file = cluster.dir().join("ticket");
     std::fs::write(&file, format!("{TICKET}\n")).expect("write");
     let path = file.display().to_string();

@@ -40,12 +40,13 @@ use crate::{
         auth::{Anonymous, Guard, RealmAuth},
         cluster::Cluster,
         limits::SessionLimits,
+        quota::{Quota, Quotas, RealmQuotas},
         realm::{RealmHandle, Realms},
         sessions::Service,
     },
     transport::{
         listener::{self, BoundListener, ListenerConfig},
-        tls::{ClientCertificates, TlsFiles},
+        tls::{ClientCertificates, ExpiredLists, Pair, TlsFiles, UnknownName},
         websocket::Origins,
     },
     wamp::{self, Uri, codec, error_uri},
@@ -224,7 +225,11 @@ pub async fn start(config: Config) -> Result<RunningNode, StartError> {
     }
     shared.wire(handles.clone());
     let service = Service::new(
-        Arc::new(Realms::new(joinable).guarded_by(Guard::new(throttle(&config.limits)))),
+        Arc::new(
+            Realms::new(joinable)
+                .guarded_by(Guard::new(throttle(&config.limits)))
+                .limited_by(quotas(&config)),
+        ),
         session_limits(&config.limits),
     );
     shared.wire_guard(&service.realms.guard);
@@ -256,6 +261,7 @@ pub async fn start(config: Config) -> Result<RunningNode, StartError> {
             name: config.node.name.clone(),
             inspect: cluster.inspect.clone(),
             realms: Arc::clone(&service.realms),
+            sessions: Arc::clone(&service.sessions),
         };
         let access = Access::new(cluster.inspect.clone(), &config.node.name, fixed(&config));
         let server = match admin::Server::bind(address, source, access).await {
@@ -278,6 +284,7 @@ pub async fn start(config: Config) -> Result<RunningNode, StartError> {
                 name: config.node.name.clone(),
                 inspect: cluster.inspect.clone(),
                 realms: Arc::clone(&service.realms),
+                sessions: Arc::clone(&service.sessions),
             },
             service: Arc::clone(&service),
             stores: stores.named(),
@@ -510,6 +517,33 @@ fn throttle(limits: &config::Limits) -> throttle::Settings {
     }
 }
 
+fn quotas(config: &Config) -> Quotas {
+    let of = |realm: &config::Realm| {
+        let roles = realm.roles.iter();
+        let quotas = RealmQuotas {
+            realm: quota(realm.quota),
+            roles: roles
+                .map(|role| (role.name.clone(), (quota(role.quota), quota(role.per_principal))))
+                .collect(),
+        };
+        (Uri::from(realm.name.as_str()), quotas)
+    };
+    Quotas::new(quota(config.limits.per_source), config.realms.iter().map(of))
+}
+
+fn quota(quota: config::Quota) -> Quota {
+    Quota {
+        sessions_max: quota.sessions_max,
+        handshakes_per_sec: quota.handshakes_per_sec,
+        messages_per_sec: quota.messages_per_sec,
+        bytes_per_sec: quota.bytes_per_sec,
+        message_bytes_max: quota.message_bytes_max,
+        subscriptions_max: quota.subscriptions_max,
+        registrations_max: quota.registrations_max,
+        calls_max: quota.calls_max,
+    }
+}
+
 /// What the configuration says of each realm's roles and principals.
 fn fixed(config: &Config) -> BTreeMap<Uri, Fixed> {
     let of = |realm: &config::Realm| {
@@ -529,6 +563,7 @@ fn session_limits(limits: &config::Limits) -> SessionLimits {
         message_bytes_max: limits.message_bytes_max,
         handshake_timeout: limits.handshake(),
         handshake_bytes_max: limits.handshake_bytes_max,
+        handshake_message_bytes_max: limits.handshake_message_bytes_max,
         outbox_bytes_max: limits.outbox_bytes_max,
         outbox_messages_max: limits.outbox_messages_max,
         ping_after: limits.keepalive(),
@@ -554,18 +589,35 @@ fn listener_config(listener: &config::Listener, limits: &config::Limits) -> List
         tls: listener.tls.as_ref().map(|tls| TlsFiles {
             certificate: tls.certificate.clone(),
             key: tls.key.clone(),
+            others: tls.also.iter().map(pair).collect(),
+            unknown_name: match tls.unknown_name {
+                config::UnknownName::Default => UnknownName::Default,
+                config::UnknownName::Refuse => UnknownName::Refuse,
+            },
             clients: match tls.client_certificates {
                 config::ClientCertificates::Off => ClientCertificates::Off,
                 config::ClientCertificates::Optional => ClientCertificates::Optional(tls.client_ca.clone()),
                 config::ClientCertificates::Required => ClientCertificates::Required(tls.client_ca.clone()),
             },
             revoked: tls.client_crl.clone(),
+            expired: match tls.crl_expired {
+                config::CrlExpired::Accept => ExpiredLists::Accept,
+                config::CrlExpired::Refuse => ExpiredLists::Refuse,
+            },
         }),
         cookies: listener.cookies,
         longpoll: compat::longpoll(listener),
         pages: pages::from_config(&listener.pages),
+        quota: quota(listener.quota),
         connections_max: limits.sessions_max,
         ..ListenerConfig::default()
+    }
+}
+
+fn pair(pair: &config::CertificateAndKey) -> Pair {
+    Pair {
+        certificate: pair.certificate.clone(),
+        key: pair.key.clone(),
     }
 }
 

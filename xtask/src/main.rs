@@ -9,6 +9,7 @@ mod image;
 mod licences;
 mod links;
 mod report;
+mod secrets;
 mod setup;
 mod shell;
 mod test;

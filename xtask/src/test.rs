@@ -7,6 +7,7 @@ use anyhow::{Result, ensure};
 use crate::{
     checks, conformance, deploy, licences, links,
     report::{Count, Report},
+    secrets::{self, Search},
     setup,
     shell::{cargo, root, succeeds, target, watch},
 };
@@ -104,10 +105,11 @@ pub(crate) fn run(options: &Options) -> Result<bool> {
         };
         let installed = report.suite("setup", || Count::one(said(setup::run(crossbar))));
         let built = report.suite("release build", || Count::one(release_build()));
+        let mut search = Search::default();
         for suite in suites {
             report.suite(&suite, || {
                 if installed && built {
-                    process_tests(&suite, options.long)
+                    searched_tests(&suite, options.long, &mut search)
                 } else {
                     Count::one(false)
                 }
@@ -120,6 +122,12 @@ pub(crate) fn run(options: &Options) -> Result<bool> {
             }
         }
         print_notes();
+        if options.only.is_none() || cluster {
+            report.suite("secrets", || {
+                let reports = search.through(&target().join("artifacts"));
+                Count::one(said(reports) && search.close())
+            });
+        }
     }
     let deployments: Vec<&str> = deploy::SUITES
         .into_iter()
@@ -188,8 +196,27 @@ fn release_build() -> bool {
     ]))
 }
 
-/// Runs one file of `cluster-tests/tests`. One test at a time: they measure, and there may be two cores only.
+/// Runs one file of `cluster-tests/tests`, and looks through all it has written for the secrets it has used.
+fn searched_tests(suite: &str, long: bool, search: &mut Search) -> Count {
+    let searched = secrets::folder(suite).and_then(|dir| {
+        let mut lines = Vec::new();
+        let mut command = process_command(suite, long);
+        command.env("RINGFORT_RUN_DIR", &dir);
+        let count = tests_with(command, |line| lines.push(line.to_owned()));
+        std::fs::write(dir.join(secrets::OUTPUT), lines.join("\n"))?;
+        search.suite(&dir)?;
+        Ok(count)
+    });
+    searched.unwrap_or_else(|error| Count::one(said(Err(error))))
+}
+
+/// Runs one file of `cluster-tests/tests`.
 fn process_tests(suite: &str, long: bool) -> Count {
+    tests(process_command(suite, long))
+}
+
+/// One test at a time: they measure, and there may be two cores only.
+fn process_command(suite: &str, long: bool) -> Command {
     let release = target().join("release");
     let arguments = [
         "test",
@@ -209,14 +236,23 @@ fn process_tests(suite: &str, long: bool) -> Count {
     if long {
         command.env("RINGFORT_LONG", "1");
     }
-    tests(command)
+    command
 }
 
 /// Runs a `cargo test` and adds its result lines up. A run that fails without a failed test, such as one that does not
 /// compile, counts as one failure; so does one that runs nothing.
 fn tests(command: Command) -> Count {
+    tests_with(command, |_| {})
+}
+
+/// The same, with each line it says handed to `each`.
+fn tests_with(command: Command, mut each: impl FnMut(&str)) -> Count {
     let mut count = Count::default();
-    let good = watch(command, |line| count.add_line(line)).unwrap_or_else(|error| said(Err(error)));
+    let good = watch(command, |line| {
+        count.add_line(line);
+        each(line);
+    });
+    let good = good.unwrap_or_else(|error| said(Err(error)));
     if (!good && count.failed == 0) || count.passed + count.failed == 0 {
         count.failed += 1;
     }

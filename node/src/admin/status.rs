@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::{
     cluster::{Inspect, member::Stage},
     router::{LogIndex, NodeRef},
-    session::realm::Realms,
+    session::{realm::Realms, sessions::Sessions},
 };
 
 /// At most this many log lines in one answer.
@@ -22,6 +22,8 @@ pub struct Source {
     pub inspect: Inspect,
     /// The realms clients join.
     pub realms: Arc<Realms>,
+    /// The connections of clients.
+    pub sessions: Arc<Sessions>,
 }
 
 fn node(node: NodeRef) -> Value {
@@ -85,6 +87,8 @@ impl Source {
             "durable": self.inspect.durable,
             "cluster": view.cluster_id,
             "authentication": self.authentication(),
+            "limits": self.limits(),
+            "tls": json!({ "sessions_revoked": self.sessions.revoked() }),
             "members": members.collect::<Vec<_>>(),
             "realms": realms.collect::<Vec<_>>(),
         })
@@ -94,6 +98,23 @@ impl Source {
         let (failed, refused) = self.realms.guard.counts();
         let verifications: u64 = self.realms.iter().map(|realm| realm.auth.principals.verifications()).sum();
         json!({ "verifications": verifications, "failed": failed, "refused": refused })
+    }
+
+    /// How often each limit was met, by scope; what was never met is left out.
+    fn limits(&self) -> Value {
+        let mut scopes = serde_json::Map::new();
+        for (scope, reason, count) in self.realms.quotas.counts.all().filter(|(_, _, count)| *count > 0) {
+            let counts = scopes.entry(scope).or_insert_with(|| json!({}));
+            counts[reason] = json!(count);
+        }
+        let over: u64 = self
+            .inspect
+            .shared
+            .realms()
+            .map(|realm| realm.with_core(|core| core.stats().over_limits))
+            .sum();
+        scopes.insert("held_refused".to_owned(), json!(over));
+        Value::Object(scopes)
     }
 
     /// The applied commands from log index `from` on; the oldest ones may be forgotten.

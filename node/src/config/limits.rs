@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::Quota;
+
 /// Bounds of this node; each holds for this node alone.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
@@ -15,6 +17,10 @@ pub struct Limits {
     pub handshake_secs: u64,
     /// Bytes a connection may send before WELCOME: HTTP head, HELLO and AUTHENTICATE together. Default 16384.
     pub handshake_bytes_max: usize,
+    /// Bytes of one message before WELCOME, of the head of an HTTP request, and of a TLS handshake where no client certificates are asked
+    /// for (else `handshake_bytes_max` holds for that). Default 4096. This is what somebody unknown can have the node keep; with what the
+    /// node needs itself a connection then stays below 16 KiB. Raise it for long JWTs, or for browsers with many cookies.
+    pub handshake_message_bytes_max: usize,
     /// Bytes of one WAMP message, from a client or to it. Default 16777216, the most RawSocket can carry. RawSocket announces
     /// the next lower power of two.
     pub message_bytes_max: usize,
@@ -72,6 +78,9 @@ pub struct Limits {
     pub keepalive_secs: u64,
     /// Seconds of silence after which a client that was pinged counts as dead. Default 25; more than `keepalive_secs`.
     pub dead_peer_secs: u64,
+    /// What each source may take, an IPv4 address or the /64 of an IPv6 address; see `[limits.per_source]`. Default: anything. Offices and
+    /// mobile networks share one address.
+    pub per_source: Quota,
 }
 
 impl Default for Limits {
@@ -80,6 +89,7 @@ impl Default for Limits {
             sessions_max: 20_000,
             handshake_secs: 10,
             handshake_bytes_max: 16_384,
+            handshake_message_bytes_max: 4_096,
             message_bytes_max: 16 * 1024 * 1024,
             depth_max: 128,
             outbox_bytes_max: 32 * 1024 * 1024,
@@ -103,6 +113,7 @@ impl Default for Limits {
             overlap_wait_ms: 4_500,
             keepalive_secs: 10,
             dead_peer_secs: 25,
+            per_source: Quota::default(),
         }
     }
 }

@@ -7,7 +7,7 @@ use std::{
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::{Compat, Profile, address};
+use super::{Compat, Profile, Quota, address};
 
 /// One public port.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
@@ -42,6 +42,8 @@ pub struct Listener {
     pub compat: Compat,
     /// HTTP long-poll for clients that can open no WebSocket; see `[listener.longpoll]`. Default none: it is not spoken.
     pub longpoll: Option<Longpoll>,
+    /// What all that come this way may take together; see `[listener.quota]`. Default: anything, up to `limits.sessions_max` connections.
+    pub quota: Quota,
     /// Encrypts this port; see `[listener.tls]`. Default none, which is for loopback and for ports behind a TLS proxy.
     pub tls: Option<ListenerTls>,
 }
@@ -78,15 +80,58 @@ pub struct ListenerTls {
     pub certificate: PathBuf,
     /// PEM file of the certificate's private key; readable by the node's user only. Required.
     pub key: PathBuf,
+    /// Further certificates, each a `[[listener.tls.also]]` with `certificate` and `key` as above: a client that asks for a name (SNI) is
+    /// shown the first one whose DNS names have it; `*.example.org` stands for one label. Default none.
+    pub also: Vec<CertificateAndKey>,
+    /// What is done about clients that ask for a name no certificate has, or for none: `default` shows them the first certificate,
+    /// `refuse` ends the handshake, so that who looks for servers by their addresses does not even learn a name. Default `default`.
+    pub unknown_name: UnknownName,
     /// Which clients have to show a certificate of their own: `off` none is asked for one; `optional` who has none is let in without,
     /// who shows a wrong one is not; `required` only who has one is let in. With one, a client can use the authentication method
     /// `tls`; see `principal.certificates`. Default `off`.
     pub client_certificates: ClientCertificates,
     /// PEM file of the authorities that sign the certificates of clients. Required unless `client_certificates` is `off`.
     pub client_ca: PathBuf,
-    /// PEM file of their revocation lists. Default none. A list past its time counts as it is, and is to be renewed. All four files are
-    /// read again when they change; what cannot be used is complained about in the log and leaves the former in place.
+    /// PEM file of the revocation lists of these authorities and of those below them, one after the other. Default none. It counts for
+    /// new connections, for resumed ones and for open sessions, which are ended. Certificates of an authority without a list are let in.
+    /// All these files are read again when they change; what cannot be used is complained about in the log and leaves the former in place.
     pub client_crl: Option<PathBuf>,
+    /// What is done while one of these lists is past its time: `accept` takes it as it is, and complains in the log; `refuse` lets
+    /// nobody in whose authority's list it is, until there is a newer one (open sessions go on). Default `accept`: a forgotten renewal
+    /// must not stop all devices.
+    pub crl_expired: CrlExpired,
+}
+
+/// A certificate and its private key.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct CertificateAndKey {
+    /// PEM file of the certificate, followed by its intermediates. Required.
+    pub certificate: PathBuf,
+    /// PEM file of its private key. Required.
+    pub key: PathBuf,
+}
+
+/// What is done about clients that ask for an unknown name.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum UnknownName {
+    /// They are shown the first certificate.
+    #[default]
+    Default,
+    /// Their handshake fails.
+    Refuse,
+}
+
+/// What is done while a revocation list is past its time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CrlExpired {
+    /// It counts as it is.
+    #[default]
+    Accept,
+    /// Nobody is let in by it.
+    Refuse,
 }
 
 /// Which clients have to show a certificate.
@@ -127,6 +172,7 @@ impl Default for Listener {
             profile: Profile::Strict,
             compat: Compat::default(),
             longpoll: None,
+            quota: Quota::default(),
             tls: None,
         }
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Definition, Role, Topic};
+use super::{Definition, Quota, Role, Topic};
 
 /// One realm.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
@@ -56,6 +56,8 @@ pub struct Realm {
     pub topics: Vec<Topic>,
     /// What is said of topics, procedures and errors, each a `[[realm.definitions]]`. Default: nothing.
     pub definitions: Vec<Definition>,
+    /// What all its sessions of one node may take together; see `[realm.quota]`. Default: anything.
+    pub quota: Quota,
 }
 
 /// What becomes of a registration that does not share when its procedure is registered again.
@@ -132,6 +134,7 @@ impl Default for Realm {
             roles: Vec::new(),
             topics: Vec::new(),
             definitions: Vec::new(),
+            quota: Quota::default(),
             allow_define: false,
             call_timeout_min: 0,
             call_timeout_default: 0,

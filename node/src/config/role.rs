@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Disclose, Match};
+use super::{Disclose, Match, Quota};
 use crate::wamp::{
     self, Uri,
     uri::{AUTHID, AUTHROLE},
@@ -17,6 +17,11 @@ pub struct Role {
     pub name: String,
     /// What it may do, each a `[[realm.roles.permissions]]`. Default: nothing.
     pub permissions: Vec<Permission>,
+    /// What all its sessions may take together; see `[realm.roles.quota]`. Default: anything. Of roles that are listed here only.
+    pub quota: Quota,
+    /// What the sessions of each of its principals may take together; see `[realm.roles.per_principal]`. Default: anything. Each anonymous
+    /// session is a principal of its own.
+    pub per_principal: Quota,
 }
 
 /// Rights on a URI, or on all URIs that match a pattern.
@@ -99,6 +104,7 @@ impl Role {
                 allow: vec![Right::All],
                 ..Permission::default()
             }],
+            ..Self::default()
         }
     }
 }

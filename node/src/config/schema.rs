@@ -13,8 +13,9 @@ use serde::{
 use toml::Value;
 
 use super::{
-    Admin, Cluster, ClusterTls, Compat, Definition, History, Limits, Listener, ListenerTls, Log, Longpoll, Node as NodeSection,
-    Observability, Peer, Permission, Principal, Problem, Realm, Role, Store, StoreRedis, Timing, Topic,
+    Admin, CertificateAndKey, Cluster, ClusterTls, Compat, Definition, History, Limits, Listener, ListenerTls, Log, Longpoll,
+    Node as NodeSection, Observability, Peer, Permission, Principal, Problem, Quota, Realm, Role, Store, StoreRedis, Timing,
+    Topic,
     tree::{Entry, Node},
 };
 
@@ -40,15 +41,24 @@ pub(super) const SECTIONS: &[Section] = &[
         &[
             one::<Compat>("compat", &[]),
             one::<Longpoll>("longpoll", &[]),
-            one::<ListenerTls>("tls", &[]),
+            one::<Quota>("quota", &[]),
+            one::<ListenerTls>("tls", &[many::<CertificateAndKey>("also", &[])]),
         ],
     ),
     many::<Realm>(
         "realm",
         &[
-            many::<Role>("roles", &[many::<Permission>("permissions", &[])]),
+            many::<Role>(
+                "roles",
+                &[
+                    many::<Permission>("permissions", &[]),
+                    one::<Quota>("quota", &[]),
+                    one::<Quota>("per_principal", &[]),
+                ],
+            ),
             many::<Topic>("topics", &[one::<History>("history", &[])]),
             many::<Definition>("definitions", &[]),
+            one::<Quota>("quota", &[]),
         ],
     ),
     many::<Principal>("principal", &[]),
@@ -62,7 +72,7 @@ pub(super) const SECTIONS: &[Section] = &[
     ),
     one::<Admin>("admin", &[]),
     one::<Observability>("observability", &[]),
-    one::<Limits>("limits", &[]),
+    one::<Limits>("limits", &[one::<Quota>("per_source", &[])]),
     one::<Store>("store", &[one::<StoreRedis>("redis", &[])]),
     one::<Log>("log", &[]),
 ];

@@ -3,7 +3,7 @@
 use std::{collections::HashSet, time::Duration};
 
 use super::{
-    ClientCertificates, Config, Fault, Listener, Match, Node, Pages, Principal, Problem, Realm, StoreKind, Timing,
+    ClientCertificates, Config, Fault, Listener, Match, Node, Pages, Principal, Problem, Quota, Realm, StoreKind, Timing,
     certificate::{self, Identity},
 };
 use crate::auth::{Credential, cryptosign::unhex, kdf::PBKDF2_ITERATIONS_MAX};
@@ -80,6 +80,9 @@ fn listeners(config: &Config, problems: &mut Vec<Problem>) {
         if let Some(tls) = &listener.tls {
             let path = format!("{path}.tls");
             certificate::check_pair(&path, &tls.certificate, &tls.key, problems);
+            for (at, pair) in tls.also.iter().enumerate() {
+                certificate::check_pair(&format!("{path}.also[{at}]"), &pair.certificate, &pair.key, problems);
+            }
             if tls.client_certificates != ClientCertificates::Off {
                 certificate::check_authorities(&format!("{path}.client_ca"), &tls.client_ca, problems);
             }
@@ -486,7 +489,33 @@ fn ports(config: &Config, problems: &mut Vec<Problem>) {
     }
 }
 
+/// All quotas, each with where it stands.
+fn quotas(config: &Config) -> impl Iterator<Item = (String, &Quota)> {
+    let listeners = config.listeners.iter().enumerate();
+    let listeners = listeners.map(|(at, listener)| (format!("listener[{at}].quota"), &listener.quota));
+    let realms = config.realms.iter().enumerate().flat_map(|(at, realm)| {
+        let roles = realm.roles.iter().enumerate().flat_map(move |(role_at, role)| {
+            let path = format!("realm[{at}].roles[{role_at}]");
+            [
+                (format!("{path}.quota"), &role.quota),
+                (format!("{path}.per_principal"), &role.per_principal),
+            ]
+        });
+        std::iter::once((format!("realm[{at}].quota"), &realm.quota)).chain(roles)
+    });
+    let sources = std::iter::once(("limits.per_source".to_owned(), &config.limits.per_source));
+    listeners.chain(realms).chain(sources)
+}
+
 fn limits(config: &Config, problems: &mut Vec<Problem>) {
+    for (path, quota) in quotas(config) {
+        let bytes = quota.message_bytes_max;
+        if bytes != 0 && !(512..=config.limits.message_bytes_max).contains(&bytes) {
+            let remedy = "write at least 512, at most limits.message_bytes_max, or 0 for no limit of its own";
+            let problem = Problem::new(format!("{path}.message_bytes_max"), "out of range", remedy);
+            problems.push(problem.value(bytes));
+        }
+    }
     let limits = &config.limits;
     if limits.failed_logins_delay_max_ms >= limits.handshake_secs.saturating_mul(1000) {
         let what = "not below handshake_secs, so whoever waits would be cut off";
@@ -540,6 +569,14 @@ fn limits(config: &Config, problems: &mut Vec<Problem>) {
         bytes,
         "too small for the request of a browser",
         "write at least 1024",
+    );
+    let bytes = limits.handshake_message_bytes_max;
+    demand(
+        (1024..=limits.handshake_bytes_max.max(1024)).contains(&bytes),
+        "handshake_message_bytes_max",
+        bytes as u64,
+        "too small for the request of a browser, or above handshake_bytes_max",
+        "write at least 1024, at most handshake_bytes_max",
     );
     let outbox = limits.outbox_bytes_max;
     let fits = outbox >= limits.message_bytes_max;

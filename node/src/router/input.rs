@@ -25,6 +25,29 @@ pub struct SessionInfo {
     pub features: Vec<String>,
     /// How it is met, by the listener it came in by.
     pub compat: Compat,
+    /// What it may hold, where that is less than what every session may.
+    pub bounds: Bounds,
+}
+
+/// What a session may hold at most, beside the limits of its realm.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bounds {
+    /// Subscriptions.
+    pub subscriptions: u32,
+    /// Registrations.
+    pub registrations: u32,
+    /// Open calls.
+    pub calls: u32,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Self {
+            subscriptions: u32::MAX,
+            registrations: u32::MAX,
+            calls: u32::MAX,
+        }
+    }
 }
 
 impl SessionInfo {

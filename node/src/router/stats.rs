@@ -50,6 +50,8 @@ pub struct Stats {
     pub barriers_failed: u64,
     /// Requests that their session had no right to, and calls that ended when their caller lost it.
     pub unauthorized: u64,
+    /// CALLs, REGISTERs and SUBSCRIBEs that were refused since their session holds as many as it may.
+    pub over_limits: u64,
     /// PUBLISHes that were accepted.
     pub publications: u64,
     /// EVENTs put into outboxes of this node's sessions, one per receiver.

@@ -2,6 +2,7 @@
 
 mod authorization;
 mod barriers;
+mod bounds;
 mod calls;
 mod cancels;
 mod compat;

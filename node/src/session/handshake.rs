@@ -102,6 +102,9 @@ impl Accepted {
     }
 }
 
+/// How many features a client may announce. WAMP knows some forty; they are kept while it authenticates.
+const FEATURES_MAX: usize = 128;
+
 /// The client roles of WAMP.
 const ROLES: [&str; 4] = ["publisher", "subscriber", "caller", "callee"];
 
@@ -190,6 +193,7 @@ impl Handshake {
             features,
             // Its listener knows, and the task with it.
             compat: Compat::default(),
+            bounds: crate::router::Bounds::default(),
         };
         Step::Accepted(Box::new(Accepted {
             realm: realm.handle,
@@ -278,6 +282,9 @@ impl<'a> Hello<'a> {
                 Some(Value::Dict(announced)) => {
                     for (feature, on) in &announced.0 {
                         match on {
+                            Value::Bool(true) if features.len() >= FEATURES_MAX => {
+                                return Err("HELLO.Details.roles names more features than there are");
+                            }
                             Value::Bool(true) => features.push(format!("{name}.{feature}")),
                             Value::Bool(false) => {}
                             _ => return Err("a feature in HELLO.Details.roles is not a boolean"),

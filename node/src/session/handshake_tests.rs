@@ -69,6 +69,18 @@ async fn announced_features_are_listed_by_role_and_sorted() {
 }
 
 #[tokio::test]
+async fn nobody_announces_more_features_than_are_kept() {
+    let with = |count: usize| {
+        let names = (0..count).map(|at| format!("feature{at}"));
+        let features = names.fold(Dict::new(), |dict, name| dict.with(name, true));
+        let roles = Dict::new().with("caller", Dict::new().with("features", features));
+        handshake().on_message(hello("realm1", Dict::new().with("roles", roles)))
+    };
+    assert_eq!(accepted(with(FEATURES_MAX)).features.len(), FEATURES_MAX);
+    assert_eq!(aborted(with(FEATURES_MAX + 1)), "wamp.error.protocol_violation");
+}
+
+#[tokio::test]
 async fn welcome_tells_the_client_what_it_is() {
     let Step::Accepted(accepted) = handshake().on_message(hello("realm1", roles())) else {
         panic!("not accepted")

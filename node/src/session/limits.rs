@@ -13,6 +13,9 @@ pub struct SessionLimits {
     pub handshake_timeout: Duration,
     /// WAMP bytes taken from a connection before WELCOME. Default 16 KiB.
     pub handshake_bytes_max: usize,
+    /// Bytes taken of one message before WELCOME, of the head of an HTTP request, and of a TLS handshake without client certificates:
+    /// what a connection of somebody unknown can have kept. Default 4 KiB.
+    pub handshake_message_bytes_max: usize,
     /// Bytes an outbox holds for a session that does not read. Default 16 MiB; events use at most half of it.
     pub outbox_bytes_max: usize,
     /// Messages an outbox holds for a session that does not read. Default 65,536; events use at most half of it.
@@ -37,6 +40,7 @@ impl Default for SessionLimits {
             message_bytes_max: 16 << 20,
             handshake_timeout: Duration::from_secs(10),
             handshake_bytes_max: 16 << 10,
+            handshake_message_bytes_max: 4 << 10,
             outbox_bytes_max: 16 << 20,
             outbox_messages_max: 65_536,
             ping_after: Duration::from_secs(10),

@@ -14,6 +14,7 @@ pub mod hold;
 pub mod keeping;
 pub mod limits;
 pub mod outbox;
+pub mod quota;
 pub mod sessions;
 pub mod task;
 

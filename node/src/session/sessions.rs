@@ -13,6 +13,7 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use super::{
+    auth::{Shown, TlsFacts},
     limits::SessionLimits,
     outbox::{End, Outbox, OutboxStats},
     realm::Realms,
@@ -49,10 +50,18 @@ impl Service {
 pub struct Sessions {
     ready: AtomicBool,
     next: AtomicU64,
-    connections: Mutex<HashMap<u64, Arc<Outbox>>>,
+    connections: Mutex<HashMap<u64, Known>>,
     /// Why every connection is being ended just now.
     closing: Mutex<Option<Uri>>,
     ended: Notify,
+    revoked: AtomicU64,
+}
+
+/// A connection, and by which certificate it came in.
+#[derive(Debug)]
+struct Known {
+    outbox: Arc<Outbox>,
+    tls: Option<Arc<TlsFacts>>,
 }
 
 impl Sessions {
@@ -81,13 +90,17 @@ impl Sessions {
 
     /// Their outboxes, for looking at.
     pub fn outboxes(&self) -> Vec<Arc<Outbox>> {
-        self.connections.lock().values().cloned().collect()
+        self.connections.lock().values().map(|known| known.outbox.clone()).collect()
     }
 
     /// Enters a connection; it is struck off when the guard is dropped.
-    pub(super) fn enter(self: &Arc<Self>, outbox: &Arc<Outbox>) -> Entered {
+    pub(super) fn enter(self: &Arc<Self>, outbox: &Arc<Outbox>, tls: Option<&Arc<TlsFacts>>) -> Entered {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
-        self.connections.lock().insert(number, outbox.clone());
+        let known = Known {
+            outbox: outbox.clone(),
+            tls: tls.filter(|tls| tls.shown.is_some()).cloned(),
+        };
+        self.connections.lock().insert(number, known);
         // After the insertion: either this sees the reason, or `close_all` sees the connection.
         if let Some(reason) = self.closing.lock().clone() {
             outbox.request_end(End::Goodbye(reason));
@@ -102,14 +115,14 @@ impl Sessions {
     /// left then is cut. The caller calls [`Self::set_ready`] before, or new sessions come meanwhile. Returns how many were cut.
     pub async fn close_all(&self, reason: &Uri, bound: Duration) -> usize {
         *self.closing.lock() = Some(reason.clone());
-        let all: Vec<_> = self.connections.lock().values().cloned().collect();
+        let all = self.outboxes();
         for outbox in all {
             outbox.request_end(End::Goodbye(reason.clone()));
         }
         if tokio::time::timeout(bound, self.emptied()).await.is_ok() {
             return 0;
         }
-        let left: Vec<_> = self.connections.lock().values().cloned().collect();
+        let left = self.outboxes();
         for outbox in &left {
             outbox.broken();
         }
@@ -118,6 +131,32 @@ impl Sessions {
             tracing::error!("connections that were cut are still there");
         }
         left.len()
+    }
+
+    /// Ends the connections that came in by a certificate which `is_revoked` says is worth nothing any more, with a GOODBYE of
+    /// `reason`. Returns how many. Judges one after the other, without a lock: not for an async thread where there may be many.
+    pub fn end_revoked(&self, reason: &Uri, is_revoked: impl Fn(&Shown) -> bool) -> u64 {
+        let all: Vec<_> = {
+            let connections = self.connections.lock();
+            let certified = connections
+                .values()
+                .filter_map(|known| Some((known.outbox.clone(), known.tls.clone()?)));
+            certified.collect()
+        };
+        let mut ended = 0;
+        for (outbox, tls) in all {
+            if tls.shown.as_ref().is_some_and(|shown| is_revoked(shown)) {
+                outbox.request_end(End::Goodbye(reason.clone()));
+                ended += 1;
+            }
+        }
+        self.revoked.fetch_add(ended, Ordering::Relaxed);
+        ended
+    }
+
+    /// How many connections were ended because their certificate was revoked.
+    pub fn revoked(&self) -> u64 {
+        self.revoked.load(Ordering::Relaxed)
     }
 
     async fn emptied(&self) {

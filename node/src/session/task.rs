@@ -22,6 +22,7 @@ use super::{
     handshake::{Handshake, Step, abort_message},
     hold::{HELD, Hold},
     outbox::{End, Outbox, Touched, WireFormat, ping, pong},
+    quota::Pass,
     realm::{Gathered, RealmHandle, not_delivered},
     sessions::{Entered, Service},
 };
@@ -53,6 +54,8 @@ pub struct Connection {
     pub peer: Arc<PeerFacts>,
     /// How its sessions are met.
     pub compat: Compat,
+    /// What it holds of the limits it is under, if there are any.
+    pub pass: Option<Box<Pass>>,
     /// What was read behind the transport handshake.
     pub read_ahead: Vec<u8>,
     /// When it was accepted; the time for the WAMP handshake runs from there.
@@ -70,11 +73,12 @@ pub fn run(connection: Connection, service: Arc<Service>) -> impl Future<Output 
         wire,
         peer,
         compat,
+        pass,
         read_ahead,
         since,
     } = connection;
     let outbox = Outbox::new(wire, &service.limits, io.shared(), service.stats.clone());
-    let entered = service.sessions.enter(&outbox);
+    let entered = service.sessions.enter(&outbox, peer.tls.as_ref());
     let handshake = Greeting::new(&service, peer.clone(), compat);
     let now = now();
     let mut task = Task {
@@ -94,10 +98,12 @@ pub fn run(connection: Connection, service: Arc<Service>) -> impl Future<Output 
         answers_pings: wire.framing != Framing::RawSocket,
         hold: None,
         held_until: None,
+        pass,
         paused_since: None,
         _entered: entered,
     };
-    task.decoder.set_message_bytes_max(task.service.limits.handshake_bytes_max);
+    task.decoder
+        .set_message_bytes_max(task.service.limits.handshake_message_bytes_max);
     async move {
         let ending = task.serve(read_ahead).await;
         task.count_end(&ending);
@@ -125,6 +131,8 @@ struct Task {
     hold: Option<Hold>,
     /// Reading stands still until then because another node asked for it.
     held_until: Option<Instant>,
+    /// What it holds of the limits it is under. Reading stands still while they say so.
+    pass: Option<Box<Pass>>,
     /// Since when reading is known to stand still because the peer does not read.
     paused_since: Option<Instant>,
     _entered: Entered,
@@ -280,7 +288,7 @@ impl Task {
             if timer.deadline() != timer_at.into() {
                 timer.as_mut().reset(timer_at.into());
             }
-            let reading = self.hold.is_none() && self.held_until.is_none();
+            let reading = self.hold.is_none() && self.held_until.is_none() && self.paced_until().is_none();
             let (io, outbox, state) = (&mut self.io, &self.outbox, &mut self.state);
             tokio::select! {
                 biased;
@@ -312,6 +320,9 @@ impl Task {
                             let mut at = 0;
                             let input = &mut buffer[..len];
                             let stop = self.batch(input, &mut at, &mut touched);
+                            if let Some(pass) = &mut self.pass {
+                                pass.charge(self.heard, len as u64);
+                            }
                             stop.map_err(|stop| {
                                 let mut left = self.decoder.unread();
                                 left.extend_from_slice(&buffer[at..len]);
@@ -426,6 +437,9 @@ impl Task {
         gathered: &mut Vec<Gathered>,
         touched: &mut Touched,
     ) -> Result<(), Stop> {
+        if let Some(pass) = &mut self.pass {
+            pass.messages += 1;
+        }
         let len = data.bytes(input).len();
         if text.is_some_and(|text| text != self.outbox.wire().framing.is_text()) {
             self.enter(gathered, input, touched)?;
@@ -528,6 +542,12 @@ impl Task {
                 Ok(())
             }
             Step::Accepted(mut accepted) => {
+                let who = (accepted.realm.name(), &*accepted.info.authrole, &*accepted.info.authid);
+                if let Err((scope, reason)) = self.service.realms.quotas.session(now(), &mut self.pass, who) {
+                    tracing::info!(realm = %accepted.realm.name(), scope = scope.name(), ?reason, "a session was refused: a limit is reached");
+                    let text = format!("a limit of this {} is reached; try again later", scope.name());
+                    return self.abort(&abort_message(error_uri::UNAVAILABLE, &text), NORMAL);
+                }
                 let promised = accepted.session.take().and_then(Promise::redeem);
                 let session = if self.service.sessions.is_ready() {
                     promised.or_else(|| accepted.realm.cluster().new_session_id())
@@ -540,7 +560,12 @@ impl Task {
                         NORMAL,
                     );
                 };
-                self.decoder.set_message_bytes_max(self.service.limits.message_bytes_max);
+                let mut message_bytes_max = self.service.limits.message_bytes_max;
+                if let Some(pass) = &self.pass {
+                    message_bytes_max = pass.message_bytes_max(message_bytes_max);
+                    accepted.info.bounds = pass.bounds();
+                }
+                self.decoder.set_message_bytes_max(message_bytes_max);
                 let (welcome, compat) = (accepted.welcome(session), accepted.info.compat);
                 accepted.realm.join(session, accepted.info, &welcome, &self.outbox, touched);
                 tracing::debug!(session = session.get(), realm = %accepted.realm.name(), "session established");
@@ -653,11 +678,15 @@ impl Task {
                 .leave(membership.session, self.service.limits.goodbye_commit_timeout)
                 .await;
         }
+        if let Some(pass) = &mut self.pass {
+            pass.end_session();
+        }
         let mut touched = Touched::new();
         self.outbox
             .push(&goodbye(error_uri::GOODBYE_AND_OUT.into(), None), &mut touched);
         drop(touched);
-        self.decoder.set_message_bytes_max(self.service.limits.handshake_bytes_max);
+        self.decoder
+            .set_message_bytes_max(self.service.limits.handshake_message_bytes_max);
         let handshake = Greeting::new(&self.service, self.peer.clone(), compat);
         self.state = State::Handshake {
             handshake,
@@ -706,6 +735,11 @@ impl Task {
         }
     }
 
+    /// Until when nothing is read since the limits that the session is under are used up.
+    fn paced_until(&self) -> Option<Instant> {
+        self.pass.as_ref().and_then(|pass| pass.until())
+    }
+
     /// When something is due if nothing happens.
     fn timer(&self) -> Instant {
         let next = self
@@ -713,6 +747,7 @@ impl Task {
             .as_ref()
             .map_or(self.look_at, |hold| hold.check_at().min(self.look_at));
         let next = self.held_until.map_or(next, |until| until.min(next));
+        let next = self.paced_until().map_or(next, |until| until.min(next));
         match &self.state {
             State::Handshake { until, .. } | State::ShuttingDown { until } => next.min(*until),
             State::Established(_) | State::Over => next,
@@ -725,6 +760,9 @@ impl Task {
             self.hold = None;
         }
         self.held_until = self.held_until.filter(|until| now < *until);
+        if let Some(pass) = &mut self.pass {
+            pass.look(now);
+        }
         let limits = &self.service.limits;
         match &self.state {
             State::Handshake { until, .. } if now >= *until => {
@@ -748,7 +786,8 @@ impl Task {
         }
         let silence = now.saturating_duration_since(self.heard);
         self.look_at = now + limits.ping_after;
-        if !self.answers_pings || self.paused_since.is_some() {
+        // Whom nobody reads cannot be heard.
+        if !self.answers_pings || self.paused_since.is_some() || self.paced_until().is_some() {
             return None;
         }
         if silence >= limits.dead_after {

@@ -126,16 +126,20 @@ async fn an_established_session_outlives_the_handshake_timeout() {
 }
 
 #[tokio::test]
-async fn before_welcome_a_client_may_send_16_kib_and_no_more() {
-    let node = TestNode::start().await;
+async fn before_welcome_a_client_may_send_4_kib_at_a_time_and_so_much_in_all() {
+    let node = TestNode::with_limits(SessionLimits {
+        handshake_bytes_max: 6_000,
+        ..SessionLimits::default()
+    })
+    .await;
     let text = |len: usize| Value::Text("x".repeat(len));
     for way in ways() {
         let mut client = node.connect(way).await;
-        client.send(&hello("realm1", roles().with("agent", text(15_000)))).await;
+        client.send(&hello("realm1", roles().with("agent", text(3_500)))).await;
         assert!(matches!(client.recv().await, Some(Message::Welcome { .. })));
 
         let mut client = node.connect(way).await;
-        client.send(&hello("realm1", roles().with("agent", text(17_000)))).await;
+        client.send(&hello("realm1", roles().with("agent", text(4_100)))).await;
         assert_eq!(client.aborted().await, error_uri::PROTOCOL_VIOLATION);
 
         // In two messages.
@@ -144,12 +148,12 @@ async fn before_welcome_a_client_may_send_16_kib_and_no_more() {
         let details = roles()
             .with("authmethods", methods)
             .with("authid", "lamp")
-            .with("agent", text(9_000));
+            .with("agent", text(3_500));
         client.send(&hello("realm1", details)).await;
         assert!(matches!(client.recv().await, Some(Message::Challenge { .. })));
         client
             .send(&Message::Authenticate {
-                signature: "x".repeat(9_000),
+                signature: "x".repeat(3_500),
                 extra: Dict::new(),
             })
             .await;
@@ -366,6 +370,7 @@ async fn the_task_of_an_idle_session_is_small() {
         },
         peer: std::sync::Arc::new(PeerFacts::from_address([127, 0, 0, 1].into())),
         compat: crate::router::Compat::default(),
+        pass: None,
         read_ahead: Vec::new(),
         since: super::now(),
     };

@@ -4,17 +4,29 @@ use rustls::{ProtocolVersion, ServerConnection};
 use sha2::{Digest, Sha256};
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
-use crate::{auth::CertificateMatch, session::auth::TlsFacts};
+use crate::{
+    auth::CertificateMatch,
+    session::auth::{Shown, TlsFacts},
+};
 
 /// How many names of a certificate are looked at; an authority that signs more than these is not one to trust.
 const NAMES_MAX: usize = 32;
 
-/// What a connection whose handshake is done says of its client.
-pub fn facts(connection: &ServerConnection) -> TlsFacts {
-    let leaf = connection.peer_certificates().and_then(|chain| chain.first());
+/// What a connection whose handshake is done says of its client; `listener` and `generation` are the numbers of who let it in.
+pub fn facts(connection: &ServerConnection, listener: u64, generation: u64) -> TlsFacts {
+    let chain = connection.peer_certificates().unwrap_or_default();
+    let leaf = chain.first();
+    let shown = leaf.map(|_| {
+        Box::new(Shown {
+            chain: chain.to_vec(),
+            listener,
+            generation,
+        })
+    });
     TlsFacts {
         exporter: exporter(connection),
         certificate: leaf.map(|leaf| names(leaf)).unwrap_or_default(),
+        shown,
     }
 }
 

@@ -3,14 +3,22 @@
 //! The WebSocket endpoint is one path among others: whoever asks for it without upgrading gets the same 404 as for a page that
 //! does not exist.
 
-use std::{convert::Infallible, io, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible,
+    io,
+    mem::MaybeUninit,
+    pin::Pin,
+    sync::Arc,
+    task::{Poll, ready},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::Full;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf};
 
 use super::{
     io::{Rewound, Stream},
@@ -54,27 +62,24 @@ pub struct Head {
 pub enum BadHead {
     /// It is no HTTP/1.
     Malformed,
-    /// It is longer than [`HEAD_BYTES_MAX`] or has too many fields.
+    /// It is longer than the server takes, or has too many fields.
     TooLong,
 }
-
-/// The longest head that is read.
-pub const HEAD_BYTES_MAX: usize = 16 * 1024;
 
 const FIELDS_MAX: usize = 64;
 
 impl Head {
-    /// The head at the beginning of `bytes`; `None` while it is not complete.
+    /// The head at the beginning of `bytes`, of at most `bytes_max`; `None` while it is not complete.
     ///
     /// # Errors
     /// It will never be a head this server takes.
-    pub fn parse(bytes: &[u8]) -> Result<Option<Self>, BadHead> {
+    pub fn parse(bytes: &[u8], bytes_max: usize) -> Result<Option<Self>, BadHead> {
         let mut fields = [httparse::EMPTY_HEADER; FIELDS_MAX];
         let mut request = httparse::Request::new(&mut fields);
         let len = match request.parse(bytes) {
-            Ok(httparse::Status::Complete(len)) if len <= HEAD_BYTES_MAX => len,
+            Ok(httparse::Status::Complete(len)) if len <= bytes_max => len,
             Ok(httparse::Status::Complete(_)) | Err(httparse::Error::TooManyHeaders) => return Err(BadHead::TooLong),
-            Ok(httparse::Status::Partial) if bytes.len() < HEAD_BYTES_MAX => return Ok(None),
+            Ok(httparse::Status::Partial) if bytes.len() < bytes_max => return Ok(None),
             Ok(httparse::Status::Partial) => return Err(BadHead::TooLong),
             Err(_) => return Err(BadHead::Malformed),
         };
@@ -125,25 +130,35 @@ fn path_of(target: &str) -> &str {
     target.split(['?', '#']).next().unwrap_or_default()
 }
 
-/// Reads until the first head is complete; `ahead` holds what was read, the head and whatever followed it.
+/// Reads until the first head, of at most `bytes_max`, is complete; `ahead` holds what was read, the head and whatever followed it. What
+/// is read at a time is what has come, so that a head sent byte by byte costs its bytes only.
 ///
 /// # Errors
 /// The connection ended (inner: the head is none).
-pub async fn read_head(stream: &mut Stream, ahead: &mut Vec<u8>) -> io::Result<Result<Head, BadHead>> {
+pub async fn read_head(stream: &mut Stream, ahead: &mut Vec<u8>, bytes_max: usize) -> io::Result<Result<Head, BadHead>> {
     loop {
-        match Head::parse(ahead) {
+        match Head::parse(ahead, bytes_max) {
             Ok(Some(head)) => return Ok(Ok(head)),
             Err(bad) => return Ok(Err(bad)),
             Ok(None) => {}
         }
-        let mut piece = [0; 2048];
-        let len = stream.read(&mut piece).await?;
-        if len == 0 {
+        let len = std::future::poll_fn(|cx| {
+            // On the stack of the thread, not in the future, which waits most of the time.
+            let mut piece = [MaybeUninit::uninit(); PIECE_BYTES_MAX];
+            let mut piece = ReadBuf::uninit(&mut piece);
+            ready!(Pin::new(&mut *stream).poll_read(cx, &mut piece))?;
+            ahead.reserve_exact(piece.filled().len());
+            ahead.extend_from_slice(piece.filled());
+            Poll::Ready(io::Result::Ok(piece.filled().len()))
+        });
+        if len.await? == 0 {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
-        ahead.extend_from_slice(&piece[..len]);
     }
 }
+
+/// How much of a head is read at a time.
+const PIECE_BYTES_MAX: usize = 2048;
 
 /// Answers with a status and no more, and closes.
 ///
@@ -163,6 +178,8 @@ pub async fn refuse(stream: &mut Stream, status: StatusCode, extra: &str) -> io:
 /// How long one connection may fetch pages (one that polls, longer), and how long it may take for one request's head.
 const PAGES_TIMEOUT: Duration = Duration::from_secs(60);
 const PAGE_HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+/// What hyper keeps of a request at most; it takes no less.
+const PAGE_BUFFER_BYTES: usize = 8 * 1024;
 
 /// Serves pages to a browser, and long-poll where there is any; what was read of its first request is in `ahead`.
 pub async fn serve(stream: Stream, ahead: Vec<u8>, pages: Arc<dyn Pages>, longpoll: Option<Arc<LongPoll>>, peer: Arc<PeerFacts>) {
@@ -182,7 +199,9 @@ pub async fn serve(stream: Stream, ahead: Vec<u8>, pages: Arc<dyn Pages>, longpo
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(PAGE_HEAD_TIMEOUT)
-        .max_buf_size(HEAD_BYTES_MAX)
+        .max_buf_size(PAGE_BUFFER_BYTES)
+        // Else a page would be copied into a buffer that the connection keeps.
+        .writev(true)
         .serve_connection(io, service);
     let mut connection = std::pin::pin!(connection);
     // A browser that leaves, breaks HTTP or takes too long is not our concern.

@@ -24,7 +24,72 @@ pub enum Stream {
     /// Plain TCP.
     Plain(TcpStream),
     /// TLS over TCP.
-    Tls(Box<TlsStream<TcpStream>>),
+    Tls(Box<TlsStream<Bounded>>),
+}
+
+/// A socket that takes only so many bytes until it is said that there is no bound any more: a handshake of TLS, of which every byte is
+/// kept until it is whole, must not cost what somebody unknown likes it to.
+#[derive(Debug)]
+pub struct Bounded {
+    socket: TcpStream,
+    /// [`Self::UNBOUND`] for no bound.
+    left: u32,
+}
+
+impl Bounded {
+    const UNBOUND: u32 = u32::MAX;
+
+    /// A socket of which about `bytes` are taken: what one read brings too much is noticed by the next.
+    pub fn new(socket: TcpStream, bytes: usize) -> Self {
+        let left = u32::try_from(bytes).unwrap_or(Self::UNBOUND);
+        Self { socket, left }
+    }
+
+    /// From now on all is taken.
+    pub fn unbind(&mut self) {
+        self.left = Self::UNBOUND;
+    }
+}
+
+impl AsyncRead for Bounded {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if self.left == Self::UNBOUND {
+            return Pin::new(&mut self.socket).poll_read(cx, buf);
+        }
+        if self.left == 0 {
+            return Poll::Ready(Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                "the handshake of TLS is too long",
+            )));
+        }
+        let before = buf.filled().len();
+        ready!(Pin::new(&mut self.socket).poll_read(cx, buf))?;
+        let taken = u32::try_from(buf.filled().len() - before).unwrap_or(Self::UNBOUND);
+        self.left = self.left.saturating_sub(taken);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Bounded {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.socket).poll_write(cx, buf)
+    }
+
+    fn poll_write_vectored(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bufs: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.socket).poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.socket.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_shutdown(cx)
+    }
 }
 
 impl AsyncRead for Stream {
@@ -114,7 +179,7 @@ pub enum Io {
     /// Plain TCP, which the outbox shares: whoever fills it writes.
     Plain(Arc<TcpStream>),
     /// TLS, written by the session's task only.
-    Tls(Box<Owned<TlsStream<TcpStream>>>),
+    Tls(Box<Owned<TlsStream<Bounded>>>),
     /// A pipe in memory, likewise.
     Piped(Box<Owned<DuplexStream>>),
 }
@@ -126,6 +191,9 @@ pub struct Owned<S> {
     chunk: Option<Chunk>,
     unflushed: bool,
 }
+
+/// How much is read of a peer that has heard the last words.
+const FORGOTTEN_BYTES_MAX: usize = 1 << 20;
 
 /// How much one read takes at most: a batch.
 const BATCH_BYTES_MAX: usize = 64 * 1024;
@@ -229,8 +297,9 @@ impl Io {
         }
     }
 
-    /// Reads and forgets until the peer closes its side.
+    /// Reads and forgets until the peer closes its side, or has sent so much more that it only wants to be read.
     pub async fn read_to_end(&mut self) {
+        let mut left = FORGOTTEN_BYTES_MAX;
         match self {
             Io::Plain(socket) => loop {
                 if socket.readable().await.is_err() {
@@ -238,13 +307,14 @@ impl Io {
                 }
                 match scratch(|buffer| socket.try_read(buffer)) {
                     Ok(0) => return,
-                    Ok(_) => {}
+                    Ok(read) if read < left => left -= read,
+                    Ok(_) => return,
                     Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
                     Err(_) => return,
                 }
             },
-            Io::Tls(tls) => tls.read_to_end().await,
-            Io::Piped(pipe) => pipe.read_to_end().await,
+            Io::Tls(tls) => tls.read_to_end(left).await,
+            Io::Piped(pipe) => pipe.read_to_end(left).await,
         }
     }
 }
@@ -288,10 +358,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Owned<S> {
         })
     }
 
-    /// Reads and forgets until the peer closes its side.
-    async fn read_to_end(&mut self) {
+    /// Reads and forgets until the peer closes its side, or has sent as much as is `left`.
+    async fn read_to_end(&mut self, mut left: usize) {
         let mut buffer = vec![0; 4096];
-        while let Ok(1..) = self.stream.read(&mut buffer).await {}
+        while let Ok(read @ 1..) = self.stream.read(&mut buffer).await {
+            if read >= left {
+                return;
+            }
+            left -= read;
+        }
     }
 
     /// Writes what the outbox holds; ready when nothing is left, here or in the layer below.

@@ -7,10 +7,12 @@ use std::{
     io,
     net::SocketAddr,
     sync::Arc,
+    sync::atomic::{AtomicU64, Ordering},
     time::{Duration, Instant},
 };
 
 use ::http::StatusCode;
+use rustls::HandshakeKind;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
@@ -21,24 +23,27 @@ use super::{
     client_certificate,
     framing::{Decoder, Framing},
     http::{self, BadHead, Pages},
-    io::{Io, Stream, watch_peer},
+    io::{Bounded, Io, Stream, watch_peer},
     longpoll::{self, LongPoll},
     rawsocket,
     reload::{self, Reloading},
-    tls, websocket,
+    tls::{self, Standing},
+    websocket,
 };
 use crate::{
     router::Compat,
     session::{
         auth::{
-            PeerFacts,
+            PeerFacts, Shown,
             cookie::{self, Cookies},
         },
         outbox::WireFormat,
+        quota::{ListenerQuota, Pass, Quota, Reason},
         sessions::Service,
         task::{self, Connection},
     },
     telemetry::{self, names},
+    wamp::{Uri, error_uri},
 };
 
 /// What a listener is made of.
@@ -68,6 +73,8 @@ pub struct ListenerConfig {
     pub plain_beside_tls: bool,
     /// What browsers get.
     pub pages: Arc<dyn Pages>,
+    /// What all that come this way may take together. Default: anything.
+    pub quota: Quota,
     /// How many connections there may be at a time. Default 20,000, what small machines let a process open. Too small turns
     /// devices away; more than the process may open makes accepting fail.
     pub connections_max: usize,
@@ -88,6 +95,7 @@ impl Default for ListenerConfig {
             tls: None,
             plain_beside_tls: false,
             pages: Arc::new(http::NoPages),
+            quota: Quota::default(),
             connections_max: 20_000,
         }
     }
@@ -144,11 +152,14 @@ pub struct BoundListener {
 
 /// What the connections of a listener share.
 struct Port {
+    /// Its number among the listeners of the process.
+    number: u64,
     config: ListenerConfig,
     tls: Option<Arc<Reloading>>,
     service: Arc<Service>,
     places: Arc<Semaphore>,
     longpoll: Option<Arc<LongPoll>>,
+    quota: ListenerQuota,
     /// For telling a few of those who find the listener full so.
     refusals: Arc<Semaphore>,
 }
@@ -158,6 +169,9 @@ impl std::fmt::Debug for Port {
         self.config.fmt(f)
     }
 }
+
+/// Numbers the listeners of the process.
+static NUMBERS: AtomicU64 = AtomicU64::new(0);
 
 /// How many clients are told at a time that the listener is full.
 const REFUSALS_MAX: usize = 64;
@@ -181,11 +195,14 @@ pub async fn bind(config: ListenerConfig, service: Arc<Service>) -> Result<Bound
     };
     let (socket, local) = bound.await.map_err(|source| Error::Bind { address, source })?;
     let places = Arc::new(Semaphore::new(config.connections_max.min(Semaphore::MAX_PERMITS)));
+    let quota = ListenerQuota::new(config.quota);
     let longpoll = config.longpoll.as_ref().map(|settings| {
-        let (origins, compat) = (config.origins.clone(), config.compat);
-        LongPoll::new(settings.clone(), origins, compat, service.clone(), places.clone())
+        let (held_to, taken) = ((config.origins.clone(), config.compat), (places.clone(), quota.clone()));
+        LongPoll::new(settings.clone(), held_to, service.clone(), taken)
     });
     let port = Port {
+        quota,
+        number: NUMBERS.fetch_add(1, Ordering::Relaxed),
         config,
         tls: tls.map(Arc::new),
         service,
@@ -214,11 +231,10 @@ impl BoundListener {
     /// Accepts connections until `shutdown` resolves. Connections go on; see [`crate::session::sessions::Sessions::close_all`].
     pub async fn serve(self, shutdown: impl Future<Output = ()>) {
         let mut shutdown = std::pin::pin!(shutdown);
-        let watching = self
-            .port
-            .tls
-            .clone()
-            .map(|material| tokio::spawn(material.watch(reload::LOOK_EVERY)));
+        let watching = self.port.tls.clone().map(|material| {
+            let port = self.port.clone();
+            tokio::spawn(material.watch(reload::LOOK_EVERY, move || port.clone().end_revoked()))
+        });
         let _watching = watching.map(AbortOnDrop);
         loop {
             let accepted = tokio::select! {
@@ -238,22 +254,32 @@ impl BoundListener {
     }
 
     fn admit(&self, socket: TcpStream, peer: SocketAddr) {
-        let place = self.port.places.clone().try_acquire_owned();
-        telemetry::count(&names::CONNECTIONS_ACCEPTED, &[if place.is_ok() { "taken" } else { "full" }]);
-        let place = match place {
-            Ok(permit) => Place {
-                full: false,
-                _permit: permit,
-            },
-            Err(_) => match self.port.refusals.clone().try_acquire_owned() {
-                Ok(permit) => Place {
-                    full: true,
-                    _permit: permit,
-                },
-                Err(_) => return,
-            },
+        let (port, now) = (&self.port, tokio::time::Instant::now().into_std());
+        let (full, pass) = match port.service.realms.quotas.connection(now, &port.quota, peer.ip()) {
+            Ok(pass) => (None, pass),
+            // Nothing costly is done for somebody who comes too often.
+            Err(_) if port.tls.is_some() => {
+                telemetry::count(&names::CONNECTIONS_ACCEPTED, &["full"]);
+                return;
+            }
+            Err(Reason::Handshakes) => (Some(Full::Often), None),
+            Err(_) => (Some(Full::Many), None),
         };
-        let port = self.port.clone();
+        let (full, permit) = match full {
+            None => match port.places.clone().try_acquire_owned() {
+                Ok(permit) => (None, Ok(permit)),
+                Err(_) => (Some(Full::Listener), port.refusals.clone().try_acquire_owned()),
+            },
+            full => (full, port.refusals.clone().try_acquire_owned()),
+        };
+        telemetry::count(&names::CONNECTIONS_ACCEPTED, &[if full.is_none() { "taken" } else { "full" }]);
+        let Ok(permit) = permit else { return };
+        let place = Place {
+            full,
+            pass,
+            _permit: permit,
+        };
+        let port = port.clone();
         tokio::spawn(async move { port.connection(socket, peer, place).await });
     }
 }
@@ -269,9 +295,32 @@ impl Drop for AbortOnDrop {
 
 /// A connection's right to be there; counted by its existence.
 struct Place {
-    /// The listener is full, and the connection is only there to be told so.
-    full: bool,
+    /// The connection is only there to be told why it is not let in.
+    full: Option<Full>,
+    /// What it holds of the limits it is under.
+    pass: Option<Box<Pass>>,
     _permit: OwnedSemaphorePermit,
+}
+
+/// Why a connection is not let in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Full {
+    /// There are as many as the listener may have.
+    Listener,
+    /// There are as many as a quota allows.
+    Many,
+    /// More come than a quota allows.
+    Often,
+}
+
+impl Full {
+    fn status(self) -> (StatusCode, &'static str) {
+        match self {
+            Full::Listener => (StatusCode::SERVICE_UNAVAILABLE, "Retry-After: 5\r\n"),
+            Full::Many => (StatusCode::TOO_MANY_REQUESTS, "Retry-After: 5\r\n"),
+            Full::Often => (StatusCode::TOO_MANY_REQUESTS, "Retry-After: 1\r\n"),
+        }
+    }
 }
 
 /// Errors of accept that concern the connection, which is gone, and not the listener.
@@ -294,7 +343,7 @@ enum Spoken {
 }
 
 impl Port {
-    async fn connection(self: Arc<Self>, socket: TcpStream, peer: SocketAddr, place: Place) {
+    async fn connection(self: Arc<Self>, socket: TcpStream, peer: SocketAddr, mut place: Place) {
         let since = tokio::time::Instant::now();
         let timeout = self.service.limits.handshake_timeout;
         // Boxed, so that its state is gone when the session begins.
@@ -308,7 +357,17 @@ impl Port {
             Ok(Ok(None) | Err(_)) | Err(_) => return,
         };
         match spoken {
-            Spoken::Wamp(connection) => Box::pin(task::run(connection, self.service.clone())).await,
+            Spoken::Wamp(mut connection) => {
+                connection.pass = place.pass.take();
+                let tls = connection.peer.tls.clone();
+                // It is among the sessions from here on: new material finds it there, or is found here.
+                let session = Box::pin(task::run(connection, self.service.clone()));
+                if self.was_revoked(tls.as_ref().and_then(|tls| tls.shown.as_deref())) {
+                    return;
+                }
+                drop(tls);
+                session.await;
+            }
             Spoken::Http { stream, ahead, peer } => {
                 let (pages, longpoll) = (self.config.pages.clone(), self.longpoll.clone());
                 Box::pin(http::serve(stream, ahead, pages, longpoll, peer)).await;
@@ -318,11 +377,17 @@ impl Port {
     }
 
     /// Finds out what the connection speaks; `None` if it was refused.
-    async fn handshake(&self, socket: TcpStream, peer: SocketAddr, since: Instant, full: bool) -> io::Result<Option<Spoken>> {
+    async fn handshake(
+        &self,
+        socket: TcpStream,
+        peer: SocketAddr,
+        since: Instant,
+        full: Option<Full>,
+    ) -> io::Result<Option<Spoken>> {
         socket.set_nodelay(true)?;
         let limits = &self.service.limits;
         watch_peer(&socket, limits.ping_after, limits.dead_after)?;
-        let Some(mut stream) = self.secure(socket).await? else {
+        let Some((mut stream, generation)) = self.secure(socket).await? else {
             return Ok(None);
         };
         let mut first = [0; 1];
@@ -334,13 +399,13 @@ impl Port {
             ..PeerFacts::from_address(peer.ip())
         };
         if let Stream::Tls(tls) = &stream {
-            peer.tls = Some(Arc::new(client_certificate::facts(tls.get_ref().1)));
+            peer.tls = Some(Arc::new(client_certificate::facts(tls.get_ref().1, self.number, generation)));
         }
         let wamp = if first[0] == rawsocket::MAGIC && self.config.rawsocket {
             self.rawsocket(&mut stream, full).await?
         } else {
             let mut ahead = first.to_vec();
-            let head = match http::read_head(&mut stream, &mut ahead).await? {
+            let head = match http::read_head(&mut stream, &mut ahead, limits.handshake_message_bytes_max).await? {
                 Ok(head) => head,
                 Err(bad) => {
                     let status = match bad {
@@ -351,8 +416,9 @@ impl Port {
                     return Ok(None);
                 }
             };
-            if full {
-                http::refuse(&mut stream, StatusCode::SERVICE_UNAVAILABLE, "Retry-After: 5\r\n").await?;
+            if let Some(full) = full {
+                let (status, fields) = full.status();
+                http::refuse(&mut stream, status, fields).await?;
                 return Ok(None);
             }
             if !websocket::is_upgrade(&head) || head.path() != self.config.path {
@@ -370,40 +436,86 @@ impl Port {
                 wire,
                 peer: Arc::new(peer),
                 compat: self.config.compat,
+                pass: None,
                 read_ahead,
                 since,
             })
         }))
     }
 
-    /// Does the TLS handshake where the client begins one. A port with TLS refuses others, unless it is configured to take them.
-    async fn secure(&self, socket: TcpStream) -> io::Result<Option<Stream>> {
-        let Some(material) = &self.tls else {
-            return Ok(Some(Stream::Plain(socket)));
+    /// Does the TLS handshake where the client begins one, and says which material it was done with. A port with TLS refuses others,
+    /// unless it is configured to take them.
+    async fn secure(&self, socket: TcpStream) -> io::Result<Option<(Stream, u64)>> {
+        let Some(reloading) = &self.tls else {
+            return Ok(Some((Stream::Plain(socket), 0)));
         };
         let mut first = [0; 1];
         if socket.peek(&mut first).await? == 0 {
             return Ok(None);
         }
         if first[0] == TLS_HANDSHAKE {
-            let accepted = material.acceptor().accept(socket).await;
+            let (material, generation) = reloading.current();
+            let bounded = Bounded::new(socket, self.tls_bytes_max());
+            let accepted = material.acceptor.accept(bounded).await;
             telemetry::count(&names::TLS_HANDSHAKES, &[if accepted.is_ok() { "done" } else { "failed" }]);
-            return Ok(Some(Stream::Tls(Box::new(accepted?))));
+            let mut stream = Box::new(accepted?);
+            let (socket, connection) = stream.get_mut();
+            socket.unbind();
+            // Who goes on with a former handshake shows no certificate: the one it has shown then is judged as it stands now.
+            if connection.handshake_kind() == Some(HandshakeKind::Resumed)
+                && material.standing(connection.peer_certificates().unwrap_or_default()) != Standing::Good
+            {
+                return Ok(None);
+            }
+            return Ok(Some((Stream::Tls(stream), generation)));
         }
         if self.config.plain_beside_tls {
-            return Ok(Some(Stream::Plain(socket)));
+            return Ok(Some((Stream::Plain(socket), 0)));
         }
         // What an ordinary web server says to plain HTTP on its TLS port; to anything else it is as good as a close.
         http::refuse(&mut Stream::Plain(socket), StatusCode::BAD_REQUEST, "").await?;
         Ok(None)
     }
 
-    async fn rawsocket(&self, stream: &mut Stream, full: bool) -> io::Result<Option<Handshaken>> {
+    /// How much a client may send for the handshake of TLS. Certificates make it long; where none are asked for, a ClientHello is most of it.
+    fn tls_bytes_max(&self) -> usize {
+        let limits = &self.service.limits;
+        match self.config.tls.as_ref().map(|files| &files.clients) {
+            Some(tls::ClientCertificates::Optional(_) | tls::ClientCertificates::Required(_)) => limits.handshake_bytes_max,
+            _ => limits.handshake_message_bytes_max,
+        }
+    }
+
+    /// True if new material has come to count since a client was let in, and calls its certificate revoked.
+    fn was_revoked(&self, shown: Option<&Shown>) -> bool {
+        let (Some(reloading), Some(shown)) = (&self.tls, shown) else {
+            return false;
+        };
+        reloading.generation() != shown.generation && reloading.current().0.standing(&shown.chain) == Standing::Revoked
+    }
+
+    /// Ends the sessions of this listener whose certificates were revoked.
+    async fn end_revoked(self: Arc<Self>) {
+        let judging = tokio::task::spawn_blocking(move || {
+            let Some(reloading) = &self.tls else { return 0 };
+            let (material, _) = reloading.current();
+            let is_revoked =
+                |shown: &Shown| shown.listener == self.number && material.standing(&shown.chain) == Standing::Revoked;
+            self.service.sessions.end_revoked(&Uri::from(error_uri::KILLED), is_revoked)
+        });
+        match judging.await {
+            Ok(0) => {}
+            Ok(ended) => tracing::warn!(ended, "sessions were ended: their certificates were revoked"),
+            Err(error) => tracing::error!(%error, "the certificates of open sessions could not be judged"),
+        }
+    }
+
+    async fn rawsocket(&self, stream: &mut Stream, full: Option<Full>) -> io::Result<Option<Handshaken>> {
         let mut rest = [0; 3];
         stream.read_exact(&mut rest).await?;
         let request = rawsocket::accept([rawsocket::MAGIC, rest[0], rest[1], rest[2]]);
         let request = match request {
-            Ok(_) if full => Err(rawsocket::Refusal::Connections),
+            Ok(_) if full.is_some() => Err(rawsocket::Refusal::Connections),
             request => request,
         };
         let request = match request {

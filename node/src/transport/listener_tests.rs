@@ -145,7 +145,7 @@ async fn what_is_neither_is_answered_like_a_web_server_would() {
     );
     assert_eq!(status(&exchange(node.address, b"\0\x01\x02\r\n\r\n").await), "400");
     let mut long = b"GET / HTTP/1.1\r\nX: ".to_vec();
-    long.resize(http::HEAD_BYTES_MAX, b'a');
+    long.resize(4096, b'a');
     assert_eq!(status(&exchange(node.address, &long).await), "431");
 }
 
@@ -266,8 +266,7 @@ async fn secured(plain_beside_tls: bool) -> Secured {
     let tls = tls::TlsFiles {
         certificate: files.path().join("x.pem"),
         key: files.path().join("x.key"),
-        clients: tls::ClientCertificates::Off,
-        revoked: None,
+        ..tls::TlsFiles::default()
     };
     fs::write(&tls.certificate, made.cert.pem()).unwrap();
     fs::write(&tls.key, made.signing_key.serialize_pem()).unwrap();

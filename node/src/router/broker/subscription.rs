@@ -53,9 +53,10 @@ impl Realm {
         let known = subscriber.subscriptions.get(&id);
         let full = match known {
             Some(subscribed) => subscribed.waiting.len() >= limits.subscribes_waiting_max,
-            None => subscriber.subscriptions.len() >= limits.subscriptions_max,
+            None => subscriber.subscriptions.len() >= limits.subscriptions_max.min(subscriber.info.bounds.subscriptions as usize),
         };
         if full {
+            self.stats.over_limits += 1;
             let details = because("too many subscriptions in this session (settings subscriptions_max, subscribes_waiting_max)");
             return self.refuse(turn, session, code::SUBSCRIBE, request, error_uri::UNAVAILABLE, details);
         }

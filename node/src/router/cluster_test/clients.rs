@@ -35,6 +35,7 @@ impl World {
             trustlevel: None,
             features,
             compat: crate::router::Compat::default(),
+            bounds: crate::router::Bounds::default(),
         };
         self.input(node, Input::SessionJoined { session, info });
         session

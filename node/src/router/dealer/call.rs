@@ -108,7 +108,9 @@ impl Realm {
             return self.refuse_call(turn, session, request, flow, error_uri::INVALID_URI, Dict::new());
         }
         let Some(caller) = self.sessions.get(session) else { return };
-        if caller.calls.len() + caller.parked.len() >= self.config.limits.open_calls_max {
+        let most = self.config.limits.open_calls_max.min(caller.info.bounds.calls as usize);
+        if caller.calls.len() + caller.parked.len() >= most {
+            self.stats.over_limits += 1;
             let details = because("too many open calls in this session (setting open_calls_max)");
             return self.refuse_call(turn, session, request, flow, error_uri::UNAVAILABLE, details);
         }

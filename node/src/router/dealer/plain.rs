@@ -69,7 +69,7 @@ impl Realm {
         if !in_order || !self.calls_are_plain || self.config.fence_details || !caller.parked.is_empty() || !self.has_lease(now) {
             return None;
         }
-        if caller.calls.len() >= self.config.limits.open_calls_max {
+        if caller.calls.len() >= self.config.limits.open_calls_max.min(caller.info.bounds.calls as usize) {
             return None;
         }
         if !caller.may.plainly_call(procedure) {

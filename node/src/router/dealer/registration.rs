@@ -69,7 +69,13 @@ impl Realm {
             disclose_caller,
             forward_timeout: options.bool("forward_timeout") == Some(true) && callee.can(Ability::KeepTime),
         };
-        if callee.registering.len() + callee.registrations.len() >= self.config.limits.registrations_max {
+        let most = self
+            .config
+            .limits
+            .registrations_max
+            .min(callee.info.bounds.registrations as usize);
+        if callee.registering.len() + callee.registrations.len() >= most {
+            self.stats.over_limits += 1;
             let details = because("too many registrations in this session (setting registrations_max)");
             return self.refuse(turn, session, code::REGISTER, request, error_uri::UNAVAILABLE, details);
         }

@@ -236,7 +236,7 @@ fn cryptosign_is_bound_to_the_channel_and_the_router_proves_itself() {
     let bound = PeerFacts {
         tls: Some(Arc::new(TlsFacts {
             exporter: Some(channel),
-            certificate: Vec::new(),
+            ..TlsFacts::default()
         })),
         ..peer(AWAY)
     };
@@ -280,8 +280,8 @@ fn a_client_certificate_is_the_principal_it_names_and_no_other() {
     let realm = all_methods();
     let with = |name: &str| PeerFacts {
         tls: Some(Arc::new(TlsFacts {
-            exporter: None,
             certificate: vec![CertificateMatch::from_text(name).unwrap()],
+            ..TlsFacts::default()
         })),
         ..peer(AWAY)
     };

@@ -2,6 +2,8 @@
 
 use std::{net::IpAddr, sync::Arc};
 
+use rustls_pki_types::CertificateDer;
+
 use crate::auth::CertificateMatch;
 
 /// What is known of a peer before it says anything.
@@ -24,6 +26,19 @@ pub struct TlsFacts {
     pub exporter: Option<[u8; 32]>,
     /// The names of the client certificate that the listener has verified, most telling first; none without one.
     pub certificate: Vec<CertificateMatch>,
+    /// The certificates it came in by, to be judged again when revocation lists change; none without one.
+    pub shown: Option<Box<Shown>>,
+}
+
+/// The certificates of a client, and who has judged them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Shown {
+    /// The client's own, followed by its authorities.
+    pub chain: Vec<CertificateDer<'static>>,
+    /// The number of the listener it came to.
+    pub listener: u64,
+    /// The number of that listener's material that has let it in.
+    pub generation: u64,
 }
 
 impl PeerFacts {

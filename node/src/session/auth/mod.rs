@@ -20,7 +20,7 @@ use ed25519_dalek::SigningKey;
 
 pub use anonymous::Anonymous;
 pub use challenge::{Challenged, Pending, Verified};
-pub use facts::{PeerFacts, TlsFacts};
+pub use facts::{PeerFacts, Shown, TlsFacts};
 pub use guard::Guard;
 pub use promise::Promise;
 

@@ -4,7 +4,10 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use super::RealmHandle;
 use crate::{
-    session::auth::{Guard, RealmAuth},
+    session::{
+        auth::{Guard, RealmAuth},
+        quota::Quotas,
+    },
     wamp::Uri,
 };
 
@@ -14,6 +17,8 @@ pub struct Realms {
     realms: BTreeMap<Uri, RealmEntry>,
     /// What their handshakes share.
     pub guard: Arc<Guard>,
+    /// What clients may take.
+    pub quotas: Arc<Quotas>,
 }
 
 /// A realm and who may join it.
@@ -40,7 +45,15 @@ impl Realms {
         Self {
             realms: realms.into_iter().map(entry).collect(),
             guard: Arc::default(),
+            quotas: Arc::default(),
         }
+    }
+
+    /// The same realms, with limits.
+    #[must_use]
+    pub fn limited_by(mut self, quotas: Quotas) -> Self {
+        self.quotas = Arc::new(quotas);
+        self
     }
 
     /// The same realms, with another guard.

@@ -48,6 +48,7 @@ use crate::{
     session::{
         auth::PeerFacts,
         outbox::WireFormat,
+        quota::{ListenerQuota, Pass},
         sessions::Service,
         task::{self, Connection},
     },
@@ -85,6 +86,7 @@ pub struct LongPoll {
     compat: Compat,
     service: Arc<Service>,
     places: Arc<Semaphore>,
+    quota: ListenerQuota,
     transports: Mutex<HashMap<String, Arc<Transport>>>,
 }
 
@@ -158,14 +160,20 @@ impl Stay {
 }
 
 impl LongPoll {
-    /// No transport yet; each will take one of `places`.
-    pub fn new(settings: Settings, origins: Origins, compat: Compat, service: Arc<Service>, places: Arc<Semaphore>) -> Arc<Self> {
+    /// No transport yet; each will take one of `places`, and what a connection takes of `quota`.
+    pub fn new(
+        settings: Settings,
+        (origins, compat): (Origins, Compat),
+        service: Arc<Service>,
+        (places, quota): (Arc<Semaphore>, ListenerQuota),
+    ) -> Arc<Self> {
         Arc::new(Self {
             settings,
             origins,
             compat,
             service,
             places,
+            quota,
             transports: Mutex::default(),
         })
     }
@@ -260,6 +268,9 @@ impl LongPoll {
             return Err(retry(1));
         }
         let place = self.places.clone().try_acquire_owned().map_err(|_| retry(5))?;
+        let quotas = &self.service.realms.quotas;
+        let pass = quotas.connection(Instant::now().into_std(), &self.quota, peer.source);
+        let pass = pass.map_err(|_| Refusal::of(StatusCode::TOO_MANY_REQUESTS, Beside::Retry(5)))?;
         let mut random = [0; ID_BYTES];
         getrandom::fill(&mut random).map_err(|_| plain(StatusCode::SERVICE_UNAVAILABLE))?;
         let id = BASE64_URL_SAFE_NO_PAD.encode(random);
@@ -278,14 +289,14 @@ impl LongPoll {
             _place: place,
         });
         self.transports.lock().insert(id.clone(), transport.clone());
-        tokio::spawn(task::run(self.connection(far, serializer, peer), self.service.clone()));
+        tokio::spawn(task::run(self.connection(far, serializer, peer, pass), self.service.clone()));
         tokio::spawn(watch_polls(Arc::downgrade(self), id.clone(), transport, self.settings.idle));
         let text = serde_json::json!({ "protocol": protocol, "transport": id }).to_string();
         Ok(content(form_of_open(), text.into()))
     }
 
     /// What the session task gets: a RawSocket connection over a pipe.
-    fn connection(&self, far: DuplexStream, serializer: Serializer, peer: &PeerFacts) -> Connection {
+    fn connection(&self, far: DuplexStream, serializer: Serializer, peer: &PeerFacts, pass: Option<Box<Pass>>) -> Connection {
         let bytes_max = self.service.limits.message_bytes_max;
         let peer = PeerFacts {
             tls: None,
@@ -304,6 +315,7 @@ impl LongPoll {
             compat: self.compat,
             read_ahead: Vec::new(),
             since: Instant::now().into_std(),
+            pass,
         }
     }
 

@@ -274,10 +274,9 @@ async fn paths_belong_to_it_or_to_the_pages() {
         };
         LongPoll::new(
             settings,
-            Origins::Any,
-            Compat::default(),
+            (Origins::Any, Compat::default()),
             service.clone(),
-            Arc::new(Semaphore::new(1)),
+            (Arc::new(Semaphore::new(1)), ListenerQuota::default()),
         )
     };
     let lp = at("/a/lp");

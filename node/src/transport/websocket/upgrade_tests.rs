@@ -2,7 +2,7 @@ use super::*;
 
 fn head(fields: &str) -> Head {
     let text = format!("GET /ws?x=1 HTTP/1.1\r\nHost: lamp.example:8080\r\n{fields}\r\n");
-    Head::parse(text.as_bytes()).unwrap().unwrap()
+    Head::parse(text.as_bytes(), 4096).unwrap().unwrap()
 }
 
 const GOOD: &str = "Upgrade: websocket\r\nConnection: keep-alive, Upgrade\r\nSec-WebSocket-Version: 13\r\n\
