@@ -1,4 +1,4 @@
-//! `ringfort ca`: the certificates with which the nodes of a cluster prove themselves to each other.
+//! `ringfort ca`: the certificates with which the nodes of a cluster prove themselves to each other, and operators to the nodes.
 
 use std::path::{Path, PathBuf};
 
@@ -16,7 +16,7 @@ use super::{
 };
 use crate::config::Node;
 
-/// Make the certificates of a cluster: once an authority, then one certificate per node.
+/// Make the certificates of a cluster: once an authority, then one certificate per node; and of those who use its admin ports.
 ///
 /// Keep ca.key away from the nodes: whoever has it can add nodes. Each node needs ca.pem, and its own .pem and .key.
 #[derive(Debug, Args)]
@@ -54,6 +54,20 @@ enum CaCommand {
         #[arg(long, default_value_t = 825, value_parser = clap::value_parser!(u32).range(1..=36500))]
         days: u32,
     },
+    /// Make the certificate of somebody who uses admin ports: DIR/NAME.pem and DIR/NAME.key. It is of no use to a node.
+    ///
+    /// DIR is best that of an authority of its own: make it with ringfort ca init, and name its ca.pem in admin.tls.client_ca.
+    Client {
+        /// The directory with ca.pem and ca.key.
+        #[arg(long, value_name = "DIR")]
+        dir: PathBuf,
+        /// Who it is: [[admin.clients]] names it as cn:NAME.
+        #[arg(long)]
+        name: String,
+        /// How long it is valid.
+        #[arg(long, default_value_t = 365, value_parser = clap::value_parser!(u32).range(1..=36500))]
+        days: u32,
+    },
 }
 
 /// The authority's common name is this, followed by the id of its cluster.
@@ -64,6 +78,7 @@ impl Ca {
         let paths = match self.command {
             CaCommand::Init { cluster_id, out, days } => init(&cluster_id, &out, days)?,
             CaCommand::Node { dir, name, hosts, days } => node(&dir, &name, &hosts, days)?,
+            CaCommand::Client { dir, name, days } => client(&dir, &name, days)?,
         };
         paths.iter().try_for_each(|path| print_line(&path.display().to_string()))
     }
@@ -84,10 +99,28 @@ fn init(id: &str, directory: &Path, days: u32) -> Result<Vec<PathBuf>, Failure> 
 /// Writes the certificate of the node `name`, signed by the authority in `directory`.
 fn node(directory: &Path, name: &str, hosts: &[String], days: u32) -> Result<Vec<PathBuf>, Failure> {
     check_name("--name", name)?;
+    let mut params = files::certificate(name, hosts, days)?;
+    let cluster_id = cluster_id(&directory.join("ca.pem"))?;
+    let identity = format!("ringfort://{cluster_id}/{name}");
+    params
+        .subject_alt_names
+        .push(SanType::URI(identity.try_into().map_err(failure)?));
+    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+    sign(directory, name, params, days)
+}
+
+/// Writes the certificate of the operator `name`, signed by the authority in `directory`.
+fn client(directory: &Path, name: &str, days: u32) -> Result<Vec<PathBuf>, Failure> {
+    let mut params = files::certificate(name, &[], days)?;
+    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+    sign(directory, name, params, days)
+}
+
+/// Signs a certificate for `name` with the authority in `directory` and writes it there, with its key.
+fn sign(directory: &Path, name: &str, mut params: CertificateParams, days: u32) -> Result<Vec<PathBuf>, Failure> {
+    check_name("--name", name)?;
     if name == "ca" {
-        return Err(failure(
-            "a node cannot be called ca: its files would be those of the authority",
-        ));
+        return Err(failure("nobody can be called ca: its files would be those of the authority"));
     }
     let cluster_id = cluster_id(&directory.join("ca.pem"))?;
     let ca_key = directory.join("ca.key");
@@ -104,13 +137,7 @@ fn node(directory: &Path, name: &str, hosts: &[String], days: u32) -> Result<Vec
     let issuer = Issuer::from_params(&authority, &ca_key);
 
     let key = KeyPair::generate().map_err(failure)?;
-    let mut params = files::certificate(name, hosts, days)?;
-    let identity = format!("ringfort://{cluster_id}/{name}");
-    params
-        .subject_alt_names
-        .push(SanType::URI(identity.try_into().map_err(failure)?));
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
     params.use_authority_key_identifier_extension = true;
     let certificate = params.signed_by(&key, &issuer).map_err(failure)?;
     let (pem, key_file) = (format!("{name}.pem"), format!("{name}.key"));

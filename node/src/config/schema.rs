@@ -13,8 +13,8 @@ use serde::{
 use toml::Value;
 
 use super::{
-    Admin, Cluster, ClusterTls, Compat, Definition, History, Limits, Listener, ListenerTls, Log, Node as NodeSection,
-    Observability, Peer, Permission, Principal, Problem, Realm, Role, Store, StoreRedis, Timing, Topic,
+    Admin, AdminClient, AdminTls, Audit, Cluster, ClusterTls, Compat, Definition, History, Limits, Listener, ListenerTls, Log,
+    Node as NodeSection, Observability, Peer, Permission, Principal, Problem, Realm, Role, Store, StoreRedis, Timing, Topic,
     tree::{Entry, Node},
 };
 
@@ -53,7 +53,8 @@ pub(super) const SECTIONS: &[Section] = &[
             one::<Timing>("timing", &[]),
         ],
     ),
-    one::<Admin>("admin", &[]),
+    one::<Admin>("admin", &[one::<AdminTls>("tls", &[]), many::<AdminClient>("clients", &[])]),
+    one::<Audit>("audit", &[]),
     one::<Observability>("observability", &[]),
     one::<Limits>("limits", &[]),
     one::<Store>("store", &[one::<StoreRedis>("redis", &[])]),

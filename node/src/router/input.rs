@@ -1,6 +1,9 @@
 //! Everything that can happen to a realm.
 
-use std::time::Instant;
+use std::{
+    net::{IpAddr, SocketAddr},
+    time::Instant,
+};
 
 use super::{
     Compat, LogIndex, NodeRef, Op, PeerFrame, TopicKey,
@@ -25,6 +28,17 @@ pub struct SessionInfo {
     pub features: Vec<String>,
     /// How it is met, by the listener it came in by.
     pub compat: Compat,
+    /// Where its connection comes from, where that is known.
+    pub whence: Option<Whence>,
+}
+
+/// Where a connection comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Whence {
+    /// The address of the peer.
+    pub source: IpAddr,
+    /// The address of this node that it came in by.
+    pub listener: Option<SocketAddr>,
 }
 
 impl SessionInfo {
@@ -105,8 +119,10 @@ pub enum Input {
     Peer { from: NodeRef, frame: PeerFrame },
     /// This node may start invocations of `single` registrations until then (DESIGN §4.1).
     Lease { until: Instant },
-    /// This node has been without a lease for so long that the log may have taken rights away it does not know of.
+    /// This node has been cut off, or behind with its log, for so long that the log may have taken rights away it does not know of.
     RightsStale,
+    /// It knows of them again.
+    RightsKnown,
     /// Time passed; [`super::Realm::next_deadline`] said when to send it.
     Tick,
 }

@@ -208,6 +208,7 @@ impl World {
                 trustlevel: None,
                 features: Vec::new(),
                 compat: crate::router::Compat::default(),
+                whence: None,
             };
             let node = n % count;
             let client = Client {

@@ -159,6 +159,7 @@ impl TestRealm {
             trustlevel,
             features: features.iter().map(|feature| (*feature).to_owned()).collect(),
             compat: Compat::default(),
+            whence: None,
         };
         change(&mut info);
         let joined = Op::SessionJoined {

@@ -36,6 +36,7 @@ fn info() -> SessionInfo {
         trustlevel: None,
         features: Vec::new(),
         compat: crate::router::Compat::default(),
+        whence: None,
     }
 }
 

@@ -35,6 +35,7 @@ impl World {
             trustlevel: None,
             features,
             compat: crate::router::Compat::default(),
+            whence: None,
         };
         self.input(node, Input::SessionJoined { session, info });
         session

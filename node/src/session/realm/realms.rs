@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use super::RealmHandle;
 use crate::{
+    audit::Audit,
     session::auth::{Guard, RealmAuth},
     wamp::Uri,
 };
@@ -14,6 +15,8 @@ pub struct Realms {
     realms: BTreeMap<Uri, RealmEntry>,
     /// What their handshakes share.
     pub guard: Arc<Guard>,
+    /// Who keeps what was refused.
+    pub audit: Audit,
 }
 
 /// A realm and who may join it.
@@ -40,7 +43,18 @@ impl Realms {
         Self {
             realms: realms.into_iter().map(entry).collect(),
             guard: Arc::default(),
+            audit: Audit::default(),
         }
+    }
+
+    /// The same realms, whose refusals and revocations are kept there.
+    #[must_use]
+    pub fn audited_by(mut self, audit: &Audit) -> Self {
+        for entry in self.realms.values() {
+            entry.handle.audit_in(audit.clone());
+        }
+        self.audit = audit.clone();
+        self
     }
 
     /// The same realms, with another guard.

@@ -116,6 +116,7 @@ impl Side {
                     trustlevel: None,
                     features: (n % 2 == 1).then(|| "callee.call_reroute".to_owned()).into_iter().collect(),
                     compat: crate::router::Compat::default(),
+                    whence: None,
                 };
                 realm.join(session, info, &welcome, &outbox, &mut Touched::new());
                 outbox
