@@ -10,6 +10,17 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         "ringfort/cluster/v1/raft.proto",
     ];
     let descriptors = protox::compile(files, ["."])?;
+    // What the admin port tells of its services.
+    let admin = prost_types::FileDescriptorSet {
+        file: descriptors
+            .file
+            .iter()
+            .filter(|file| file.package().starts_with("ringfort.admin"))
+            .cloned()
+            .collect(),
+    };
+    let out = std::path::PathBuf::from(std::env::var("OUT_DIR")?);
+    std::fs::write(out.join("admin_descriptors.bin"), prost::Message::encode_to_vec(&admin))?;
     tonic_prost_build::configure().bytes(".").compile_fds(descriptors)?;
     for file in files {
         println!("cargo:rerun-if-changed={file}");

@@ -38,6 +38,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("config", &["wamp", "auth"]),
     ("telemetry", &["config"]),
     ("store", &["wamp", "config", "telemetry"]),
+    ("audit", &["wamp"]),
     ("session", &["wamp", "auth", "router", "transport", "@"]),
     ("transport", &["wamp", "auth", "router", "session", "@"]),
     ("cluster", &["wamp", "auth", "router", "session", "transport", "@"]),
@@ -77,7 +78,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
 ];
 
 /// What `@` stands for: the leaves at the side, which every shell may use.
-const LEAVES: &[&str] = &["config", "telemetry", "store"];
+const LEAVES: &[&str] = &["config", "telemetry", "store", "audit"];
 
 /// Names that may appear only in files whose path begins with one of the prefixes.
 const ONLY_IN: &[(&str, &[&str], &str)] = &[

@@ -147,12 +147,22 @@ impl Client {
     /// # Errors
     /// If the connection fails or the router answers with anything but WELCOME.
     pub async fn join(url: &str, realm: &str) -> Result<Self> {
-        timeout(PATIENCE, Self::connect(url, realm))
+        timeout(PATIENCE, Self::connect(url, realm, None))
             .await
             .with_context(|| format!("{url}: no WELCOME within {PATIENCE:?}"))?
     }
 
-    async fn connect(url: &str, realm: &str) -> Result<Self> {
+    /// Connects to `url` and joins `realm` as `authid` with a ticket.
+    ///
+    /// # Errors
+    /// If the connection fails or the router answers with anything but CHALLENGE and WELCOME.
+    pub async fn login(url: &str, realm: &str, authid: &str, ticket: &str) -> Result<Self> {
+        timeout(PATIENCE, Self::connect(url, realm, Some((authid, ticket))))
+            .await
+            .with_context(|| format!("{url}: no WELCOME within {PATIENCE:?}"))?
+    }
+
+    async fn connect(url: &str, realm: &str, login: Option<(&str, &str)>) -> Result<Self> {
         let mut request = url.into_client_request()?;
         request
             .headers_mut()
@@ -160,13 +170,22 @@ impl Client {
         let (socket, _) = connect_async(request).await.with_context(|| format!("connect to {url}"))?;
         let (mut sink, mut stream) = socket.split();
         let roles = json!({"caller": {}, "callee": {}, "publisher": {}, "subscriber": {}});
-        sink.send(Message::text(
-            json!([1, realm, {"roles": roles, "authmethods": ["anonymous"]}]).to_string(),
-        ))
-        .await?;
+        let hello = match login {
+            None => json!([1, realm, {"roles": roles, "authmethods": ["anonymous"]}]),
+            Some((authid, _)) => json!([1, realm, {"roles": roles, "authmethods": ["ticket"], "authid": authid}]),
+        };
+        sink.send(Message::text(hello.to_string())).await?;
         let first = loop {
             match stream.next().await.context("closed before WELCOME")?? {
-                Message::Text(text) => break serde_json::from_str::<Value>(&text)?,
+                Message::Text(text) => {
+                    let message = serde_json::from_str::<Value>(&text)?;
+                    match login {
+                        Some((_, ticket)) if message[0] == 4 => {
+                            sink.send(Message::text(json!([5, ticket, {}]).to_string())).await?;
+                        }
+                        _ => break message,
+                    }
+                }
                 Message::Close(frame) => bail!("closed before WELCOME: {frame:?}"),
                 _ => {}
             }

@@ -1,6 +1,7 @@
 //! Ringfort: a clustered WAMP router. The layers and their direction are drawn in `ARCHITECTURE.md`.
 
 pub mod admin;
+pub mod audit;
 pub mod auth;
 pub mod cli;
 pub mod client;

@@ -3,10 +3,12 @@
 //! Start: stores → realms → cluster (consensus, links) → listeners bound → admin. Clients wait in the system's queue until the cluster part opens
 //! the gate. Stop: gate closed → sessions hear GOODBYE → the cluster is left → stores are written → listeners and admin end. Wall clock and seeds enter here.
 
+mod auditing;
 mod compat;
 mod definitions;
 mod keeping;
 pub mod policy;
+mod seeding;
 
 use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -24,6 +26,7 @@ use crate::{
         observability::{self, Observed},
         status::Source,
     },
+    audit::{self, Audit},
     auth::{Clear, Credential, Principal, Secret, Seed, cryptosign::unhex, throttle},
     cluster::{
         self, Running, Settings,
@@ -54,6 +57,7 @@ use crate::{
 
 pub use definitions::BadDefinition;
 use keeping::Stores;
+use seeding::{Plan, Seeding};
 
 /// A node that could not start; nothing of it runs.
 #[derive(Debug, thiserror::Error)]
@@ -61,6 +65,9 @@ pub enum StartError {
     /// A public port.
     #[error("listener {index}: {source}{}", chain(source))]
     Listener { index: usize, source: listener::Error },
+    /// The certificates of the admin port.
+    #[error(transparent)]
+    AdminTls(admin::BindError),
     /// The admin port.
     #[error("admin.address {address}: {source}: end the process that has this port, or configure another one")]
     Admin { address: SocketAddr, source: std::io::Error },
@@ -70,6 +77,9 @@ pub enum StartError {
     /// A store of events.
     #[error(transparent)]
     Store(#[from] crate::store::Error),
+    /// The audit log.
+    #[error(transparent)]
+    Audit(#[from] audit::Error),
     /// A definition of a realm.
     #[error(transparent)]
     Definition(#[from] BadDefinition),
@@ -107,7 +117,8 @@ impl StartError {
             StartError::Listener {
                 source: listener::Error::Tls { .. },
                 ..
-            } => 5,
+            }
+            | StartError::AdminTls(_) => 5,
             StartError::Cluster {
                 source: cluster::StartError::Net(net::Error::Listen { .. }),
             } => 4,
@@ -117,7 +128,8 @@ impl StartError {
             StartError::Cluster {
                 source: cluster::StartError::Identity(_) | cluster::StartError::Consensus(_),
             }
-            | StartError::Store(_) => 6,
+            | StartError::Store(_)
+            | StartError::Audit(_) => 6,
             StartError::Definition(_) => 3,
             StartError::Cluster { .. } => 1,
         }
@@ -133,6 +145,7 @@ pub struct RunningNode {
     cluster: Running,
     stop_accepting: watch::Sender<bool>,
     stores: Stores,
+    audit: Audit,
     tasks: JoinSet<()>,
 }
 
@@ -190,6 +203,7 @@ impl RunningNode {
         self.cluster.leave().await;
         self.stores.finish(STORES_WITHIN).await;
         self.tasks.shutdown().await;
+        auditing::finish(self.audit).await;
     }
 }
 
@@ -207,8 +221,10 @@ pub async fn start(config: Config) -> Result<RunningNode, StartError> {
     let shared = Arc::new(Shared::default());
     let mut handles = BTreeMap::new();
     let mut joinable = Vec::new();
+    let mut plans = Vec::new();
     let router_key = router_key(&config);
     let stores = Stores::open(&config)?;
+    let audit = auditing::open(&config)?;
     let mut tasks = JoinSet::new();
     for realm in &config.realms {
         let definitions = definitions::of(realm)?;
@@ -219,7 +235,13 @@ pub async fn start(config: Config) -> Result<RunningNode, StartError> {
         handle.keep_in(keeping.clone());
         tasks.spawn(keeping::look_after(handle.clone(), keeping));
         handles.insert(handle.name().clone(), handle.clone());
-        let auth = realm_auth(realm, &config.principals, router_key.clone());
+        let seeds: Vec<Seed> = of_realm(&config.principals, realm).map(seed).collect();
+        let fixed = match realm.rights {
+            config::RightsFrom::Fixed => seeds.clone(),
+            config::RightsFrom::Seed => Vec::new(),
+        };
+        let auth = realm_auth(realm, fixed, router_key.clone());
+        plans.extend(Plan::of(realm, seeds, &handle, &auth.principals));
         handle.keep_principals(Arc::clone(&auth.principals));
         joinable.push((handle, auth));
     }
@@ -228,7 +250,8 @@ pub async fn start(config: Config) -> Result<RunningNode, StartError> {
         Arc::new(
             Realms::new(joinable)
                 .guarded_by(Guard::new(throttle(&config.limits)))
-                .limited_by(quotas(&config)),
+                .limited_by(quotas(&config))
+                .audited_by(&audit),
         ),
         session_limits(&config.limits),
     );
@@ -263,14 +286,17 @@ pub async fn start(config: Config) -> Result<RunningNode, StartError> {
             realms: Arc::clone(&service.realms),
             sessions: Arc::clone(&service.sessions),
         };
-        let access = Access::new(cluster.inspect.clone(), &config.node.name, fixed(&config));
-        let server = match admin::Server::bind(address, source, access).await {
+        let access = Access::new(cluster.inspect.clone(), &config.node.name, audit.clone(), fixed(&config));
+        let server = match admin::Server::bind(address, &config.admin, source, access).await {
             Ok(server) => server,
             Err(source) => {
                 // Nobody keeps the gate yet; the cluster part must not wait for it.
                 drop(gates);
                 cluster.leave().await;
-                return Err(StartError::Admin { address, source });
+                return Err(match source {
+                    admin::BindError::Address(source) => StartError::Admin { address, source },
+                    certificates => StartError::AdminTls(certificates),
+                });
             }
         };
         admin = server.local_addr().ok();
@@ -315,7 +341,12 @@ pub async fn start(config: Config) -> Result<RunningNode, StartError> {
         }));
     }
     let goodbye = Duration::from_secs(config.node.drain_secs);
-    tasks.spawn(keep_gate(gates, service, goodbye));
+    let seeding = Seeding {
+        plans,
+        leader: cluster.inspect.leader.clone(),
+        audit: audit.clone(),
+    };
+    tasks.spawn(keep_gate(gates, service, seeding, goodbye));
     Ok(RunningNode {
         listeners: addresses,
         admin,
@@ -324,6 +355,7 @@ pub async fn start(config: Config) -> Result<RunningNode, StartError> {
         cluster,
         stop_accepting,
         stores,
+        audit,
         tasks,
     })
 }
@@ -351,7 +383,7 @@ pub fn check_definitions(config: &Config) -> Result<(), BadDefinition> {
 }
 
 /// Lets clients in and ends all sessions, as the cluster part says.
-async fn keep_gate(mut gates: mpsc::Receiver<Gate>, service: Arc<Service>, goodbye: Duration) {
+async fn keep_gate(mut gates: mpsc::Receiver<Gate>, service: Arc<Service>, seeding: Seeding, goodbye: Duration) {
     while let Some(gate) = gates.recv().await {
         let done = match gate {
             Gate::Open(done) => {
@@ -360,6 +392,7 @@ async fn keep_gate(mut gates: mpsc::Receiver<Gate>, service: Arc<Service>, goodb
                 if tokio::task::spawn_blocking(move || realms.unlock()).await.is_err() {
                     tracing::error!("the credentials of the configuration could not be prepared");
                 }
+                seeding.run().await;
                 service.sessions.set_ready(true);
                 done
             }
@@ -395,7 +428,7 @@ fn realm_handle(
         _ => wamp::UriCheck::Loose,
     };
     if let Some(realm) = realm {
-        core.policy = policy::policy(realm);
+        core.policy = policy::fixed(realm);
         core.disclosure = policy::disclosure(realm.disclose);
         core.trustlevels = realm
             .trustlevels
@@ -414,6 +447,7 @@ fn realm_handle(
             config::OnConflict::SamePrincipalReplaces => OnConflict::SamePrincipalReplaces,
         };
     }
+    core.noted = config.audit.path.is_some();
     core.limits.open_calls_max = limits.calls_per_session_max;
     core.limits.registrations_max = limits.registrations_per_session_max;
     core.limits.subscriptions_max = limits.subscriptions_per_session_max;
@@ -452,17 +486,17 @@ fn call_timeouts(realm: &config::Realm) -> CallTimeouts {
     }
 }
 
-fn realm_auth(realm: &config::Realm, principals: &[config::Principal], router_key: Option<Arc<SigningKey>>) -> RealmAuth {
+/// The principals that the configuration gives a realm.
+fn of_realm<'a>(principals: &'a [config::Principal], realm: &'a config::Realm) -> impl Iterator<Item = &'a config::Principal> {
+    principals.iter().filter(|principal| principal.realm == realm.name)
+}
+
+fn realm_auth(realm: &config::Realm, seeds: Vec<Seed>, router_key: Option<Arc<SigningKey>>) -> RealmAuth {
     let anonymous = match realm.anonymous {
         config::Anonymous::Off => Anonymous::Off,
         config::Anonymous::Loopback => Anonymous::Loopback,
         config::Anonymous::On => Anonymous::On,
     };
-    let seeds = principals
-        .iter()
-        .filter(|principal| principal.realm == realm.name)
-        .map(seed)
-        .collect();
     RealmAuth {
         anonymous,
         anonymous_role: realm.anonymous_role.clone(),
@@ -547,10 +581,11 @@ fn quota(quota: config::Quota) -> Quota {
 /// What the configuration says of each realm's roles and principals.
 fn fixed(config: &Config) -> BTreeMap<Uri, Fixed> {
     let of = |realm: &config::Realm| {
-        let principals = config.principals.iter().filter(|principal| principal.realm == realm.name);
+        let stands = |_: &&config::Principal| realm.rights == config::RightsFrom::Fixed;
+        let principals = of_realm(&config.principals, realm).filter(stands);
         let principals = principals.map(|principal| (principal.authid.clone(), principal.role.clone()));
         let fixed = Fixed {
-            policy: policy::policy(realm),
+            policy: policy::fixed(realm),
             principals: principals.collect(),
         };
         (Uri::from(realm.name.as_str()), fixed)
@@ -666,3 +701,6 @@ fn settings(config: &Config) -> Result<Settings, net::Error> {
         timing,
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -22,5 +22,8 @@ pub mod admin {
     /// Version 1 of the wire.
     pub mod v1 {
         tonic::include_proto!("ringfort.admin.v1");
+
+        /// The services as they describe themselves, encoded.
+        pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/admin_descriptors.bin"));
     }
 }

@@ -60,6 +60,7 @@ impl Node {
             trustlevel: None,
             features: Vec::new(),
             compat: Compat::default(),
+            whence: None,
         };
         let session = session(number);
         self.input(Input::SessionJoined { session, info });

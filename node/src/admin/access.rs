@@ -12,8 +12,9 @@ use std::{
 use ringfort_proto::admin::v1::{self as pb, principals_server::Principals, realms_server::Realms, roles_server::Roles};
 use tonic::{Request, Response, Status};
 
-use super::terms;
+use super::{caller::Caller, terms, told};
 use crate::{
+    audit::{Audit, Event},
     auth::{Clear, Credential, Principal, Secret},
     cluster::{
         Inspect,
@@ -43,6 +44,7 @@ pub struct Fixed {
 pub struct Access {
     inspect: Inspect,
     name: Arc<str>,
+    audit: Audit,
     fixed: Arc<BTreeMap<Uri, Fixed>>,
 }
 
@@ -55,11 +57,12 @@ const PAGE: usize = 1_000;
 type Reply<T> = Result<Response<T>, Status>;
 
 impl Access {
-    /// The services of the node `name`.
-    pub fn new(inspect: Inspect, name: &str, fixed: BTreeMap<Uri, Fixed>) -> Self {
+    /// The services of the node `name`, whose changes are kept in `audit`.
+    pub fn new(inspect: Inspect, name: &str, audit: Audit, fixed: BTreeMap<Uri, Fixed>) -> Self {
         Self {
             inspect,
             name: name.into(),
+            audit,
             fixed: Arc::new(fixed),
         }
     }
@@ -71,8 +74,55 @@ impl Access {
         found.ok_or_else(|| Status::not_found(format!("there is no realm {name}")))
     }
 
-    /// Has the log make a change, and waits for the nodes.
-    async fn change(&self, realm: &str, change: Change, expected: Option<u64>) -> Reply<pb::ChangeReply> {
+    /// Has the log make a change, and waits for the nodes. The audit log has on its disk that it was asked for before it is made, and
+    /// what came of it before it is answered.
+    async fn change(&self, caller: &Caller, realm: &str, change: Change, expected: Option<u64>) -> Reply<pb::ChangeReply> {
+        let (handle, _) = self.realm(realm)?;
+        let (kind, name) = change.describe();
+        let before = handle.with_core(|core| told::standing(core.authority(), &change));
+        let event = Event {
+            admin: Some(caller.name.to_string()),
+            source: Some(caller.source.ip()),
+            realm: Some(realm.to_owned()),
+            what: Some(format!("{kind} {name}")),
+            before: Some(before),
+            after: Some(told::wanted(&change)),
+            ..Event::of("change")
+        };
+        let step = |step, event| Event {
+            step: Some(step),
+            ..event
+        };
+        if self.audit.is_open() {
+            let asked = self.audit.commit(step("asked", event.clone())).await;
+            asked.map_err(|error| Status::unavailable(format!("nothing was changed: {error}")))?;
+        }
+        let made = self.make(caller, realm, change, expected).await;
+        if !self.audit.is_open() {
+            return made;
+        }
+        let outcome = match &made {
+            Ok(reply) => {
+                let reply = reply.get_ref();
+                Event {
+                    revision: Some(reply.revision),
+                    index: Some(reply.index),
+                    unconfirmed: reply.unconfirmed.iter().map(|one| one.node.clone()).collect(),
+                    ..step("done", event)
+                }
+            }
+            Err(status) => Event {
+                reason: Some(format!("{:?}: {}", status.code(), status.message())),
+                ..step("failed", event)
+            },
+        };
+        let noted = self.audit.commit(outcome).await;
+        let text = |error| format!("what came of it could not be recorded, look before trying again: {error}");
+        noted.map_err(|error| Status::unknown(text(error)))?;
+        made
+    }
+
+    async fn make(&self, caller: &Caller, realm: &str, change: Change, expected: Option<u64>) -> Reply<pb::ChangeReply> {
         let (_, fixed) = self.realm(realm)?;
         change.check().map_err(Status::invalid_argument)?;
         let (kind, what) = change.describe();
@@ -80,6 +130,7 @@ impl Access {
             Change::PutRole { role, .. } | Change::RemoveRole { role } => fixed.policy.has_role(role),
             Change::PutPrincipal { principal } => fixed.principals.contains_key(&principal.authid),
             Change::RemovePrincipal { authid } => fixed.principals.contains_key(authid),
+            Change::Seed { .. } => false,
         };
         if stands {
             let text = format!("{what} stands in the configuration of this node and is changed there");
@@ -88,7 +139,7 @@ impl Access {
         tracing::info!(realm, kind, what, "a change of rights was asked for");
         let command = Command::Change {
             realm: Uri::from(realm),
-            actor: format!("admin of {}", self.name),
+            actor: format!("{} on {}", caller.name, self.name),
             request: policy::Request { change, expected },
         };
         let (index, outcome) = self.inspect.leader.propose(&command).await.map_err(refusal)?;
@@ -139,6 +190,15 @@ impl Access {
             tokio::time::sleep(LOOK_EVERY).await;
         }
     }
+}
+
+/// Who asks.
+///
+/// # Errors
+/// The request came by another way than the admin port.
+fn caller<T>(request: &Request<T>) -> Result<Caller, Status> {
+    let caller = request.extensions().get::<Caller>().cloned();
+    caller.ok_or_else(|| Status::unauthenticated("it is not known who asks"))
 }
 
 fn refusal(error: Error) -> Status {
@@ -195,19 +255,21 @@ impl Roles for Access {
     }
 
     async fn put(&self, request: Request<pb::PutRoleRequest>) -> Reply<pb::ChangeReply> {
+        let caller = caller(&request)?;
         let request = request.into_inner();
         let permissions = request.permissions.iter().map(terms::read).collect::<Result<_, _>>();
         let change = Change::PutRole {
             role: request.role,
             permissions: permissions.map_err(Status::invalid_argument)?,
         };
-        self.change(&request.realm, change, request.expected).await
+        self.change(&caller, &request.realm, change, request.expected).await
     }
 
     async fn remove(&self, request: Request<pb::RemoveRoleRequest>) -> Reply<pb::ChangeReply> {
+        let caller = caller(&request)?;
         let request = request.into_inner();
         let change = Change::RemoveRole { role: request.role };
-        self.change(&request.realm, change, request.expected).await
+        self.change(&caller, &request.realm, change, request.expected).await
     }
 
     async fn why(&self, request: Request<pb::WhyRequest>) -> Reply<pb::WhyReply> {
@@ -275,6 +337,7 @@ impl Principals for Access {
     }
 
     async fn put(&self, request: Request<pb::PutPrincipalRequest>) -> Reply<pb::ChangeReply> {
+        let caller = caller(&request)?;
         let request = request.into_inner();
         let credentials = request.credentials.into_iter().map(credential).collect::<Result<_, _>>()?;
         let principal = Principal {
@@ -282,14 +345,15 @@ impl Principals for Access {
             role: request.role,
             credentials,
         };
-        self.change(&request.realm, Change::PutPrincipal { principal }, request.expected)
+        self.change(&caller, &request.realm, Change::PutPrincipal { principal }, request.expected)
             .await
     }
 
     async fn remove(&self, request: Request<pb::RemovePrincipalRequest>) -> Reply<pb::ChangeReply> {
+        let caller = caller(&request)?;
         let request = request.into_inner();
         let change = Change::RemovePrincipal { authid: request.authid };
-        self.change(&request.realm, change, request.expected).await
+        self.change(&caller, &request.realm, change, request.expected).await
     }
 }
 

@@ -1,8 +1,8 @@
 //! What operators look at, over plain HTTP on the admin address: health, readiness, status and the newest log entries; and what they
 //! change there, over gRPC: roles, permissions, principals and credentials ([`access`]), and how much is logged ([`logs`]).
 //!
-//! Owns: that port and its answers. The address is a loopback one: whoever reaches it is trusted. Nothing here shows a payload or a
-//! secret.
+//! Owns: that port and its answers, and who may have which ([`caller`]). On a loopback address without TLS whoever reaches it is
+//! trusted; else clients show certificates. Nothing here shows a payload or a secret.
 //!
 //! | path | answer |
 //! |---|---|
@@ -10,14 +10,19 @@
 //! | `/readyz` | 200 while clients are served, else 503 |
 //! | `/status` | JSON: name, node, leader, ready, durable, applied, members, links, realms |
 //! | `/log?from=N` | JSON: applied commands from log index N on, oldest first |
+//!
+//! Beside the services of `proto/ringfort/admin/v1` there are gRPC's own health checking and server reflection.
 
 pub mod access;
+pub mod caller;
 pub mod logs;
 pub mod observability;
 pub mod status;
 mod terms;
+pub mod tls;
+mod told;
 
-use std::{io, net::SocketAddr};
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode, header};
@@ -28,40 +33,102 @@ use hyper_util::{
     server::conn::auto,
 };
 use ringfort_proto::admin::v1::{
-    logs_server::LogsServer, principals_server::PrincipalsServer, realms_server::RealmsServer, roles_server::RolesServer,
+    DESCRIPTORS, logs_server::LogsServer, principals_server::PrincipalsServer, realms_server::RealmsServer,
+    roles_server::RolesServer,
 };
-use tokio::{net::TcpListener, sync::Semaphore};
-use tonic::{body::Body, service::Routes};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::{TcpListener, TcpStream},
+    sync::Semaphore,
+};
+use tonic::{Status, body::Body, service::Routes};
+use tonic_health::{ServingStatus, server::HealthReporter};
 use tower::Service;
 
-use self::{access::Access, logs::LogLevels, status::Source};
-use crate::telemetry::{self, names};
+use self::{
+    access::Access,
+    caller::{Caller, Callers},
+    logs::LogLevels,
+    status::Source,
+};
+use crate::{
+    audit::{Audit, Refusal},
+    config::{self, AdminTls},
+    telemetry::{self, names},
+    transport::client_certificate,
+};
 
 /// At most this many admin connections at once.
 const CONNECTIONS_MAX: usize = 64;
-const HEAD_WITHIN: std::time::Duration = std::time::Duration::from_secs(5);
+const HEAD_WITHIN: Duration = Duration::from_secs(5);
+/// How long a client may take for its TLS handshake.
+const TLS_WITHIN: Duration = Duration::from_secs(5);
 
 /// A bound admin port.
 pub struct Server {
     listener: TcpListener,
+    tls: Option<Arc<tls::Acceptor>>,
+    health: HealthReporter,
+    port: Port,
+}
+
+/// What every connection needs.
+#[derive(Clone)]
+struct Port {
     source: Source,
     services: Routes,
+    callers: Callers,
+    audit: Audit,
+}
+
+/// An admin port that cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum BindError {
+    /// The address.
+    #[error(transparent)]
+    Address(#[from] io::Error),
+    /// The certificates.
+    #[error("admin.tls: {0}")]
+    Tls(#[from] tls::Error),
 }
 
 impl Server {
-    /// Listens on `address`.
+    /// Listens on `address`, for those of `settings`.
     ///
     /// # Errors
-    /// The address cannot be listened on.
-    pub async fn bind(address: SocketAddr, source: Source, access: Access) -> io::Result<Self> {
-        let services = Routes::new(RealmsServer::new(access.clone()))
+    /// The address cannot be listened on, or the certificates cannot be used.
+    pub async fn bind(address: SocketAddr, settings: &config::Admin, source: Source, access: Access) -> Result<Self, BindError> {
+        let (health, health_service) = tonic_health::server::health_reporter();
+        // Made at build time; were it none, reflection alone would be missing.
+        let mut services = Routes::new(RealmsServer::new(access.clone()))
             .add_service(RolesServer::new(access.clone()))
             .add_service(PrincipalsServer::new(access))
-            .add_service(LogsServer::new(LogLevels));
+            .add_service(LogsServer::new(LogLevels))
+            .add_service(health_service);
+        let described = || {
+            tonic_reflection::server::Builder::configure()
+                .register_encoded_file_descriptor_set(DESCRIPTORS)
+                .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        };
+        match (described().build_v1(), described().build_v1alpha()) {
+            (Ok(current), Ok(former)) => services = services.add_service(current).add_service(former),
+            (Err(error), _) | (_, Err(error)) => tracing::error!(%error, "the admin services cannot be described"),
+        }
+        let acceptor = |files: &AdminTls| tls::Acceptor::new(files).map(Arc::new);
+        let tls = settings.tls.as_ref().map(acceptor).transpose()?;
         Ok(Self {
             listener: TcpListener::bind(address).await?,
-            services,
-            source,
+            health,
+            port: Port {
+                callers: match tls {
+                    Some(_) => Callers::named(&settings.clients),
+                    None => Callers::Anybody,
+                },
+                audit: source.realms.audit.clone(),
+                services,
+                source,
+            },
+            tls,
         })
     }
 
@@ -75,42 +142,114 @@ impl Server {
 
     /// Answers until the task is aborted.
     pub async fn run(self) {
-        let permits = std::sync::Arc::new(Semaphore::new(CONNECTIONS_MAX));
-        loop {
-            let Ok(permit) = permits.clone().acquire_owned().await else {
-                return;
-            };
-            let stream = match self.listener.accept().await {
-                Ok((stream, _)) => stream,
-                Err(error) => {
-                    tracing::warn!(%error, "cannot accept on the admin address");
-                    tokio::time::sleep(std::time::Duration::from_millis(100)).await;
-                    continue;
+        let permits = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+        tokio::join!(
+            keep_health(self.health, self.port.source.clone()),
+            accept(self.listener, self.tls, self.port, permits),
+        );
+    }
+}
+
+async fn accept(listener: TcpListener, tls: Option<Arc<tls::Acceptor>>, port: Port, permits: Arc<Semaphore>) {
+    loop {
+        let Ok(permit) = permits.clone().acquire_owned().await else {
+            return;
+        };
+        let (stream, peer) = match listener.accept().await {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept on the admin address");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                continue;
+            }
+        };
+        let (tls, port) = (tls.clone(), port.clone());
+        tokio::spawn(async move {
+            match tls {
+                None => {
+                    let caller = port.callers.identify(peer, &[]);
+                    port.serve(stream, caller).await;
                 }
-            };
-            let (source, services) = (self.source.clone(), self.services.clone());
-            tokio::spawn(async move {
-                let service = service_fn(move |request: Request<Incoming>| {
-                    let (source, mut services) = (source.clone(), services.clone());
-                    async move {
-                        let grpc = is_grpc(&request);
-                        telemetry::count(&names::ADMIN_REQUESTS, &[if grpc { "grpc" } else { "http" }]);
-                        if grpc {
-                            return services.call(request.map(Body::new)).await;
-                        }
-                        Ok(answer(&source, &request).map(Body::new))
-                    }
-                });
-                let mut builder = auto::Builder::new(TokioExecutor::new());
-                builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_WITHIN);
-                builder.http2().timer(TokioTimer::new()).max_concurrent_streams(STREAMS_MAX);
-                let served = builder.serve_connection(TokioIo::new(stream), service).await;
-                if let Err(error) = served {
-                    tracing::debug!(%error, "admin connection");
-                }
-                drop(permit);
-            });
+                Some(tls) => port.serve_tls(&tls, stream, peer).await,
+            }
+            drop(permit);
+        });
+    }
+}
+
+/// Keeps what gRPC's health checking tells as it is.
+async fn keep_health(reporter: HealthReporter, source: Source) {
+    let mut stage = source.inspect.stage.clone();
+    loop {
+        let status = match source.ready() {
+            true => ServingStatus::Serving,
+            false => ServingStatus::NotServing,
+        };
+        reporter.set_service_status("", status).await;
+        if stage.changed().await.is_err() {
+            return;
         }
+    }
+}
+
+impl Port {
+    async fn serve_tls(self, tls: &tls::Acceptor, stream: TcpStream, peer: SocketAddr) {
+        let accepted = tokio::time::timeout(TLS_WITHIN, tls.current().accept(stream)).await;
+        let why = match accepted {
+            Ok(Ok(stream)) => {
+                let facts = client_certificate::facts(stream.get_ref().1, 0, 0);
+                // Only its names count here: no session is made of it.
+                let caller = self.callers.identify(peer, &facts.certificate);
+                return self.serve(stream, caller).await;
+            }
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => "too slow".to_owned(),
+        };
+        tracing::info!(%peer, %why, "no TLS on the admin port");
+        self.audit.refused(&Refusal {
+            source: Some(peer.ip()),
+            what: &why,
+            ..Refusal::of("admin", "no TLS, or a certificate that is not trusted")
+        });
+    }
+
+    async fn serve(self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, caller: Caller) {
+        let service = service_fn(move |mut request: Request<Incoming>| {
+            let (port, caller) = (self.clone(), caller.clone());
+            async move {
+                telemetry::count(&names::ADMIN_REQUESTS, &[if is_grpc(&request) { "grpc" } else { "http" }]);
+                if let Err(why) = caller.may(request.uri().path()) {
+                    return Ok(port.refuse(&request, &caller, &why));
+                }
+                if is_grpc(&request) {
+                    request.extensions_mut().insert(caller);
+                    let mut services = port.services.clone();
+                    return services.call(request.map(Body::new)).await;
+                }
+                Ok(answer(&port.source, &request).map(Body::new))
+            }
+        });
+        let mut builder = auto::Builder::new(TokioExecutor::new());
+        builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_WITHIN);
+        builder.http2().timer(TokioTimer::new()).max_concurrent_streams(STREAMS_MAX);
+        let served = builder.serve_connection(TokioIo::new(stream), service).await;
+        if let Err(error) = served {
+            tracing::debug!(%error, "admin connection");
+        }
+    }
+
+    fn refuse(&self, request: &Request<Incoming>, caller: &Caller, why: &str) -> Response<Body> {
+        self.audit.refused(&Refusal {
+            source: Some(caller.source.ip()),
+            admin: &caller.name,
+            role: caller.role.map_or("", config::AdminRole::name),
+            what: request.uri().path(),
+            ..Refusal::of("admin", "role does not suffice")
+        });
+        if is_grpc(request) {
+            return Status::permission_denied(why).into_http();
+        }
+        reply(StatusCode::FORBIDDEN, "text/plain", format!("{why}\n")).map(Body::new)
     }
 }
 

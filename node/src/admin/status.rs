@@ -78,6 +78,7 @@ impl Source {
         json!({
             "name": self.name,
             "version": env!("CARGO_PKG_VERSION"),
+            "audit": self.realms.audit.head().map(|head| json!({ "seq": head.seq, "sha256": head.hash })),
             "stage": match stage { Stage::Joining => "joining", Stage::Member(_) => "member", Stage::Left => "left" },
             "ready": matches!(stage, Stage::Member(_)),
             "node": match stage { Stage::Member(life) => node(life), _ => Value::Null },

@@ -68,6 +68,12 @@ impl Principals {
         table.index();
     }
 
+    /// The principals that `seeds` become in a realm of this name, with the key of its cluster, as [`Self::unlock`] does it.
+    pub fn grown(&self, key: &[u8], seeds: &[Seed]) -> Vec<Principal> {
+        let key = hmac_sha256(key, &[b"ringfort principals", self.realm.as_bytes()]);
+        seeds.iter().map(|seed| seed.grown(&key)).collect()
+    }
+
     /// Replaces all replicated principals.
     pub fn replace(&self, principals: impl IntoIterator<Item = Principal>) {
         let replicated = principals.into_iter().map(|one| (one.authid.clone(), Arc::new(one)));

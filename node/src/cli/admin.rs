@@ -1,9 +1,12 @@
 //! `ringfort admin`: roles, permissions and principals of a running cluster, through any of its nodes.
 
+mod channel;
+
 use clap::{Args, Subcommand};
 use ringfort_proto::admin::v1 as pb;
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::Channel;
 
+use self::channel::Target;
 use super::{Failure, print_line, small_runtime};
 
 /// Look at who may do what in a running cluster, and change it on every node.
@@ -12,9 +15,8 @@ use super::{Failure, print_line, small_runtime};
 /// the nodes have put it in force; those that have not said so are named.
 #[derive(Debug, Args)]
 pub(super) struct Admin {
-    /// The admin port of a node.
-    #[arg(long, default_value = "http://127.0.0.1:7500", global = true)]
-    url: String,
+    #[command(flatten)]
+    target: Target,
     #[command(subcommand)]
     what: What,
 }
@@ -101,24 +103,11 @@ enum What {
 impl Admin {
     pub(super) fn run(self) -> Result<(), Failure> {
         small_runtime()?.block_on(async {
-            let endpoint = Endpoint::from_shared(self.url.clone()).map_err(Failure::new)?;
-            let connected = endpoint.connect_timeout(WITHIN).timeout(WITHIN).connect().await;
-            let channel = connected.map_err(|error| {
-                let mut text = format!("{}: {error}", self.url);
-                let mut cause = std::error::Error::source(&error);
-                while let Some(error) = cause {
-                    text.push_str(&format!(": {error}"));
-                    cause = error.source();
-                }
-                Failure::new(text)
-            })?;
+            let channel = self.target.connect().await?;
             self.what.ask(channel).await
         })
     }
 }
-
-/// Above what a change waits for nodes.
-const WITHIN: std::time::Duration = std::time::Duration::from_secs(10);
 
 /// Asks for the log level or changes it, and prints what it is now.
 async fn log_level(channel: Channel, level: Option<String>, back_after: Option<u32>) -> Result<(), Failure> {

@@ -1,4 +1,4 @@
-//! `ringfort ca`: the certificates with which the nodes of a cluster prove themselves to each other.
+//! `ringfort ca`: the certificates with which the nodes of a cluster prove themselves to each other, and operators to the nodes.
 
 use std::path::{Path, PathBuf};
 
@@ -16,7 +16,7 @@ use super::{
 };
 use crate::config::Node;
 
-/// Make the certificates of a cluster: once an authority, then one certificate per node.
+/// Make the certificates of a cluster: once an authority, then one certificate per node; and of those who use its admin ports.
 ///
 /// Keep ca.key away from the nodes: whoever has it can add nodes. Each node needs ca.pem, and its own .pem and .key.
 #[derive(Debug, Args)]
@@ -60,6 +60,20 @@ enum CaCommand {
         #[arg(long)]
         replace: bool,
     },
+    /// Make the certificate of somebody who uses admin ports: DIR/NAME.pem and DIR/NAME.key. It is of no use to a node.
+    ///
+    /// DIR is best that of an authority of its own: make it with ringfort ca init, and name its ca.pem in admin.tls.client_ca.
+    Client {
+        /// The directory with ca.pem and ca.key.
+        #[arg(long, value_name = "DIR")]
+        dir: PathBuf,
+        /// Who it is: [[admin.clients]] names it as cn:NAME.
+        #[arg(long)]
+        name: String,
+        /// How long it is valid.
+        #[arg(long, default_value_t = 365, value_parser = clap::value_parser!(u32).range(1..=36500))]
+        days: u32,
+    },
 }
 
 /// The authority's common name is this, followed by the id of its cluster.
@@ -78,16 +92,11 @@ impl Ca {
                 replace,
             } => {
                 let files = node(&dir, &name, &hosts, days)?;
-                let files: Vec<_> = files
-                    .iter()
-                    .map(|(name, readers, text)| (name.as_str(), *readers, text.clone()))
-                    .collect();
-                let out = out.as_deref().unwrap_or(&dir);
-                if replace {
-                    files::replace(out, &files)?
-                } else {
-                    files::write_new(out, &files)?
-                }
+                write(out.as_deref().unwrap_or(&dir), &files, replace)?
+            }
+            CaCommand::Client { dir, name, days } => {
+                let files = client(&dir, &name, days)?;
+                write(&dir, &files, false)?
             }
         };
         paths.iter().try_for_each(|path| print_line(&path.display().to_string()))
@@ -109,12 +118,43 @@ fn init(id: &str, directory: &Path, days: u32) -> Result<Vec<PathBuf>, Failure> 
 /// The certificate of the node `name` and its key, signed by the authority in `directory`.
 fn node(directory: &Path, name: &str, hosts: &[String], days: u32) -> Result<[(String, Readers, String); 2], Failure> {
     check_name("--name", name)?;
-    if name == "ca" {
-        return Err(failure(
-            "a node cannot be called ca: its files would be those of the authority",
-        ));
+    let mut params = files::certificate(name, hosts, days)?;
+    let (cluster_id, _) = authority_in(&directory.join("ca.pem"))?;
+    let identity = format!("ringfort://{cluster_id}/{name}");
+    params
+        .subject_alt_names
+        .push(SanType::URI(identity.try_into().map_err(failure)?));
+    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+    sign(directory, name, params)
+}
+
+/// The same of the operator `name`.
+fn client(directory: &Path, name: &str, days: u32) -> Result<[(String, Readers, String); 2], Failure> {
+    let mut params = files::certificate(name, &[], days)?;
+    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+    sign(directory, name, params)
+}
+
+/// Writes files that nobody has yet, or takes the place of those that were.
+fn write(directory: &Path, files: &[(String, Readers, String)], replace: bool) -> Result<Vec<PathBuf>, Failure> {
+    let files: Vec<_> = files
+        .iter()
+        .map(|(name, readers, text)| (name.as_str(), *readers, text.clone()))
+        .collect();
+    if replace {
+        files::replace(directory, &files)
+    } else {
+        files::write_new(directory, &files)
     }
-    let (cluster_id, authority) = authority_in(&directory.join("ca.pem"))?;
+}
+
+/// Signs a certificate for `name` with the authority in `directory`; with its key.
+fn sign(directory: &Path, name: &str, mut params: CertificateParams) -> Result<[(String, Readers, String); 2], Failure> {
+    check_name("--name", name)?;
+    if name == "ca" {
+        return Err(failure("nobody can be called ca: its files would be those of the authority"));
+    }
+    let (_, authority) = authority_in(&directory.join("ca.pem"))?;
     let ca_key = directory.join("ca.key");
     let unreadable = |error: &dyn std::fmt::Display| {
         failure(format!(
@@ -128,13 +168,7 @@ fn node(directory: &Path, name: &str, hosts: &[String], days: u32) -> Result<[(S
     let issuer = Issuer::from_ca_cert_der(&authority, ca_key).map_err(failure)?;
 
     let key = KeyPair::generate().map_err(failure)?;
-    let mut params = files::certificate(name, hosts, days)?;
-    let identity = format!("ringfort://{cluster_id}/{name}");
-    params
-        .subject_alt_names
-        .push(SanType::URI(identity.try_into().map_err(failure)?));
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
     params.use_authority_key_identifier_extension = true;
     let certificate = params.signed_by(&key, &issuer).map_err(failure)?;
     Ok([

@@ -6,7 +6,7 @@ use clap::Args;
 
 use super::{Failure, environment, print_line};
 use crate::{
-    config::{Anonymous, Config, Source},
+    config::{Anonymous, Config, RightsFrom, Source},
     node::{self, policy::policy as policy_of},
     router::{MatchPolicy, Right, policy::Who},
     wamp::Uri,
@@ -59,6 +59,13 @@ impl Check {
         if let Some([authid, verb, uri]) = self.why.as_deref() {
             return print_line(&self.about.explain(&config, authid, verb, uri)?);
         }
+        for realm in config.realms.iter().filter(|realm| realm.rights == RightsFrom::Seed) {
+            print_line(&format!(
+                "note: the roles and principals of realm {} are those it begins with; once a cluster has it, they are looked at and changed \
+                 with ringfort admin, and what the file says has no effect",
+                realm.name
+            ))?;
+        }
         for note in idle_roles(&config) {
             print_line(&format!("note: {note}"))?;
         }
@@ -100,7 +107,14 @@ impl About {
         let policy = MatchPolicy::from_name(&self.policy)
             .ok_or_else(|| usage(format!("--match {} is none of exact, prefix and wildcard", self.policy)))?;
         let who = Who { authid, authrole };
-        Ok(policy_of(realm).why(who, right, policy, &Uri::from(uri)).to_string())
+        let explained = policy_of(realm).why(who, right, policy, &Uri::from(uri)).to_string();
+        Ok(match realm.rights {
+            RightsFrom::Fixed => explained,
+            RightsFrom::Seed => format!(
+                "{explained}\nby what realm {} begins with; ringfort admin why says what stands in a cluster that has it",
+                realm.name
+            ),
+        })
     }
 }
 

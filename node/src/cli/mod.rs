@@ -7,6 +7,7 @@
 //! Start reading at [`Command`]; each subcommand has its file.
 
 mod admin;
+mod audit;
 mod ca;
 mod check;
 mod client;
@@ -55,6 +56,7 @@ enum Command {
     Credential(credential::MakeCredential),
     Healthcheck(healthcheck::Healthcheck),
     Admin(admin::Admin),
+    Audit(audit::Audit),
 }
 
 /// Why a subcommand ends without success: what to tell the operator, and the exit code.
@@ -65,7 +67,8 @@ struct Failure {
 }
 
 /// The exit code of failures that have none of their own. The others: 2 wrong command line, 3 settings, 4 port, 5 certificate or
-/// key, 6 data directory.
+/// key, 6 data directory or audit log,
+/// 7 a change that some node has not confirmed, 8 an audit log that was changed.
 const OTHER: u8 = 1;
 
 /// Runs the process: reads its arguments, does what they say, and returns its exit code.
@@ -96,6 +99,7 @@ impl Command {
             Command::Credential(command) => command.run(),
             Command::Healthcheck(command) => command.run(),
             Command::Admin(command) => command.run(),
+            Command::Audit(command) => command.run(),
         }
     }
 }

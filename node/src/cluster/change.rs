@@ -12,17 +12,17 @@ use crate::{
 pub(super) fn to_pb(realm: &Uri, actor: &str, request: &Request) -> pb::Change {
     use pb::change::Change as P;
     let change = match &request.change {
-        Change::PutRole { role, permissions } => P::PutRole(pb::PutRole {
-            role: role.clone(),
-            permissions: permissions.iter().map(permission_to_pb).collect(),
-        }),
+        Change::PutRole { role, permissions } => P::PutRole(role_to_pb(role, permissions)),
         Change::RemoveRole { role } => P::RemoveRole(role.clone()),
-        Change::PutPrincipal { principal } => P::PutPrincipal(pb::PutPrincipal {
-            authid: principal.authid.clone(),
-            role: principal.role.clone(),
-            credentials: principal.credentials.iter().map(Credential::to_text).collect(),
-        }),
+        Change::PutPrincipal { principal } => P::PutPrincipal(principal_to_pb(principal)),
         Change::RemovePrincipal { authid } => P::RemovePrincipal(authid.clone()),
+        Change::Seed { roles, principals } => P::Seed(pb::Seed {
+            roles: roles
+                .iter()
+                .map(|(role, permissions)| role_to_pb(role, permissions))
+                .collect(),
+            principals: principals.iter().map(principal_to_pb).collect(),
+        }),
     };
     pb::Change {
         realm: realm.to_string(),
@@ -36,29 +36,57 @@ pub(super) fn to_pb(realm: &Uri, actor: &str, request: &Request) -> pb::Change {
 pub(super) fn from_pb(change: pb::Change) -> Result<(Uri, String, Request), DecodeError> {
     use pb::change::Change as P;
     let decoded = match change.change.ok_or(DecodeError::Field("change this build does not know"))? {
-        P::PutRole(put) => Change::PutRole {
-            role: put.role,
-            permissions: put.permissions.iter().map(permission_from_pb).collect::<Result<_, _>>()?,
-        },
+        P::PutRole(put) => {
+            let (role, permissions) = role_from_pb(put)?;
+            Change::PutRole { role, permissions }
+        }
         P::RemoveRole(role) => Change::RemoveRole { role },
         P::PutPrincipal(put) => Change::PutPrincipal {
-            principal: Principal {
-                authid: put.authid,
-                role: put.role,
-                credentials: put
-                    .credentials
-                    .iter()
-                    .map(|text| credential(text))
-                    .collect::<Result<_, _>>()?,
-            },
+            principal: principal_from_pb(put)?,
         },
         P::RemovePrincipal(authid) => Change::RemovePrincipal { authid },
+        P::Seed(seed) => Change::Seed {
+            roles: seed.roles.into_iter().map(role_from_pb).collect::<Result<_, _>>()?,
+            principals: seed.principals.into_iter().map(principal_from_pb).collect::<Result<_, _>>()?,
+        },
     };
     let request = Request {
         change: decoded,
         expected: change.conditional.then_some(change.expected),
     };
     Ok((Uri::new(change.realm), change.actor, request))
+}
+
+fn role_to_pb(role: &str, permissions: &[Permission]) -> pb::PutRole {
+    pb::PutRole {
+        role: role.to_owned(),
+        permissions: permissions.iter().map(permission_to_pb).collect(),
+    }
+}
+
+fn role_from_pb(put: pb::PutRole) -> Result<(String, Vec<Permission>), DecodeError> {
+    let permissions = put.permissions.iter().map(permission_from_pb).collect::<Result<_, _>>()?;
+    Ok((put.role, permissions))
+}
+
+fn principal_to_pb(principal: &Principal) -> pb::PutPrincipal {
+    pb::PutPrincipal {
+        authid: principal.authid.clone(),
+        role: principal.role.clone(),
+        credentials: principal.credentials.iter().map(Credential::to_text).collect(),
+    }
+}
+
+fn principal_from_pb(put: pb::PutPrincipal) -> Result<Principal, DecodeError> {
+    Ok(Principal {
+        authid: put.authid,
+        role: put.role,
+        credentials: put
+            .credentials
+            .iter()
+            .map(|text| credential(text))
+            .collect::<Result<_, _>>()?,
+    })
 }
 
 fn permission_to_pb(permission: &Permission) -> pb::Permission {

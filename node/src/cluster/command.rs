@@ -627,6 +627,21 @@ mod tests {
             },
             Command::Change {
                 realm: Uri::from("r"),
+                actor: "configuration".into(),
+                request: Request {
+                    change: Change::Seed {
+                        roles: vec![("device".into(), vec![Permission::all()]), ("idle".into(), Vec::new())],
+                        principals: vec![Principal {
+                            authid: "lamp".into(),
+                            role: "device".into(),
+                            credentials: vec![format!("cryptosign:{}", "7".repeat(64)).parse().unwrap()],
+                        }],
+                    },
+                    expected: None,
+                },
+            },
+            Command::Change {
+                realm: Uri::from("r"),
                 actor: String::new(),
                 request: Request {
                     change: Change::RemovePrincipal { authid: "lamp".into() },

@@ -103,15 +103,22 @@ impl Control for ControlService {
         self.check(&request.cluster_id)?;
         let node = node_ref(request.slot, request.epoch).map_err(|e| Status::invalid_argument(e.to_string()))?;
         let leadership = self.consensus.leadership().borrow().clone();
+        let mut log = 0;
         let result = if !leadership.is_me {
             R::NotLeader(not_leader(leadership.leader.map(|(_, name)| name)))
         } else {
             match self.book.renew(node, &self.consensus) {
-                Renewal::Granted => R::Granted(true),
+                Renewal::Granted { log: applied } => {
+                    log = applied;
+                    R::Granted(true)
+                }
                 Renewal::Fenced => R::Fenced(true),
                 Renewal::Refused => R::Refused("the leader's own quorum contact is too old".to_owned()),
             }
         };
-        Ok(Response::new(pb::RenewReply { result: Some(result) }))
+        Ok(Response::new(pb::RenewReply {
+            result: Some(result),
+            log,
+        }))
     }
 }

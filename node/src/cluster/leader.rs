@@ -55,7 +55,10 @@ impl From<ProposeError> for Error {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Renewal {
     /// Extended, counted from the moment the request was sent.
-    Granted,
+    Granted {
+        /// How far the leader had applied the log.
+        log: LogIndex,
+    },
     /// Not now: the leader's own quorum contact is too old.
     Refused,
     /// That life is over.
@@ -139,8 +142,9 @@ impl Leader {
             slot: node.slot.0.into(),
             epoch: node.epoch,
         };
-        match within(RENEW_DEADLINE, client.renew(request)).await?.result {
-            Some(pb::renew_reply::Result::Granted(_)) => Ok(Renewal::Granted),
+        let reply = within(RENEW_DEADLINE, client.renew(request)).await?;
+        match reply.result {
+            Some(pb::renew_reply::Result::Granted(_)) => Ok(Renewal::Granted { log: reply.log }),
             Some(pb::renew_reply::Result::Refused(_)) => Ok(Renewal::Refused),
             Some(pb::renew_reply::Result::Fenced(_)) => Ok(Renewal::Fenced),
             Some(pb::renew_reply::Result::NotLeader(_)) => Err(Error::NotLeader),

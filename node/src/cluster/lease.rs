@@ -8,10 +8,12 @@
 //! - a new leader fences nobody before its election + TTL + leader lease + margin, since it does not know what was granted before;
 //! - gossip fences nobody, ever.
 //!
+//! [`Rights`] say how long a node may go by what its log says of roles and principals, which takes more than a lease.
+//!
 //! [`Book`] decides and is pure; [`LeaseBook`] is its lock and clock; [`fence_silent`] and [`keep`] are the two tasks.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeSet, HashMap, VecDeque},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -132,7 +134,7 @@ impl Book {
             return Renewal::Refused;
         }
         self.granted.insert(node, now);
-        Renewal::Granted
+        Renewal::Granted { log: applied }
     }
 
     /// The lives among `live` whose lease has certainly ended; from now on they are granted nothing. `fresh`: a quorum is heard.
@@ -247,8 +249,8 @@ pub async fn fence_silent(book: Arc<LeaseBook>, consensus: Consensus) {
 
 /// Renews the lease of `node` until that life is over; returns when it is.
 ///
-/// `granted` hears the end of each extension.
-pub async fn keep(node: NodeRef, timing: Timing, leader: Leader, mut granted: impl FnMut(Instant)) {
+/// `granted` hears the end of each extension, and how far the leader had applied the log when it gave it.
+pub async fn keep(node: NodeRef, timing: Timing, leader: Leader, mut granted: impl FnMut(Instant, LogIndex)) {
     let mut tick = tokio::time::interval(timing.renew);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut failing = false;
@@ -256,12 +258,12 @@ pub async fn keep(node: NodeRef, timing: Timing, leader: Leader, mut granted: im
         tick.tick().await;
         let sent = Instant::now();
         match leader.renew(node).await {
-            Ok(Renewal::Granted) => {
+            Ok(Renewal::Granted { log }) => {
                 if failing {
                     tracing::info!("lease renewed again");
                 }
                 failing = false;
-                granted(sent + timing.node_lease());
+                granted(sent + timing.node_lease(), log);
             }
             Ok(Renewal::Fenced) => return,
             Ok(Renewal::Refused) => {}
@@ -275,13 +277,51 @@ pub async fn keep(node: NodeRef, timing: Timing, leader: Leader, mut granted: im
     }
 }
 
-/// How long after its lease a node still goes by the roles and principals that the log has last told it (DESIGN §4.6).
+/// How long after [`Rights::until`] a node still goes by the roles and principals that the log has last told it (DESIGN §4.6).
 pub const MAX_AUTHZ_STALENESS: Duration = Duration::from_secs(2);
 
-/// Calls `stale` whenever a lease has been over for [`MAX_AUTHZ_STALENESS`] and was not renewed. Never returns.
-pub async fn watch_rights(mut lease: watch::Receiver<Option<Instant>>, stale: impl Fn()) {
+/// Until when a node may go by what its log says of roles and principals.
+///
+/// A grant alone does not say that the node knows of every right taken away before it: its log may be behind while it is heard well. So
+/// a grant counts here only once the node has applied as much of the log as the leader had when it gave it. A change that was answered
+/// is in the leader's applied log; every grant from then on waits for it, and what counted before ends at most a lease after it.
+#[derive(Debug, Default)]
+pub struct Rights {
+    /// Grants that the log has yet to catch up with, oldest first.
+    waiting: VecDeque<(LogIndex, Instant)>,
+    until: Option<Instant>,
+}
+
+/// Grants beyond these are as good as none: the oldest are over by then.
+const GRANTS_MAX: usize = 1_024;
+
+impl Rights {
+    /// Takes a grant up to `until`, given at `log`, while `applied` is applied here; what holds now.
+    pub fn granted(&mut self, log: LogIndex, until: Instant, applied: LogIndex) -> Option<Instant> {
+        if self.waiting.len() == GRANTS_MAX {
+            self.waiting.pop_front();
+        }
+        self.waiting.push_back((log, until));
+        // An elected leader may be behind its predecessor in what it has applied, so the order says nothing.
+        let reached = self
+            .waiting
+            .iter()
+            .filter(|(log, _)| *log <= applied)
+            .map(|(_, until)| *until);
+        self.until = self.until.max(reached.max());
+        self.waiting.retain(|(log, _)| *log > applied);
+        self.until
+    }
+}
+
+/// Calls `stale` whenever what [`Rights`] say has been over for [`MAX_AUTHZ_STALENESS`] and was not renewed, and `known` whenever it was.
+/// Never returns.
+pub async fn watch_rights(mut rights: watch::Receiver<Option<Instant>>, stale: impl Fn(), known: impl Fn()) {
     loop {
-        let until = *lease.borrow_and_update();
+        let until = *rights.borrow_and_update();
+        if until.is_some_and(|until| until > Instant::now()) {
+            known();
+        }
         let over = async {
             match until {
                 Some(until) => tokio::time::sleep_until((until + MAX_AUTHZ_STALENESS).into()).await,
@@ -291,12 +331,12 @@ pub async fn watch_rights(mut lease: watch::Receiver<Option<Instant>>, stale: im
         tokio::select! {
             biased;
             // A renewal that came at the last moment counts.
-            changed = lease.changed() => if changed.is_err() {
+            changed = rights.changed() => if changed.is_err() {
                 return std::future::pending().await;
             },
             () = over => {
                 stale();
-                if lease.changed().await.is_err() {
+                if rights.changed().await.is_err() {
                     return std::future::pending().await;
                 }
             }
@@ -375,7 +415,7 @@ mod tests {
         let (mut book, t0) = (Book::default(), Instant::now());
         book.lead(Some(4), t0, || 101);
         assert_eq!(book.grant(NODE, 100, t0), Renewal::Refused);
-        assert_eq!(book.grant(NODE, 101, t0), Renewal::Granted);
+        assert_eq!(book.grant(NODE, 101, t0), Renewal::Granted { log: 101 });
     }
 
     #[test]
@@ -418,6 +458,95 @@ mod tests {
         assert_eq!(look_until(&mut book, t0 + secs(36.5), t0 + secs(43.0)), [NODE]);
     }
 
+    #[test]
+    fn a_grant_counts_for_rights_once_the_log_has_caught_up_with_it() {
+        let t0 = Instant::now();
+        let mut rights = Rights::default();
+        assert_eq!(
+            rights.granted(10, t0 + secs(4.5), 9),
+            None,
+            "the change at 10 is not known here"
+        );
+        assert_eq!(rights.granted(10, t0 + secs(5.0), 10), Some(t0 + secs(5.0)));
+        // It is heard every half second, and its log stands still.
+        for n in 2..100 {
+            let until = t0 + secs(4.5 + 0.5 * f64::from(n));
+            assert_eq!(rights.granted(11, until, 10), Some(t0 + secs(5.0)), "its log is behind");
+        }
+        assert_eq!(
+            rights.granted(12, t0 + secs(54.5), 11),
+            Some(t0 + secs(54.0)),
+            "up to the grants it has caught up with"
+        );
+        // A new leader that has applied less.
+        assert_eq!(rights.granted(11, t0 + secs(55.0), 11), Some(t0 + secs(55.0)));
+        assert_eq!(rights.granted(13, t0 + secs(55.5), 12), Some(t0 + secs(55.0)), "never back");
+    }
+
+    /// Changes are applied by the leader at random times; the node's log lags at random. Whatever happens, the node stops by
+    /// itself within a lease of each change that it has not applied.
+    #[test]
+    fn rights_never_outlive_a_change_that_the_node_has_not_applied_by_more_than_a_lease() {
+        let timing = Timing::default();
+        let mut state = 11_u64;
+        let mut random = |below: u64| {
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
+            (state >> 33) % below
+        };
+        let mut behind = 0;
+        for _ in 0..300 {
+            let t0 = Instant::now();
+            let at = |ms: u64| t0 + Duration::from_millis(ms);
+            let (mut leader, mut node, mut rights, mut until) = (0, 0, Rights::default(), None);
+            // When the leader applied each entry.
+            let mut changed = vec![t0];
+            for ms in (0..60_000).step_by(100) {
+                if random(20) == 0 {
+                    leader += 1;
+                    changed.push(at(ms));
+                }
+                if node < leader && random(40) == 0 {
+                    node += 1 + random(leader - node);
+                }
+                if ms % 500 == 0 && random(3) > 0 {
+                    until = rights.granted(leader, at(ms) + timing.node_lease(), node);
+                }
+                if until.is_some_and(|until| at(ms) < until) && node < leader {
+                    behind += 1;
+                    let unknown = changed[node as usize + 1];
+                    assert!(
+                        at(ms) < unknown + timing.node_lease(),
+                        "it goes on without having heard of it"
+                    );
+                }
+            }
+        }
+        assert!(behind > 1_000, "{behind} moments behind");
+    }
+
+    #[tokio::test]
+    async fn who_does_not_hear_of_rights_for_too_long_is_told_so_and_told_when_they_are_known_again() {
+        let (sender, receiver) = watch::channel(None);
+        let (tell, mut told) = tokio::sync::mpsc::unbounded_channel();
+        let note = |what: &'static str| tell.send(what).unwrap();
+        let watched = watch_rights(receiver, || note("stale"), || note("known"));
+        let driven = async {
+            sender.send_replace(Some(Instant::now() + secs(60.0)));
+            assert_eq!(told.recv().await, Some("known"));
+            // It was over a moment less than that ago.
+            sender.send_replace(Some(Instant::now() + secs(0.05) - MAX_AUTHZ_STALENESS));
+            assert_eq!(told.recv().await, Some("stale"));
+            sender.send_replace(Some(Instant::now() + secs(60.0)));
+            assert_eq!(told.recv().await, Some("known"));
+        };
+        tokio::select! {
+            () = watched => {}
+            () = driven => {}
+        }
+    }
+
     /// One node and two leaders; schedules drawn from a seed. A decided fence is committed up to two seconds later, and at no instant
     /// from its decision on may the node still trust its lease.
     #[test]
@@ -458,7 +587,7 @@ mod tests {
                     } else {
                         Renewal::Refused
                     };
-                    if granted == Renewal::Granted {
+                    if matches!(granted, Renewal::Granted { .. }) {
                         lease = lease.max(at(ms) + timing.node_lease());
                     }
                 }

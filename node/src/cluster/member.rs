@@ -10,7 +10,7 @@ use super::{
     command::{Command, Outcome},
     consensus::Consensus,
     leader::{Error, Leader},
-    lease::{self, Timing},
+    lease::{self, Rights, Timing},
     link::Member,
     machine::ClusterView,
     proposer,
@@ -18,7 +18,7 @@ use super::{
     shared::Shared,
 };
 use crate::{
-    router::NodeRef,
+    router::{Input, NodeRef},
     telemetry::{self, names},
 };
 
@@ -207,18 +207,20 @@ impl Supervisor {
         let (shared, leased) = (Arc::clone(&self.shared), watch::Sender::new(false));
         let (lease, leases) = watch::channel(None);
         let mut has_lease = leased.subscribe();
-        let keep = lease::keep(life, self.timing, self.leader.clone(), move |until| {
+        let (mut rights, applied) = (Rights::default(), self.consensus.applied());
+        let keep = lease::keep(life, self.timing, self.leader.clone(), move |until, log| {
             shared.lease(until);
-            lease.send_replace(Some(until));
-            leased.send_replace(true);
+            if let Some(until) = rights.granted(log, until, *applied.borrow()) {
+                lease.send_replace(Some(until));
+                // Before that its log does not know who may come in.
+                leased.send_replace(true);
+            }
         });
         let (queue, leader) = (Arc::clone(&self.shared), self.leader.clone());
         let propose = proposer::run(&queue.ops, life, leader);
-        let cut_off = Arc::clone(&self.shared);
-        let stale = lease::watch_rights(leases, move || {
-            let realms = cut_off.realms();
-            realms.for_each(|realm| realm.input(crate::router::Input::RightsStale));
-        });
+        let told = Arc::clone(&self.shared);
+        let all = |input: Input| told.realms().for_each(|realm| realm.input(input.clone()));
+        let stale = lease::watch_rights(leases, || all(Input::RightsStale), || all(Input::RightsKnown));
         let mut leaving = self.leaving.clone();
         let consensus = self.consensus.clone();
         tokio::select! {

@@ -10,6 +10,7 @@
 
 mod address;
 mod admin;
+mod audit;
 mod certificate;
 mod cluster;
 mod compat;
@@ -35,7 +36,8 @@ mod validate;
 use serde::{Deserialize, Serialize};
 
 pub use address::{Bind, HostPort};
-pub use admin::Admin;
+pub use admin::{Admin, AdminClient, AdminRole, AdminTls};
+pub use audit::Audit;
 pub use cluster::{Cluster, ClusterTls, Peer, Timing};
 pub use compat::{CancelAnswer, Compat, ErrorUris, MetaResults, OnLeave, Profile, RequestIdCheck};
 pub use definition::{Definition, DefinitionType};
@@ -47,7 +49,7 @@ pub use node::Node;
 pub use observability::Observability;
 pub use principal::{Principal, ScramKdf};
 pub use quota::Quota;
-pub use realm::{Anonymous, Disclose, OnConflict, Realm, TimeoutUnit, UriCheck};
+pub use realm::{Anonymous, Disclose, OnConflict, Realm, RightsFrom, TimeoutUnit, UriCheck};
 pub use report::{Fault, Problem, Report};
 pub use role::{Permission, Right, Role};
 pub use secret::Secret;
@@ -76,6 +78,9 @@ pub struct Config {
     /// `[admin]`
     #[serde(default)]
     pub admin: Admin,
+    /// `[audit]`
+    #[serde(default)]
+    pub audit: Audit,
     /// `[observability]`
     #[serde(default)]
     pub observability: Observability,
@@ -105,6 +110,7 @@ impl Default for Config {
             principals: Vec::new(),
             cluster: Cluster::default(),
             admin: Admin::default(),
+            audit: Audit::default(),
             observability: Observability::default(),
             limits: Limits::default(),
             store: Store::default(),

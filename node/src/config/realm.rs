@@ -50,6 +50,11 @@ pub struct Realm {
     /// gives it to the newcomer if that has the same authid and role, such as a device that came back before its old session was
     /// known to be dead. Default `refuse`.
     pub on_conflict: OnConflict,
+    /// Whose the roles of this realm, and the principals that the file gives it, are: `fixed` the file's, on each node, where they are
+    /// changed; `seed` those with which the realm begins: the first node that serves it puts them into the cluster's log, once; from then
+    /// on they are changed there (`ringfort admin`), and what the file says of them is not looked at any more. Default `fixed`. The same
+    /// on every node.
+    pub rights: RightsFrom,
     /// What the sessions of each role may do, each a `[[realm.roles]]`. Default: none, so that nobody may do anything.
     pub roles: Vec<Role>,
     /// Topics with rules of their own, each a `[[realm.topics]]`. Default: none.
@@ -58,6 +63,17 @@ pub struct Realm {
     pub definitions: Vec<Definition>,
     /// What all its sessions of one node may take together; see `[realm.quota]`. Default: anything.
     pub quota: Quota,
+}
+
+/// Whose the roles and principals of a realm are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RightsFrom {
+    /// The file's.
+    #[default]
+    Fixed,
+    /// The log's, which begins with those of the file.
+    Seed,
 }
 
 /// What becomes of a registration that does not share when its procedure is registered again.
@@ -131,6 +147,7 @@ impl Default for Realm {
             uri_check: UriCheck::Loose,
             disclose: Disclose::Allow,
             trustlevels: BTreeMap::new(),
+            rights: RightsFrom::Fixed,
             roles: Vec::new(),
             topics: Vec::new(),
             definitions: Vec::new(),

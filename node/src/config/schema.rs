@@ -13,9 +13,9 @@ use serde::{
 use toml::Value;
 
 use super::{
-    Admin, CertificateAndKey, Cluster, ClusterTls, Compat, Definition, History, Limits, Listener, ListenerTls, Log, Longpoll,
-    Node as NodeSection, Observability, Peer, Permission, Principal, Problem, Quota, Realm, Role, Store, StoreRedis, Timing,
-    Topic,
+    Admin, AdminClient, AdminTls, Audit, CertificateAndKey, Cluster, ClusterTls, Compat, Definition, History, Limits, Listener,
+    ListenerTls, Log, Longpoll, Node as NodeSection, Observability, Peer, Permission, Principal, Problem, Quota, Realm, Role,
+    Store, StoreRedis, Timing, Topic,
     tree::{Entry, Node},
 };
 
@@ -70,7 +70,8 @@ pub(super) const SECTIONS: &[Section] = &[
             one::<Timing>("timing", &[]),
         ],
     ),
-    one::<Admin>("admin", &[]),
+    one::<Admin>("admin", &[one::<AdminTls>("tls", &[]), many::<AdminClient>("clients", &[])]),
+    one::<Audit>("audit", &[]),
     one::<Observability>("observability", &[]),
     one::<Limits>("limits", &[one::<Quota>("per_source", &[])]),
     one::<Store>("store", &[one::<StoreRedis>("redis", &[])]),

@@ -54,7 +54,24 @@ impl Entry {
                 .collect());
         }
         let values = text.parse::<toml::Table>().map_err(|error| vec![syntax(text, &error)])?;
-        let place = |offset| if built_in { Origin::BuiltIn } else { position(text, offset) };
+        // Found once: a file may hold thousands of keys.
+        let line_feeds: Vec<usize> = text
+            .bytes()
+            .enumerate()
+            .filter(|(_, byte)| *byte == b'\n')
+            .map(|(at, _)| at)
+            .collect();
+        let place = |offset| {
+            if built_in {
+                return Origin::BuiltIn;
+            }
+            let before = line_feeds.partition_point(|at| *at < offset);
+            let line_start = before.checked_sub(1).map_or(0, |last| line_feeds[last] + 1);
+            Origin::Line {
+                line: before + 1,
+                column: text.get(line_start..offset).map_or(1, |before| before.chars().count() + 1),
+            }
+        };
         Ok(Self {
             node: table(values, spans.get_ref(), &place),
             origin: place(0),

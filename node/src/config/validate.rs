@@ -3,10 +3,11 @@
 use std::{collections::HashSet, time::Duration};
 
 use super::{
-    ClientCertificates, Config, Fault, Listener, Match, Node, Pages, Principal, Problem, Quota, Realm, StoreKind, Timing,
+    ClientCertificates, Config, Fault, Listener, Match, Node, Pages, Principal, Problem, Quota, Realm, RightsFrom, StoreKind,
+    Timing,
     certificate::{self, Identity},
 };
-use crate::auth::{Credential, cryptosign::unhex, kdf::PBKDF2_ITERATIONS_MAX};
+use crate::auth::{CertificateMatch, Credential, cryptosign::unhex, kdf::PBKDF2_ITERATIONS_MAX};
 
 /// Everything that is wrong with settings whose keys and types are right.
 pub(super) fn validate(config: &Config) -> Vec<Problem> {
@@ -18,6 +19,8 @@ pub(super) fn validate(config: &Config) -> Vec<Problem> {
     timing(&config.cluster.timing, &mut problems);
     ports(config, &mut problems);
     limits(config, &mut problems);
+    audit(config, &mut problems);
+    seeds(config, &mut problems);
     kept(config, &mut problems);
     if !config.log.is_level() {
         let remedy = "write error, warn, info, debug or trace, or info,ringfort::cluster=debug";
@@ -452,12 +455,7 @@ fn timing(timing: &Timing, problems: &mut Vec<Problem>) {
 
 /// Ports that only this machine may reach, and ports that two parts want.
 fn ports(config: &Config, problems: &mut Vec<Problem>) {
-    if let Some(address) = config.admin.address.0.filter(|address| !address.ip().is_loopback()) {
-        let remedy = "write 127.0.0.1 and a port, or off; reach it from elsewhere through a tunnel of your own";
-        problems.push(
-            Problem::new("admin.address", "reachable from other machines, with no key to it", remedy).value(quoted(address)),
-        );
-    }
+    admin(config, problems);
     let mut taken: Vec<(String, std::net::SocketAddr)> = Vec::new();
     let listeners = config
         .listeners
@@ -505,6 +503,76 @@ fn quotas(config: &Config) -> impl Iterator<Item = (String, &Quota)> {
     });
     let sources = std::iter::once(("limits.per_source".to_owned(), &config.limits.per_source));
     listeners.chain(realms).chain(sources)
+}
+
+fn admin(config: &Config, problems: &mut Vec<Problem>) {
+    let admin = &config.admin;
+    if let Some(address) = admin.address.0.filter(|address| !address.ip().is_loopback())
+        && admin.tls.is_none()
+    {
+        let remedy = "add [admin.tls] and [[admin.clients]], or write 127.0.0.1 and a port, or off";
+        problems.push(
+            Problem::new("admin.address", "reachable from other machines, with no key to it", remedy).value(quoted(address)),
+        );
+    }
+    for (index, client) in admin.clients.iter().enumerate() {
+        if CertificateMatch::from_text(&client.certificate).is_none() {
+            let path = format!("admin.clients[{index}].certificate");
+            let remedy = "write cn:NAME, dns:NAME, email:ADDRESS, uri:URI or sha256:FINGERPRINT";
+            problems.push(Problem::new(path, "names no certificate", remedy).value(quoted(&client.certificate)));
+        }
+    }
+    let Some(tls) = &admin.tls else { return };
+    certificate::check_pair("admin.tls", &tls.certificate, &tls.key, problems);
+    certificate::check_authorities("admin.tls.client_ca", &tls.client_ca, problems);
+    if admin.clients.is_empty() {
+        let remedy = "add [[admin.clients]] with certificate = \"cn:NAME\" and role = \"owner\"";
+        problems.push(Problem::new("admin.clients", "nobody could do anything there", remedy));
+    }
+}
+
+/// The seeds of a realm go through the log as one entry.
+fn seeds(config: &Config, problems: &mut Vec<Problem>) {
+    for (index, realm) in config.realms.iter().enumerate() {
+        let principals = config
+            .principals
+            .iter()
+            .filter(|principal| principal.realm == realm.name)
+            .count();
+        if realm.rights == RightsFrom::Seed && (principals > SEEDS_MAX || realm.roles.len() > SEED_ROLES_MAX) {
+            let what = format!("a realm begins with at most {SEEDS_MAX} principals and {SEED_ROLES_MAX} roles");
+            let remedy = "add the others with ringfort admin once it runs";
+            problems.push(Problem::new(format!("realm[{index}].rights"), what, remedy).value(principals));
+        }
+    }
+}
+
+/// Principals with which a realm may begin.
+const SEEDS_MAX: usize = 10_000;
+/// Roles with which a realm may begin.
+const SEED_ROLES_MAX: usize = 1_000;
+
+fn audit(config: &Config, problems: &mut Vec<Problem>) {
+    let audit = &config.audit;
+    if audit.path.as_ref().is_some_and(|path| path.file_name().is_none()) {
+        problems.push(Problem::new(
+            "audit.path",
+            "not the name of a file",
+            "write the path of a file that may be made",
+        ));
+    }
+    if audit.rotate_bytes < 4_096 {
+        let problem = Problem::new(
+            "audit.rotate_bytes",
+            "a file would hold hardly a record",
+            "write 4096 or more",
+        );
+        problems.push(problem.value(audit.rotate_bytes));
+    }
+    if !(1..=1_000_000).contains(&audit.refusals_max) {
+        let problem = Problem::new("audit.refusals_max", "not from 1 to 1000000", "write 4096");
+        problems.push(problem.value(audit.refusals_max));
+    }
 }
 
 fn limits(config: &Config, problems: &mut Vec<Problem>) {

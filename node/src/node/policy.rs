@@ -6,13 +6,27 @@ use crate::{
     wamp::Uri,
 };
 
-/// The roles of a realm and their permissions.
+/// The roles that the configuration gives a realm, and their permissions; where it only seeds them, what they begin with.
 pub fn policy(realm: &config::Realm) -> Policy {
-    let role = |role: &config::Role| {
-        let permissions = role.permissions.iter().map(permission).collect();
-        (role.name.clone(), Role::new(permissions))
-    };
-    Policy::new(realm.roles.iter().map(role))
+    Policy::new(
+        roles(realm)
+            .into_iter()
+            .map(|(name, permissions)| (name, Role::new(permissions))),
+    )
+}
+
+/// The same as they go into the log.
+pub(super) fn roles(realm: &config::Realm) -> Vec<(String, Vec<Permission>)> {
+    let role = |role: &config::Role| (role.name.clone(), role.permissions.iter().map(permission).collect());
+    realm.roles.iter().map(role).collect()
+}
+
+/// The roles that stand whatever the log says: none where the configuration only seeds them.
+pub(super) fn fixed(realm: &config::Realm) -> Policy {
+    match realm.rights {
+        config::RightsFrom::Fixed => policy(realm),
+        config::RightsFrom::Seed => Policy::default(),
+    }
 }
 
 fn permission(permission: &config::Permission) -> Permission {

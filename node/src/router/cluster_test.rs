@@ -248,6 +248,7 @@ impl World {
                 // Nobody retains anything here, and no history is configured.
                 Effect::Keep(keep) => panic!("nobody asked for {keep:?}"),
                 Effect::AskHistory(ask) => panic!("nobody asked {ask:?}"),
+                Effect::Note(noted) => panic!("nobody keeps {noted:?}"),
                 Effect::TellHistory(tell) => panic!("nobody asked {tell:?}"),
                 Effect::Kill { session, .. } => _ = self.oracle.leaves(session),
                 Effect::Abort { session, message } => panic!("{session} kept the protocol and got {message:?}"),

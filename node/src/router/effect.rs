@@ -3,6 +3,7 @@
 use super::{
     NodeRef, Op, PeerFrame, SlowConsumer, TopicKey,
     kept::{AskHistory, Keep, TellHistory},
+    policy::Noted,
 };
 use crate::wamp::{Message, SessionId, SubscriptionId};
 
@@ -43,6 +44,8 @@ pub enum Effect {
     Interest { topic: TopicKey, wanted: bool, ticket: u64 },
     /// Do not read from a session of this node for a moment (`hold`), or read from it again: it floods an outbox elsewhere.
     Flood { session: SessionId, hold: bool },
+    /// Note for the record that a right was missing, or that something ended for want of one.
+    Note(Box<Noted>),
     /// Send the frame to a linked node on the lane of `source`.
     Forward {
         to: NodeRef,

@@ -1,6 +1,9 @@
 //! Everything that can happen to a realm.
 
-use std::time::Instant;
+use std::{
+    net::{IpAddr, SocketAddr},
+    time::Instant,
+};
 
 use super::{
     Compat, LogIndex, NodeRef, Op, PeerFrame, TopicKey,
@@ -27,6 +30,17 @@ pub struct SessionInfo {
     pub compat: Compat,
     /// What it may hold, where that is less than what every session may.
     pub bounds: Bounds,
+    /// Where its connection comes from, where that is known.
+    pub whence: Option<Whence>,
+}
+
+/// Where a connection comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Whence {
+    /// The address of the peer.
+    pub source: IpAddr,
+    /// The address of this node that it came in by.
+    pub listener: Option<SocketAddr>,
 }
 
 /// What a session may hold at most, beside the limits of its realm.
@@ -128,8 +142,10 @@ pub enum Input {
     Peer { from: NodeRef, frame: PeerFrame },
     /// This node may start invocations of `single` registrations until then (DESIGN §4.1).
     Lease { until: Instant },
-    /// This node has been without a lease for so long that the log may have taken rights away it does not know of.
+    /// This node has been cut off, or behind with its log, for so long that the log may have taken rights away it does not know of.
     RightsStale,
+    /// It knows of them again.
+    RightsKnown,
     /// Time passed; [`super::Realm::next_deadline`] said when to send it.
     Tick,
 }

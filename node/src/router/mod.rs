@@ -54,7 +54,7 @@ pub use compat::{CancelAnswer, Compat, ErrorUris, MetaResults, OnLeave};
 pub use effect::Effect;
 pub use features::announced_roles;
 pub use frame::PeerFrame;
-pub use input::{BarrierOutcome, Bounds, Input, SessionInfo};
+pub use input::{BarrierOutcome, Bounds, Input, SessionInfo, Whence};
 pub use limits::RealmLimits;
 pub use op::{InvokePolicy, MatchPolicy, OnConflict, Op, OpOutcome, Origin, RegisterWishes, Testament, TestamentScope};
 pub use policy::{Authority, Change, Changed, Permission, Policy, Right, Rights, Role};

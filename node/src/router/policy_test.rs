@@ -209,6 +209,7 @@ impl World {
                 features: Vec::new(),
                 compat: crate::router::Compat::default(),
                 bounds: crate::router::Bounds::default(),
+                whence: None,
             };
             let node = n % count;
             let client = Client {

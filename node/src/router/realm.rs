@@ -134,6 +134,8 @@ pub struct RealmConfig {
     pub retained: RetainedLimits,
     /// Its bounds.
     pub limits: RealmLimits,
+    /// Refusals and revocations are kept for the record: [`Effect::Note`].
+    pub noted: bool,
 }
 
 impl RealmConfig {
@@ -159,6 +161,7 @@ impl RealmConfig {
             kept: Vec::new(),
             retained: RetainedLimits::default(),
             limits: RealmLimits::default(),
+            noted: false,
         }
     }
 }
@@ -278,11 +281,9 @@ impl Realm {
             Input::HistoryAnswer(answer) => self.on_history_answer(turn, *answer),
             Input::HistoryPage(page) => self.on_history_page(turn, *page),
             Input::Retained(retained) => self.on_retained(turn, retained),
-            Input::Lease { until } => {
-                self.lease_until = Some(until);
-                self.rights_stale = false;
-            }
+            Input::Lease { until } => self.lease_until = Some(until),
             Input::RightsStale => self.on_rights_stale(turn),
+            Input::RightsKnown => self.rights_stale = false,
             Input::Tick => self.on_tick(turn),
         }
         // Last, so that every lookup that missed during this input joins a barrier that starts after it.

@@ -160,6 +160,7 @@ impl TestRealm {
             features: features.iter().map(|feature| (*feature).to_owned()).collect(),
             compat: Compat::default(),
             bounds: crate::router::Bounds::default(),
+            whence: None,
         };
         change(&mut info);
         let joined = Op::SessionJoined {

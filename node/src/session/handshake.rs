@@ -11,8 +11,9 @@ use super::{
     realm::{RealmEntry, RealmHandle, Realms},
 };
 use crate::{
+    audit::Refusal,
     auth::throttle::Verdict,
-    router::{Compat, SessionInfo, features},
+    router::{Compat, SessionInfo, Whence, features},
     wamp::{Dict, Message, Payload, SessionId, Uri, Value, error_uri},
 };
 
@@ -151,6 +152,7 @@ impl Handshake {
             Verified::As(identity) => self.accepted(realm, features, *identity),
             Verified::Denied => {
                 tracing::info!(realm = %name, source = %self.peer.source, "a client failed to authenticate");
+                self.note_refusal("credential not accepted", name, Some(&authid), "");
                 denied("the credential was not accepted")
             }
         }
@@ -167,7 +169,10 @@ impl Handshake {
         let authid = pending.authid().to_owned();
         let delay = match self.realms.guard.begin(self.peer.source, realm.handle.name(), &authid) {
             Verdict::After(delay) => delay,
-            Verdict::Refused => return denied(TOO_OFTEN),
+            Verdict::Refused => {
+                self.note_refusal("too many failures", realm.handle.name(), Some(&authid), "");
+                return denied(TOO_OFTEN);
+            }
         };
         self.state = State::Judging { realm, features, authid };
         Step::Judge(Box::new(Attempt {
@@ -194,6 +199,10 @@ impl Handshake {
             // Its listener knows, and the task with it.
             compat: Compat::default(),
             bounds: crate::router::Bounds::default(),
+            whence: Some(Whence {
+                source: self.peer.source,
+                listener: self.peer.listener,
+            }),
         };
         Step::Accepted(Box::new(Accepted {
             realm: realm.handle,
@@ -201,6 +210,18 @@ impl Handshake {
             session: identity.session,
             extra: identity.extra,
         }))
+    }
+
+    /// Has the audit log keep that the peer was turned away.
+    fn note_refusal(&self, reason: &'static str, realm: &str, authid: Option<&str>, what: &str) {
+        self.realms.audit.refused(&Refusal {
+            source: Some(self.peer.source),
+            listener: self.peer.listener,
+            realm,
+            authid: authid.unwrap_or_default(),
+            what,
+            ..Refusal::of("authentication", reason)
+        });
     }
 
     fn on_hello(&mut self, realm: &Uri, details: &Dict) -> Step {
@@ -212,6 +233,7 @@ impl Handshake {
             return abort(error_uri::INVALID_URI, "the realm is not a URI");
         }
         let Some(realm) = self.realms.get(realm).cloned() else {
+            self.note_refusal("no such realm", realm, hello.authid, "");
             return abort(error_uri::NO_SUCH_REALM, "there is no such realm");
         };
         let offer = Offer {
@@ -228,6 +250,7 @@ impl Handshake {
             Ok(Begin::Challenge(challenged)) => {
                 let Challenged { method, extra, pending } = *challenged;
                 if guard.refuses(self.peer.source, realm.handle.name(), pending.authid()) {
+                    self.note_refusal("too many failures", realm.handle.name(), hello.authid, method);
                     return denied(TOO_OFTEN);
                 }
                 self.state = State::Authenticating {
@@ -240,14 +263,21 @@ impl Handshake {
                     extra,
                 })
             }
-            Err(NoMethod::AuthenticationRequired) => abort(
-                error_uri::AUTHENTICATION_REQUIRED,
-                "this realm takes no anonymous sessions from there",
-            ),
-            Err(NoMethod::NoMatch) => abort(
-                error_uri::NO_MATCHING_AUTH_METHOD,
-                "none of the offered authentication methods is for this realm",
-            ),
+            Err(NoMethod::AuthenticationRequired) => {
+                self.note_refusal("anonymous not allowed", realm.handle.name(), hello.authid, "anonymous");
+                abort(
+                    error_uri::AUTHENTICATION_REQUIRED,
+                    "this realm takes no anonymous sessions from there",
+                )
+            }
+            Err(NoMethod::NoMatch) => {
+                let offered = hello.authmethods.join(",");
+                self.note_refusal("no method that it offers", realm.handle.name(), hello.authid, &offered);
+                abort(
+                    error_uri::NO_MATCHING_AUTH_METHOD,
+                    "none of the offered authentication methods is for this realm",
+                )
+            }
         }
     }
 }

@@ -8,6 +8,7 @@
 
 mod keeper;
 mod kinds;
+mod noting;
 mod plain;
 mod present;
 mod realms;
@@ -40,6 +41,7 @@ use present::Present;
 pub use realms::{RealmEntry, Realms};
 
 use crate::{
+    audit::Audit,
     auth::Principals,
     router::{
         Change, Changed, Effect, Input, LogIndex, Op, Realm, SessionInfo, SlowConsumer,
@@ -74,6 +76,8 @@ struct Shell {
     keeping: OnceLock<Keeper>,
     /// Who may join, as far as the log says it.
     principals: OnceLock<Arc<Principals>>,
+    /// Who keeps what is noted.
+    audit: OnceLock<Audit>,
 }
 
 struct State {
@@ -152,6 +156,7 @@ impl RealmHandle {
             failure: Notify::new(),
             keeping: OnceLock::new(),
             principals: OnceLock::new(),
+            audit: OnceLock::new(),
         });
         tokio::spawn(keep_deadlines(Arc::downgrade(&shared), rearm));
         Self { shared }
@@ -276,6 +281,12 @@ impl RealmHandle {
         result
     }
 
+    /// Says who keeps what is noted of rights. Called once; until then nobody does.
+    pub fn audit_in(&self, audit: Audit) {
+        // The second call is a mistake that changes nothing.
+        let _ = self.shared.audit.set(audit);
+    }
+
     /// Says whose table of principals follows what the log says of this realm. Called once, before the log is applied.
     pub fn keep_principals(&self, principals: Arc<Principals>) {
         // The second call is a mistake that changes nothing.
@@ -291,6 +302,7 @@ impl RealmHandle {
                     Change::PutPrincipal { principal } => principals.put(principal.clone()),
                     Change::RemovePrincipal { authid } => principals.remove(authid),
                     Change::PutRole { .. } | Change::RemoveRole { .. } => {}
+                    Change::Seed { principals: seeds, .. } => principals.replace(seeds.iter().cloned()),
                 }
             }
             changed
@@ -479,6 +491,11 @@ impl Shell {
                 Effect::TellHistory(tell) => {
                     if let Some(keeper) = self.keeping.get() {
                         keeper.tell(*tell);
+                    }
+                }
+                Effect::Note(noted) => {
+                    if let Some(audit) = self.audit.get() {
+                        noting::note(audit, &self.name, &noted);
                     }
                 }
                 Effect::Flood { session, hold } => {

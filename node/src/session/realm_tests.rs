@@ -37,6 +37,7 @@ fn info() -> SessionInfo {
         features: Vec::new(),
         compat: crate::router::Compat::default(),
         bounds: crate::router::Bounds::default(),
+        whence: None,
     }
 }
 

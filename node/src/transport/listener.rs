@@ -387,6 +387,7 @@ impl Port {
         socket.set_nodelay(true)?;
         let limits = &self.service.limits;
         watch_peer(&socket, limits.ping_after, limits.dead_after)?;
+        let local = socket.local_addr().ok();
         let Some((mut stream, generation)) = self.secure(socket).await? else {
             return Ok(None);
         };
@@ -396,6 +397,7 @@ impl Port {
         }
         let mut peer = PeerFacts {
             trustlevel: self.config.trustlevel,
+            listener: local,
             ..PeerFacts::from_address(peer.ip())
         };
         if let Stream::Tls(tls) = &stream {

@@ -31,6 +31,9 @@ const SOURCES: &[(&str, &str, &str)] = &[
     ("cluster.tls", "ClusterTls", include_str!("../cluster.rs")),
     ("cluster.timing", "Timing", include_str!("../cluster.rs")),
     ("admin", "Admin", include_str!("../admin.rs")),
+    ("admin.tls", "AdminTls", include_str!("../admin.rs")),
+    ("admin.clients", "AdminClient", include_str!("../admin.rs")),
+    ("audit", "Audit", include_str!("../audit.rs")),
     ("observability", "Observability", include_str!("../observability.rs")),
     ("limits", "Limits", include_str!("../limits.rs")),
     ("limits.per_source", "Quota", include_str!("../quota.rs")),
@@ -50,7 +53,7 @@ A variable of the environment overrides a setting: `RINGFORT__SECTION__KEY`, ite
 plain text where it is none.
 
 Exit codes: 2 wrong command line, 3 wrong settings, 4 a port that is in use or cannot be opened, 5 a certificate or key, 6 the data
-directory, 1 anything else.
+directory or the audit log, 1 anything else.
 
 ```toml
 [node]

@@ -77,7 +77,9 @@ impl Realm {
             false => self.config.disclosure,
             true => self.disclosure(session, Right::Publish, &topic),
         };
-        self.stats.unauthorized += u64::from(!verdict.allowed);
+        if !verdict.allowed {
+            self.note_refusal(turn, session, Right::Publish, &topic);
+        }
         let refused = match &options.mistyped {
             _ if !verdict.allowed => Some((error_uri::NOT_AUTHORIZED, self.missing(session, Right::Publish, &topic))),
             Some(option) => Some((

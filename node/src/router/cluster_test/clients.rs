@@ -36,6 +36,7 @@ impl World {
             features,
             compat: crate::router::Compat::default(),
             bounds: crate::router::Bounds::default(),
+            whence: None,
         };
         self.input(node, Input::SessionJoined { session, info });
         session

@@ -94,7 +94,7 @@ impl Realm {
         };
         // Before anything is looked up: the answer is the same whether the procedure exists or not.
         if !verdict.allowed {
-            self.stats.unauthorized += 1;
+            self.note_refusal(turn, session, Right::Call, &procedure);
             let details = self.missing(session, Right::Call, &procedure);
             return self.refuse_call(turn, session, request, flow, error_uri::NOT_AUTHORIZED, details);
         }

@@ -30,6 +30,14 @@ pub enum Change {
     PutPrincipal { principal: Principal },
     /// Somebody may not join any more; its sessions end.
     RemovePrincipal { authid: String },
+    /// With what a realm begins. Done only where nothing was ever changed in it, so once, whichever node asks first; after that it is
+    /// a conflict, even if all of it was removed again.
+    Seed {
+        /// Roles and what they may do.
+        roles: Vec<(String, Vec<Permission>)>,
+        /// Who may join.
+        principals: Vec<Principal>,
+    },
 }
 
 /// A [`Change`] and what whoever asks for it has seen.
@@ -111,7 +119,26 @@ impl Authority {
                 PRINCIPALS_MAX,
             ),
             Change::RemovePrincipal { authid } => remove(&mut self.principals, &mut self.revision, authid, request.expected),
+            Change::Seed { roles, principals } => self.seed(roles, principals),
         }
+    }
+
+    fn seed(&mut self, roles: &[(String, Vec<Permission>)], principals: &[Principal]) -> Changed {
+        if self.revision > 0 {
+            return Changed::Conflict(self.revision);
+        }
+        if roles.len() > ROLES_MAX || principals.len() > PRINCIPALS_MAX {
+            return Changed::Full;
+        }
+        self.revision = 1;
+        let row = |value| Row { revision: 1, value };
+        self.roles = roles
+            .iter()
+            .map(|(role, permissions)| (role.clone(), row(permissions.clone())))
+            .collect();
+        let row = |value| Row { revision: 1, value };
+        self.principals = principals.iter().map(|one| (one.authid.clone(), row(one.clone()))).collect();
+        Changed::Done(1)
     }
 
     /// Those whose sessions do not stand any more once `newer` is in force: they are gone, or act in another role, or have lost a
@@ -182,27 +209,33 @@ impl Change {
             1..=NAME_BYTES_MAX => Ok(()),
             _ => Err(format!("{what} is longer than {NAME_BYTES_MAX} bytes")),
         };
+        let role_is = |role: &str, permissions: &[Permission]| {
+            name("the role", role)?;
+            if permissions.len() > PERMISSIONS_MAX {
+                return Err(format!("more than {PERMISSIONS_MAX} permissions"));
+            }
+            for (at, permission) in permissions.iter().enumerate() {
+                permission.check().map_err(|what| format!("permission {}: {what}", at + 1))?;
+            }
+            Ok(())
+        };
+        let principal_is = |principal: &Principal| {
+            name("the authid", &principal.authid)?;
+            name("the role", &principal.role)?;
+            if principal.credentials.len() > CREDENTIALS_MAX {
+                return Err(format!("more than {CREDENTIALS_MAX} credentials"));
+            }
+            Ok(())
+        };
         match self {
-            Self::PutRole { role, permissions } => {
-                name("the role", role)?;
-                if permissions.len() > PERMISSIONS_MAX {
-                    return Err(format!("more than {PERMISSIONS_MAX} permissions"));
-                }
-                for (at, permission) in permissions.iter().enumerate() {
-                    permission.check().map_err(|what| format!("permission {}: {what}", at + 1))?;
-                }
-                Ok(())
-            }
+            Self::PutRole { role, permissions } => role_is(role, permissions),
             Self::RemoveRole { role } => name("the role", role),
-            Self::PutPrincipal { principal } => {
-                name("the authid", &principal.authid)?;
-                name("the role", &principal.role)?;
-                if principal.credentials.len() > CREDENTIALS_MAX {
-                    return Err(format!("more than {CREDENTIALS_MAX} credentials"));
-                }
-                Ok(())
-            }
+            Self::PutPrincipal { principal } => principal_is(principal),
             Self::RemovePrincipal { authid } => name("the authid", authid),
+            Self::Seed { roles, principals } => {
+                roles.iter().try_for_each(|(role, permissions)| role_is(role, permissions))?;
+                principals.iter().try_for_each(principal_is)
+            }
         }
     }
 
@@ -213,6 +246,7 @@ impl Change {
             Self::RemoveRole { role } => ("remove_role", role),
             Self::PutPrincipal { principal } => ("put_principal", &principal.authid),
             Self::RemovePrincipal { authid } => ("remove_principal", authid),
+            Self::Seed { .. } => ("seed", "roles and principals"),
         }
     }
 }

@@ -6,7 +6,8 @@
 use std::{collections::BTreeMap, sync::Arc, time::Instant};
 
 use super::{
-    Authority, Change, Changed, Policy, Request, Right, Role, authority::sessions_stand, known::May, known::Verdict, role::Who,
+    Authority, Change, Changed, NotedWhat, Policy, Request, Right, Role, authority::sessions_stand, known::May, known::Verdict,
+    role::Who,
 };
 use crate::{
     router::{
@@ -128,7 +129,7 @@ impl Realm {
         right: Right,
         uri: &Uri,
     ) {
-        self.stats.unauthorized += 1;
+        self.note_refusal(turn, session, right, uri);
         let details = self.missing(session, right, uri);
         self.refuse(turn, session, request_type, request, error_uri::NOT_AUTHORIZED, details);
     }
@@ -150,9 +151,16 @@ impl Realm {
             }
         }
         for session in narrowed {
-            self.end_unauthorized_calls(turn, session);
-            self.end_unauthorized_registrations(turn, session);
-            self.end_unauthorized_subscriptions(turn, session);
+            let calls = self.end_unauthorized_calls(turn, session);
+            let registrations = self.end_unauthorized_registrations(turn, session);
+            let subscriptions = self.end_unauthorized_subscriptions(turn, session);
+            if calls + registrations + subscriptions > 0 {
+                self.note(turn, session, || NotedWhat::Lost {
+                    calls,
+                    registrations,
+                    subscriptions,
+                });
+            }
         }
     }
 
@@ -187,6 +195,11 @@ impl Realm {
                 }
             }
             Change::RemovePrincipal { authid } => self.end_sessions_of(turn, authid),
+            // Nobody was there before whom it could take anything from.
+            Change::Seed { .. } => {
+                let policy = self.config.policy.with(&self.registry.authority);
+                self.put_in_force(turn, policy);
+            }
         }
         self.start_wanted_barrier(turn);
         changed
@@ -241,7 +254,8 @@ impl Realm {
         }
     }
 
-    fn end_session(&mut self, turn: &mut Turn<'_>, session: SessionId, why: &str) {
+    fn end_session(&mut self, turn: &mut Turn<'_>, session: SessionId, why: &'static str) {
+        self.note(turn, session, || NotedWhat::Ended { why });
         let goodbye = Message::Goodbye {
             details: because(why),
             reason: Uri::from(error_uri::NOT_AUTHORIZED),
@@ -256,11 +270,14 @@ impl Realm {
         &self.registry.authority
     }
 
-    fn end_unauthorized_subscriptions(&mut self, turn: &mut Turn<'_>, session: SessionId) {
+    /// Returns how many.
+    fn end_unauthorized_subscriptions(&mut self, turn: &mut Turn<'_>, session: SessionId) -> usize {
+        let mut ended = 0;
         for (id, key) in self.subscriptions_of(session) {
             if self.may_by(session, (Right::Subscribe, Right::SubscribePattern), key.policy, &key.uri) {
                 continue;
             }
+            ended += 1;
             // It has not heard SUBSCRIBED, and does not hear it any more.
             let subscribed = self.sessions.get_mut(session).and_then(|s| s.subscriptions.get_mut(&id));
             let waiting = subscribed.map(|s| std::mem::take(&mut s.waiting)).unwrap_or_default();
@@ -274,6 +291,7 @@ impl Realm {
             });
             self.revoke_here(turn, session, id, Uri::from(error_uri::NOT_AUTHORIZED));
         }
+        ended
     }
 
     fn subscriptions_of(&self, session: SessionId) -> Vec<(SubscriptionId, crate::router::TopicKey)> {
@@ -283,9 +301,11 @@ impl Realm {
             .collect()
     }
 
-    fn end_unauthorized_registrations(&mut self, turn: &mut Turn<'_>, session: SessionId) {
+    /// Returns how many.
+    fn end_unauthorized_registrations(&mut self, turn: &mut Turn<'_>, session: SessionId) -> usize {
         let rights = (Right::Register, Right::RegisterPattern);
-        let Some(callee) = self.sessions.get(session) else { return };
+        let Some(callee) = self.sessions.get(session) else { return 0 };
+        let mut ended = 0;
         let waiting: Vec<_> = callee
             .registering
             .iter()
@@ -299,6 +319,7 @@ impl Realm {
             .collect();
         for (request, policy, procedure, deadline) in waiting {
             if !self.may_by(session, rights, policy, &procedure) {
+                ended += 1;
                 // If it comes to be after all, it is taken back, as one that came too late.
                 if let Some(callee) = self.sessions.get_mut(session) {
                     callee.registering.remove(&request);
@@ -309,9 +330,11 @@ impl Realm {
         }
         for (id, policy, procedure) in held {
             if !self.may_by(session, rights, policy, &procedure) {
+                ended += 1;
                 self.take_registration_back(turn, session, (id, &procedure));
             }
         }
+        ended
     }
 
     /// Nothing is invoked any more; the log takes it away everywhere. Who has not heard REGISTERED does not hear it any more.
@@ -349,7 +372,9 @@ impl Realm {
         self.end_invocations_of(turn, session, registration);
     }
 
-    fn end_unauthorized_calls(&mut self, turn: &mut Turn<'_>, session: SessionId) {
+    /// Returns how many.
+    fn end_unauthorized_calls(&mut self, turn: &mut Turn<'_>, session: SessionId) -> usize {
+        let mut ended = 0;
         for (request, procedure) in self.calls_of(session) {
             let allowed = match procedure {
                 Some((MatchPolicy::Exact, procedure)) => self.verdict(session, Right::Call, &procedure).allowed,
@@ -362,11 +387,13 @@ impl Realm {
                 None => false,
             };
             if !allowed {
+                ended += 1;
                 self.stats.unauthorized += 1;
                 let error = error_uri::NOT_AUTHORIZED;
                 self.give_up_call(turn, session, request, Some(error), error);
             }
         }
+        ended
     }
 
     /// The open and parked calls of a session, and what each called.

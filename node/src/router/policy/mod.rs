@@ -34,6 +34,7 @@
 pub mod authority;
 mod enforce;
 mod known;
+mod noted;
 mod reach;
 mod role;
 
@@ -45,6 +46,7 @@ use crate::wamp::Uri;
 pub use authority::{Authority, Change, Changed, Request};
 pub(super) use enforce::About;
 pub(super) use known::May;
+pub use noted::{Noted, NotedWhat};
 pub use role::{Explanation, Role, Who};
 
 /// Something a permission allows or denies.

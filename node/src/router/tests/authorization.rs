@@ -742,6 +742,7 @@ fn a_node_that_lost_the_cluster_ends_what_the_log_could_have_revoked() {
         features: Vec::new(),
         compat: crate::router::Compat::default(),
         bounds: crate::router::Bounds::default(),
+        whence: None,
     };
     let joins = |number: u64, role: &str| {
         let (session, info) = (session(number), info(role));
@@ -754,5 +755,85 @@ fn a_node_that_lost_the_cluster_ends_what_the_log_could_have_revoked() {
     );
     let until = realm.now() + crate::router::testing::secs(10);
     realm.input(crate::router::Input::Lease { until });
-    assert_eq!(joins(503, "lamp"), 1, "with a lease the log is known again");
+    assert_eq!(joins(503, "lamp"), 3, "a lease alone does not say that the log is known");
+    realm.input(crate::router::Input::RightsKnown);
+    assert_eq!(joins(504, "lamp"), 1, "the log is known again");
+}
+
+#[test]
+fn a_realm_is_seeded_once_and_what_was_removed_does_not_come_back() {
+    let realm = realm(&[]);
+    let seed = || Change::Seed {
+        roles: vec![
+            ("lamp".to_owned(), vec![allow("subscribe", Prefix, "com.")]),
+            ("guest".to_owned(), vec![Permission::all()]),
+        ],
+        principals: vec![principal("door", "lamp", &['1'])],
+    };
+    let lamp = join(&realm, "lamp");
+    assert_eq!(error_of(&lamp.asks_to_subscribe("com.a").1), NOT_AUTHORIZED);
+    assert_eq!(apply(&realm, seed(), None).0, Changed::Done(1));
+    lamp.subscribes("com.a");
+    assert_eq!(
+        apply(&realm, seed(), None),
+        (Changed::Conflict(1), Vec::new()),
+        "another node asks too"
+    );
+    // What the file fixes stands before what it seeds.
+    let guest = join(&realm, "guest");
+    assert_eq!(error_of(&guest.calls("com.a").1), NOT_AUTHORIZED);
+    for change in [
+        Change::RemoveRole { role: "lamp".into() },
+        Change::RemoveRole { role: "guest".into() },
+        Change::RemovePrincipal { authid: "door".into() },
+    ] {
+        assert!(matches!(apply(&realm, change, None).0, Changed::Done(_)));
+    }
+    assert_eq!(
+        apply(&realm, seed(), None).0,
+        Changed::Conflict(4),
+        "the node was started again"
+    );
+    assert_eq!(error_of(&lamp.asks_to_subscribe("com.a").1), NOT_AUTHORIZED);
+}
+
+#[test]
+fn refusals_and_what_is_lost_or_ended_is_noted_where_somebody_keeps_it() {
+    use crate::router::policy::NotedWhat;
+    let noted = |effects: &[Effect]| -> Vec<(crate::wamp::SessionId, NotedWhat)> {
+        let notes = effects.iter().filter_map(|effect| match effect {
+            Effect::Note(noted) => Some((noted.session, noted.what.clone())),
+            _ => None,
+        });
+        notes.collect()
+    };
+    let realm = realm(&[]);
+    let lamp = join(&realm, "lamp");
+    let effects = lamp.asks_to_subscribe("com.a").1;
+    assert_eq!(noted(&effects), [], "nobody keeps it");
+    realm.inside(|realm| realm.config.noted = true);
+    let refused = |right| NotedWhat::Refused {
+        right,
+        uri: Uri::from("com.a"),
+    };
+    assert_eq!(
+        noted(&lamp.asks_to_subscribe("com.a").1),
+        [(lamp.id, refused(Right::Subscribe))]
+    );
+    assert_eq!(noted(&lamp.calls("com.a").1), [(lamp.id, refused(Right::Call))]);
+    apply(&realm, put_role("lamp", &[allow("subscribe", Prefix, "com.")]), None);
+    lamp.subscribes("com.a");
+    lamp.subscribes("com.b");
+    let (_, effects) = apply(&realm, put_role("lamp", &[allow("subscribe", Prefix, "com.b")]), None);
+    let lost = NotedWhat::Lost {
+        calls: 0,
+        registrations: 0,
+        subscriptions: 1,
+    };
+    assert_eq!(noted(&effects), [(lamp.id, lost)]);
+    let ended = noted(&realm.input(crate::router::Input::RightsStale));
+    assert!(
+        matches!(ended[..], [(id, NotedWhat::Ended { .. })] if id == lamp.id),
+        "{ended:?}"
+    );
 }

@@ -1,6 +1,9 @@
 //! What is known of a peer before it says anything.
 
-use std::{net::IpAddr, sync::Arc};
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
 
 use rustls_pki_types::CertificateDer;
 
@@ -11,6 +14,8 @@ use crate::auth::CertificateMatch;
 pub struct PeerFacts {
     /// Where its connection comes from.
     pub source: IpAddr,
+    /// By which address of this node, where that is known.
+    pub listener: Option<SocketAddr>,
     /// How far those who come this way are trusted, where the listener says so.
     pub trustlevel: Option<u16>,
     /// What its TLS connection is, if it has one.
@@ -46,6 +51,7 @@ impl PeerFacts {
     pub fn from_address(source: IpAddr) -> Self {
         Self {
             source: source.to_canonical(),
+            listener: None,
             trustlevel: None,
             tls: None,
             cookie: None,

@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use super::RealmHandle;
 use crate::{
+    audit::Audit,
     session::{
         auth::{Guard, RealmAuth},
         quota::Quotas,
@@ -19,6 +20,8 @@ pub struct Realms {
     pub guard: Arc<Guard>,
     /// What clients may take.
     pub quotas: Arc<Quotas>,
+    /// Who keeps what was refused.
+    pub audit: Audit,
 }
 
 /// A realm and who may join it.
@@ -46,6 +49,7 @@ impl Realms {
             realms: realms.into_iter().map(entry).collect(),
             guard: Arc::default(),
             quotas: Arc::default(),
+            audit: Audit::default(),
         }
     }
 
@@ -53,6 +57,16 @@ impl Realms {
     #[must_use]
     pub fn limited_by(mut self, quotas: Quotas) -> Self {
         self.quotas = Arc::new(quotas);
+        self
+    }
+
+    /// The same realms, whose refusals and revocations are kept there.
+    #[must_use]
+    pub fn audited_by(mut self, audit: &Audit) -> Self {
+        for entry in self.realms.values() {
+            entry.handle.audit_in(audit.clone());
+        }
+        self.audit = audit.clone();
         self
     }
 

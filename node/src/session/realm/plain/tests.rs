@@ -117,6 +117,7 @@ impl Side {
                     features: (n % 2 == 1).then(|| "callee.call_reroute".to_owned()).into_iter().collect(),
                     compat: crate::router::Compat::default(),
                     bounds: crate::router::Bounds::default(),
+                    whence: None,
                 };
                 realm.join(session, info, &welcome, &outbox, &mut Touched::new());
                 outbox
