@@ -60,13 +60,16 @@ pub fn of_config(file: &Path) {
     }
 }
 
-/// The lines of a PEM file's body, or of a file of hex.
+/// The lines of a private key in PEM form, or a key in hex.
 fn of_key(file: &Path) {
     let text = std::fs::read_to_string(file).unwrap_or_default();
-    // The first line of a key of one kind says only which kind it is.
-    let body = text.lines().filter(|line| !line.starts_with('-') && line.len() >= 32);
-    for line in body.skip(usize::from(text.contains("-----BEGIN"))) {
-        used(line.trim());
+    let text = text.trim();
+    if text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return used(text);
+    }
+    for key in text.split("PRIVATE KEY-----").skip(1).step_by(2) {
+        // The first line holds most of it; the last ones hold its public half, which may stand elsewhere.
+        used(key.trim().lines().next().unwrap_or_default());
     }
 }
 

@@ -11,8 +11,8 @@ use ringfort_cluster_tests::{
     cluster::OPEN,
     ports::free_port,
     process::{Process, binary},
+    secrets,
 };
-use tempfile::TempDir;
 
 /// A configuration that works, into which the faults are planted.
 fn good(port: u16) -> String {
@@ -56,7 +56,7 @@ struct Case {
 
 #[test]
 fn a_bad_configuration_names_the_key_what_is_wrong_and_the_remedy() {
-    let dir = TempDir::new().expect("dir");
+    let dir = secrets::folder("ringfort-test-").expect("dir");
     let port = free_port();
     let with = |extra: &str| format!("{}{extra}", good(port));
     let missing = dir.path().join("missing.pem").display().to_string();
@@ -168,7 +168,7 @@ fn a_bad_configuration_names_the_key_what_is_wrong_and_the_remedy() {
 
 #[test]
 fn check_says_the_same_without_starting_anything() {
-    let dir = TempDir::new().expect("dir");
+    let dir = secrets::folder("ringfort-test-").expect("dir");
     let run = |text: &str| {
         let file = dir.path().join("node.toml");
         std::fs::write(&file, text).expect("write");
@@ -190,7 +190,7 @@ fn check_says_the_same_without_starting_anything() {
 
 #[test]
 fn an_override_from_the_environment_is_checked_like_the_file() {
-    let dir = TempDir::new().expect("dir");
+    let dir = secrets::folder("ringfort-test-").expect("dir");
     let file = dir.path().join("node.toml");
     std::fs::write(&file, good(free_port())).expect("write");
     let output = Command::new(binary())

@@ -43,7 +43,7 @@ impl Hosts {
     fn start() -> Result<Self> {
         let mut hosts = Self {
             id: std::process::id() % 10_000,
-            dir: tempfile::tempdir()?,
+            dir: ringfort_cluster_tests::secrets::folder("ringfort-test-")?,
             nodes: Vec::new(),
         };
         ip(&format!("link add {} type bridge", hosts.bridge()))?;

@@ -119,6 +119,14 @@ fn examine(config: &Config) -> Vec<Finding> {
             );
         }
     }
+    if is_open && config.limits.per_source.sessions_max == 0 {
+        find(
+            Weight::Note,
+            "limits.per_source.sessions_max".to_owned(),
+            "one address may take all connections of a listener",
+            "write how many one address may have; offices and mobile networks share one",
+        );
+    }
     for (index, realm) in config.realms.iter().enumerate() {
         let setting = format!("realm[{index}].anonymous");
         let remedy = "add [[principal]] entries and write anonymous = \"off\"";
@@ -223,6 +231,12 @@ mod tests {
         config.listeners[0].tls = Some(crate::config::ListenerTls::default());
         config.cluster.data_dir = Some(PathBuf::from("/var/lib/ringfort"));
         config.realms[0].anonymous = Anonymous::Off;
+        assert!(
+            findings
+                .iter()
+                .any(|finding| finding.setting == "limits.per_source.sessions_max")
+        );
+        config.limits.per_source.sessions_max = 100;
         assert_eq!(examine(&config).len(), 1, "a single node remains to be noted");
     }
 }

@@ -205,6 +205,14 @@ fn relations_between_settings_are_checked() {
         "[limits]\nkeepalive_secs = 30",
         "limits.dead_peer_secs = 25: a client would count as dead",
     );
+    refused(
+        "[limits]\nhandshake_message_bytes_max = 20000",
+        "limits.handshake_message_bytes_max = 20000: too small for the request of a browser, or above",
+    );
+    refused(
+        "[limits.per_source]\nmessage_bytes_max = 17",
+        "limits.per_source.message_bytes_max = 17: out of range",
+    );
     let peers = |list: &str| format!("[cluster]\npeers = [{list}]");
     refused(
         &peers("{ name = \"n2\", address = \"127.0.0.1:1\" }"),

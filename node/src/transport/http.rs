@@ -147,7 +147,6 @@ pub async fn read_head(stream: &mut Stream, ahead: &mut Vec<u8>, bytes_max: usiz
             let mut piece = [MaybeUninit::uninit(); PIECE_BYTES_MAX];
             let mut piece = ReadBuf::uninit(&mut piece);
             ready!(Pin::new(&mut *stream).poll_read(cx, &mut piece))?;
-            ahead.reserve_exact(piece.filled().len());
             ahead.extend_from_slice(piece.filled());
             Poll::Ready(io::Result::Ok(piece.filled().len()))
         });

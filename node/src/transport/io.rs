@@ -39,7 +39,7 @@ pub struct Bounded {
 impl Bounded {
     const UNBOUND: u32 = u32::MAX;
 
-    /// A socket of which about `bytes` are taken: what one read brings too much is noticed by the next.
+    /// A socket of which about `bytes` are taken: the read that goes beyond is the last one.
     pub fn new(socket: TcpStream, bytes: usize) -> Self {
         let left = u32::try_from(bytes).unwrap_or(Self::UNBOUND);
         Self { socket, left }
@@ -57,10 +57,9 @@ impl AsyncRead for Bounded {
             return Pin::new(&mut self.socket).poll_read(cx, buf);
         }
         if self.left == 0 {
-            return Poll::Ready(Err(io::Error::new(
-                io::ErrorKind::InvalidData,
-                "the handshake of TLS is too long",
-            )));
+            // No error: the handshake may be whole by now, and what came too much the beginning of what follows. If it is not, nothing
+            // wakes it any more, and its time runs out.
+            return Poll::Pending;
         }
         let before = buf.filled().len();
         ready!(Pin::new(&mut self.socket).poll_read(cx, buf))?;
