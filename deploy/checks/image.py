@@ -143,7 +143,24 @@ def inside(folder, words, data=None):
         mounts += f" && mount --bind {data} {folder}/var/lib/ringfort"
     user = "setpriv --no-new-privs --inh-caps=-all chroot --userspec=65532:65532 --groups=65532"
     script = f'{mounts} && exec {user} {folder} "$@"'
-    return ["unshare", "--mount", "--pid", "--ipc", "--uts", "--fork", "--kill-child", "sh", "-c", script, "sh", *map(str, words)]
+    return ["unshare", "--mount", "--pid", "--ipc", "--uts", "--fork", "sh", "-c", script, "sh", *map(str, words)]
+
+
+def children(process):
+    """The first processes inside of the namespaces that `unshare` has made."""
+    try:
+        return [int(pid) for pid in pathlib.Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()]
+    except FileNotFoundError:
+        return []
+
+
+def end(process):
+    """Kills what `unshare` runs, and with it everything in its namespace. Its own --kill-child is lost where the child changes its user."""
+    if process.poll() is None:
+        for child in children(process):
+            os.kill(child, signal.SIGKILL)
+        process.kill()
+    process.wait(timeout=10)
 
 
 CONFIG = """
@@ -189,13 +206,15 @@ class Pod:
 
     def pid(self):
         """The router, which is the first process of its namespace."""
-        text = pathlib.Path(f"/proc/{self.outer.pid}/task/{self.outer.pid}/children").read_text()
-        return int(text.split()[0])
+        return children(self.outer)[0]
 
     def stop(self):
         if self.outer.poll() is None:
             os.kill(self.pid(), signal.SIGTERM)
-        return self.outer.wait(timeout=30)
+        try:
+            return self.outer.wait(timeout=30)
+        finally:
+            end(self.outer)
 
 
 def runs_as_pods_do(tally):
@@ -236,8 +255,7 @@ def runs_as_pods_do(tally):
             tally.check(f"a load from the other image ({round_})", good, told)
         finally:
             if callee:
-                callee.kill()  # unshare does not pass a plain end on; with it the callee is killed as well
-                callee.wait(timeout=10)
+                end(callee)
             code = pod.stop()
             pod.log.close()
         tally.check(f"SIGTERM ends it in good order ({round_})", code == 0, f"exit code {code}: {(WORK / 'pod.log').read_text()[-1500:]}")

@@ -1,5 +1,5 @@
 """The rendered chart, run: three nodes out of the image, each in namespaces of its own with the address, files, variables, arguments
-and probes that its pod would have, names from a small name server; then `helm test`, a rolling restart, and a lost volume.
+and probes that its pod would have, names from a small name server; then `helm test`, a rolling restart, a lost volume, and a load test.
 
 What stands in for Kubernetes is this file: volumes are folders, the kubelet is `Pod`. Needs root, HELM, RINGFORT_BIN, and the images.
 """
@@ -16,7 +16,7 @@ import yaml
 
 import charts
 from charts import Disk, containers, of
-from image import Image, find, pack
+from image import Image, children, end, find, pack
 from names import Names
 from tally import TARGET, Tally, must, output
 
@@ -24,6 +24,15 @@ WORK = TARGET / "pods"
 # Short, since a device's name has 15 bytes; a range of its own.
 BRIDGE, NET = "rfpods", "10.213.77"
 DOMAIN = "r-ringfort-nodes.ns.svc.cluster.local"
+WORKERS = ("worker-0", "worker-1")
+# Pods beside the nodes.
+OWN = ("test", "coordinator", *WORKERS)
+# Beside the values of default.yaml: a load test of two seconds, and the port of the Service as that of the pods, since no proxy
+# stands between them here.
+SETS = (
+    'listeners=[{"name":"wamp","port":8443,"tls":true}]',
+    'loadTest={"enabled":true,"workers":2,"plan":{"scenario":"rpc","callers":8,"callees":2,"secs":2}}',
+)
 
 
 class Network:
@@ -52,17 +61,24 @@ class Network:
     def remove(self):
         for space, _ in self.pods.values():
             output(["ip", "netns", "del", space])
+        for index in range(len(self.pods)):
+            # A namespace goes when the last process in it has ended; its device need not wait for that.
+            output(["ip", "link", "del", f"{BRIDGE}v{index}"])
         output(["ip", "link", "del", BRIDGE])
 
     def names(self):
-        return {f"{name}.{DOMAIN}": [address] for name, (_, address) in self.pods.items()}
+        """What the Services of the chart make of the addresses of the pods."""
+        nodes = {name: address for name, (_, address) in self.pods.items() if name not in OWN}
+        workers = [self.pods[name][1] for name in WORKERS]
+        services = {"r-ringfort.ns.svc.cluster.local": list(nodes.values()), "r-ringfort-load-workers.ns.svc.cluster.local": workers}
+        return {f"{name}.{DOMAIN}": [address] for name, address in nodes.items()} | services
 
 
 class Pod:
     """One pod: its volumes live as long as it does, but for the claimed one."""
 
-    def __init__(self, name, space, spec, disk, root, claim):
-        self.name, self.space, self.spec, self.disk, self.root = name, space, spec, disk, root
+    def __init__(self, name, space, spec, disk, root, claim, program="/ringfort"):
+        self.name, self.space, self.spec, self.disk, self.root, self.program = name, space, spec, disk, root, program
         self.volumes = {"data": claim}
         self.running = {}
         self.log = open(WORK / f"{name}.log", "ab")
@@ -95,7 +111,7 @@ class Pod:
         its = container["securityContext"]
         user = f"--userspec={its['runAsUser']}:{its['runAsGroup']} --groups={self.spec['securityContext']['fsGroup']}"
         script.append(f'exec setpriv --no-new-privs --inh-caps=-all chroot {user} {self.root} "$@"')
-        fork = ["unshare", "--mount", "--pid", "--ipc", "--uts", "--fork", "--kill-child"]
+        fork = ["unshare", "--mount", "--pid", "--ipc", "--uts", "--fork"]
         return ["ip", "netns", "exec", self.space, *fork, "sh", "-c", " && ".join(script), "sh", *map(str, words)]
 
     def environment(self, container):
@@ -104,7 +120,7 @@ class Pod:
     def words(self, container):
         known = self.environment(container)
         expand = lambda word: word.replace("$(POD_NAME)", known.get("POD_NAME", ""))  # noqa: E731
-        return ["/ringfort", *map(expand, container["args"])]
+        return [self.program, *map(expand, container["args"])]
 
     def once(self, container):
         """Runs a container that ends by itself."""
@@ -150,28 +166,30 @@ class Pod:
         codes = []
         for process in self.running.values():
             if process.poll() is None:
-                children = pathlib.Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-                for child in children:
-                    os.kill(int(child), signal.SIGTERM)
-            codes.append(process.wait(timeout=self.spec.get("terminationGracePeriodSeconds", 30)))
+                for child in children(process):
+                    os.kill(child, signal.SIGTERM)
+            try:
+                codes.append(process.wait(timeout=self.spec.get("terminationGracePeriodSeconds", 30)))
+            finally:
+                end(process)
         self.running = {}
         return codes
 
     def kill(self):
         for process in self.running.values():
-            process.kill()
-            process.wait(timeout=10)
+            end(process)
+        self.running = {}
         self.log.close()
 
 
 class Cluster:
     """The nodes of a rendering, and the pod of `helm test`."""
 
-    def __init__(self, things, network, disk, root):
+    def __init__(self, things, network, disk, root, bench):
         self.nodes = []
         template = of(things, "StatefulSet")["spec"]["template"]["spec"]
         for name, (space, _) in network.pods.items():
-            if name == "test":
+            if name in OWN:
                 continue
             claim = WORK / f"claim-{name}"
             claim.mkdir()
@@ -179,6 +197,9 @@ class Cluster:
             claim.chmod(0o770)
             self.nodes.append(Pod(name, space, template, disk, root, claim))
         self.test = lambda: Pod("test", network.pods["test"][0], of(things, "Pod")["spec"], disk, root, None)
+        jobs = {thing["metadata"]["labels"]["app.kubernetes.io/component"]: thing["spec"]["template"]["spec"] for thing in things if thing["kind"] == "Job"}
+        load = lambda name, job: Pod(name, network.pods[name][0], jobs[job], disk, bench, None, "/ringfort-bench")  # noqa: E731
+        self.load = lambda: ([load(name, "load-worker") for name in WORKERS], load("coordinator", "load-coordinator"))
 
     def helm_test(self):
         """What `helm test` does: the sidecar, its startup probe, then the caller, which has to end well."""
@@ -192,6 +213,18 @@ class Cluster:
             assert good and "there" in told, told
         finally:
             pod.kill()
+
+    def load_test(self):
+        """Two workers and the coordinator, which judges the whole."""
+        workers, coordinator = self.load()
+        try:
+            for worker in workers:
+                worker.up()
+            good, told = coordinator.once(coordinator.spec["containers"][0])
+            assert good, f"{told}\n{workers[0].tail()}"
+        finally:
+            for pod in (*workers, coordinator):
+                pod.kill()
 
 
 def scenario(tally, cluster):
@@ -231,6 +264,7 @@ def scenario(tally, cluster):
     lost.up()
     tally.run("with its volume it is itself again", lost.wait, "readinessProbe")
     tally.run("helm test at the end", cluster.helm_test)
+    tally.run("load test", cluster.load_test)
 
 
 def main():
@@ -241,21 +275,25 @@ def main():
     shutil.rmtree(WORK, ignore_errors=True)
     WORK.mkdir(parents=True)
     charts.WORK.mkdir(parents=True, exist_ok=True)
-    things = charts.render(pathlib.Path(__file__).parent / "values/default.yaml")
+    things = charts.render(pathlib.Path(__file__).parent / "values/default.yaml", sets=SETS)
     if not list((TARGET / "images").glob("ringfort-[0-9]*.tar")):
         pack()
     root = Image(find("ringfort")).unpack(WORK / "root")
+    bench = Image(find("ringfort-bench")).unpack(WORK / "bench-root")
     shutil.copy(os.environ["RINGFORT_BIN"], root / "ringfort")
     names = [f"r-ringfort-core-{ordinal}" for ordinal in range(of(things, "StatefulSet")["spec"]["replicas"])]
     disk = Disk(things, WORK / "disk")
     nodes = of(things, "StatefulSet")["spec"]["template"]["spec"]
-    for spec in (nodes, of(things, "Pod")["spec"]):
+    # Places to mount at, which a runtime would make.
+    for spec in (nodes, *(thing["spec"] if thing["kind"] == "Pod" else thing["spec"]["template"]["spec"] for thing in things if thing["kind"] in ("Pod", "Job"))):
         for container in containers(spec):
             for mount in container["volumeMounts"]:
-                (root / mount["mountPath"].lstrip("/")).mkdir(parents=True, exist_ok=True)
-    (root / "etc/resolv.conf").write_text(f"nameserver {NET}.1\noptions timeout:1 attempts:3\n")
-    with Network([*names, "test"]) as network, Names(f"{NET}.1", network.names()):
-        cluster = Cluster(things, network, disk, root)
+                for each in (root, bench):
+                    (each / mount["mountPath"].lstrip("/")).mkdir(parents=True, exist_ok=True)
+    for each in (root, bench):
+        (each / "etc/resolv.conf").write_text(f"nameserver {NET}.1\noptions timeout:1 attempts:3\n")
+    with Network([*names, *OWN]) as network, Names(f"{NET}.1", network.names()):
+        cluster = Cluster(things, network, disk, root, bench)
         try:
             tally.run("scenario", scenario, tally, cluster)
         finally:

@@ -55,3 +55,15 @@ fn python() -> Command {
 fn tools() -> PathBuf {
     target().join("deploy-tools")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_suite_is_there() {
+        for name in SUITES {
+            assert!(root().join(format!("deploy/checks/{name}.py")).is_file(), "{name}");
+        }
+    }
+}
