@@ -13,7 +13,7 @@ use serde::{
 use toml::Value;
 
 use super::{
-    Admin, Cluster, ClusterTls, Compat, Definition, History, Limits, Listener, ListenerTls, Log, Node as NodeSection,
+    Admin, Cluster, ClusterTls, Compat, Definition, History, Jwt, Limits, Listener, ListenerTls, Log, Node as NodeSection,
     Observability, Peer, Permission, Principal, Problem, Realm, Role, Store, StoreRedis, Timing, Topic,
     tree::{Entry, Node},
 };
@@ -42,6 +42,7 @@ pub(super) const SECTIONS: &[Section] = &[
             many::<Role>("roles", &[many::<Permission>("permissions", &[])]),
             many::<Topic>("topics", &[one::<History>("history", &[])]),
             many::<Definition>("definitions", &[]),
+            many::<Jwt>("jwt", &[]),
         ],
     ),
     many::<Principal>("principal", &[]),

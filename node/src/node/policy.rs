@@ -10,9 +10,13 @@ use crate::{
 pub fn policy(realm: &config::Realm) -> Policy {
     let role = |role: &config::Role| {
         let permissions = role.permissions.iter().map(permission).collect();
-        (role.name.clone(), Role::new(permissions))
+        (role.name.clone(), Role::new(permissions).asking(named(&role.authorizer)))
     };
-    Policy::new(realm.roles.iter().map(role))
+    Policy::new(realm.roles.iter().map(role)).asking(named(&realm.authorizer))
+}
+
+fn named(procedure: &str) -> Option<Uri> {
+    (!procedure.is_empty()).then(|| Uri::from(procedure))
 }
 
 fn permission(permission: &config::Permission) -> Permission {

@@ -60,7 +60,7 @@ use super::{
     net::PeerChannels,
 };
 use crate::{
-    auth::throttle::Report,
+    auth::{login::CookieNews, throttle::Report},
     router::{NodeRef, PeerFrame, TopicKey},
     session::cluster::Drain,
     wamp::{SessionId, Uri},
@@ -86,6 +86,8 @@ pub trait LinkEvents: Send + Sync + 'static {
     fn interest_acked(&self, realm: &Uri, ticket: u64);
     /// How an attempt to log in has ended on a linked node.
     fn login(&self, _report: Report) {}
+    /// What became of the login of a browser on a linked node.
+    fn cookie(&self, _news: CookieNews) {}
 }
 
 /// Another node as the replicated node table knows it.
@@ -385,6 +387,13 @@ impl Links {
     pub fn login(&self, report: Report) {
         for link in self.0.table.read().values() {
             link.control.login(report);
+        }
+    }
+
+    /// Tells all linked nodes what became of the login of a browser.
+    pub fn cookie(&self, news: &CookieNews) {
+        for link in self.0.table.read().values() {
+            link.control.cookie(news);
         }
     }
 

@@ -19,6 +19,7 @@ const SOURCES: &[(&str, &str, &str)] = &[
     ("realm.topics", "Topic", include_str!("../topic.rs")),
     ("realm.topics.history", "History", include_str!("../topic.rs")),
     ("realm.definitions", "Definition", include_str!("../definition.rs")),
+    ("realm.jwt", "Jwt", include_str!("../jwt.rs")),
     ("principal", "Principal", include_str!("../principal.rs")),
     ("cluster", "Cluster", include_str!("../cluster.rs")),
     ("cluster.peers", "Peer", include_str!("../cluster.rs")),
