@@ -9,7 +9,8 @@ binding `tls-exporter`, the router's own proof, cookies, and how long an answer 
     auth_text.py guess URL N AUTHID [SOURCES]   N wrong tickets for AUTHID, from as many loopback addresses as SOURCES;
                                                 prints how often it was denied and refused unseen, and the longest wait, as JSON
     auth_text.py login URL AUTHID TICKET SOURCE one login with a ticket from that address; prints the reason or "welcome", and the wait
-    auth_text.py cookie URL AUTHID TICKET       ws://host:port/path: a cookie is bound by a ticket, taken, and ended by a logout
+    auth_text.py cookie URL AUTHID TICKET       ws://host:port/path, joined by commas: a cookie is bound by a ticket, taken, and ended
+                                                by a logout, each on another node where there are several
 """
 import base64
 import hashlib
@@ -357,11 +358,17 @@ def login(url, authid, secret, source):
     print(json.dumps({"result": result, "wait": time.monotonic() - begun}))
 
 
-def cookie(url, authid, secret):
+def cookie(urls, authid, secret):
     import asyncio
+    import itertools
     import websockets
 
+    nodes = itertools.cycle(urls.split(","))
+
     async def join(jar, methods, answer=None, leave="wamp.close.close_realm"):
+        # What a node has just said is on its way to the others.
+        await asyncio.sleep(0.3)
+        url = next(nodes)
         headers = {"Cookie": f"theme=dark; {jar}"} if jar else {}
         async with websockets.connect(url, subprotocols=["wamp.2.json"], additional_headers=headers) as ws:
             given = ws.response.headers.get("Set-Cookie")
@@ -391,8 +398,9 @@ def cookie(url, authid, secret):
         _, other = await join(None, ["cookie"])
         assert other[0] == ABORT, "another browser"
         await join(jar, ["cookie"], leave="wamp.close.logout")
-        _, message = await join(jar, ["cookie"])
-        assert message[0] == ABORT, "after the logout"
+        for _ in urls.split(","):
+            _, message = await join(jar, ["cookie"])
+            assert message[0] == ABORT, "after the logout"
         print("cookie ok")
 
     asyncio.run(run())

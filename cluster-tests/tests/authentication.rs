@@ -225,9 +225,47 @@ async fn a_browser_that_has_proved_itself_need_not_do_so_again_until_it_logs_out
         cluster.launch(node).expect("launch");
     }
     cluster.wait_ready(2).await.expect("ready");
-    let url = &cluster.nodes[2].websocket;
-    let done = python("auth_text.py", &["cookie", url, "ticket", "ticket-secret-1"]).await;
-    assert_eq!(done.last_line(), "cookie ok");
+    let urls: Vec<&str> = cluster.nodes.iter().map(|node| node.websocket.as_str()).collect();
+    for urls in [urls[2].to_owned(), urls.join(",")] {
+        let done = python("auth_text.py", &["cookie", &urls, "ticket", "ticket-secret-1"]).await;
+        assert_eq!(done.last_line(), "cookie ok", "{urls}");
+    }
+}
+
+#[tokio::test]
+async fn tokens_are_taken_as_tickets_and_end_their_sessions() {
+    let _alone = ALONE.lock().await;
+    let keys = tempfile::tempdir().expect("directory");
+    let dir = keys.path().to_str().expect("path");
+    python("auth_deciders.py", &["keys", dir]).await;
+    let lines = format!(
+        "{}jwt = [{{ issuer = \"https://issuer.example\", audience = \"ringfort\", keys_file = \"{dir}/keys.json\", leeway_secs = 0, \
+         roles = [\"device\"] }}]\n",
+        open_to(&["anonymous", "device"])
+    );
+    let cluster = Cluster::start_with(Setup::Disks, &lines, &format!("{PRINCIPALS}{UNHURRIED}"))
+        .await
+        .expect("cluster");
+    let urls = format!("{},{}", cluster.nodes[0].websocket, cluster.nodes[2].websocket);
+    let done = python("auth_deciders.py", &["jwt", &urls, dir]).await;
+    assert_eq!(done.last_line(), "14 passed, 0 failed", "{}", done.stdout);
+    record_result("authentication-jwt", done.last_line());
+}
+
+#[tokio::test]
+async fn a_procedure_says_who_clients_are_that_are_no_principals() {
+    let _alone = ALONE.lock().await;
+    let lines = format!(
+        "{}authenticator = \"com.example.authenticate\"\nauthenticator_timeout_ms = 2000\n",
+        open_to(&["anonymous", "device"])
+    );
+    let cluster = Cluster::start_with(Setup::Disks, &lines, &format!("{PRINCIPALS}{UNHURRIED}"))
+        .await
+        .expect("cluster");
+    let urls = format!("{},{}", cluster.nodes[0].websocket, cluster.nodes[2].websocket);
+    let done = python("auth_deciders.py", &["authenticator", &urls]).await;
+    assert_eq!(done.last_line(), "1 passed, 0 failed", "{}", done.stdout);
+    record_result("authentication-authenticator", done.last_line());
 }
 
 #[tokio::test]

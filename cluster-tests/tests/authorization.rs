@@ -10,6 +10,7 @@ use ringfort_cluster_tests::{
     cluster::{Cluster, REALM, Setup},
     process::{Signal, binary},
     record_result,
+    scripts::{clients_dir, python_command, run},
     wamp::{Client, PATIENCE},
 };
 use serde_json::json;
@@ -332,4 +333,44 @@ async fn a_node_that_does_not_confirm_is_named_and_keeps_nothing_for_long() {
         .expect("published");
     tokio::time::sleep(Duration::from_millis(300)).await;
     assert!(news.events.try_recv().is_err(), "an event of what is denied");
+}
+
+/// Who asks, and about whom is asked.
+const COURT: &str = r#"
+[[principal]]
+realm = "realm1"
+authid = "ticket"
+role = "judge"
+ticket = "ticket-secret-1"
+
+[[principal]]
+realm = "realm1"
+authid = "guest"
+role = "asked"
+ticket = "guest-secret-1"
+"#;
+
+#[tokio::test]
+async fn a_procedure_decides_what_no_permission_does() {
+    let roles = r#"roles = [
+    { name = "judge", permissions = [{ uri = "", match = "prefix", allow = ["all"] }] },
+    { name = "asked", authorizer = "com.example.authorize", permissions = [
+        { uri = "com.granted", allow = ["call"] },
+        { uri = "com.locked", deny = ["call"] },
+        { uri = "ringfort.", match = "prefix", deny = ["call"] },
+    ] },
+]
+authorizer_timeout_ms = 2000
+"#;
+    let cluster = Cluster::start_with(Setup::Disks, roles, COURT).await.expect("cluster");
+    let urls = format!("{},{}", cluster.nodes[0].websocket, cluster.nodes[2].websocket);
+    let mut command = python_command(&clients_dir().join("auth_deciders.py")).expect("packages");
+    command.args(["authorizer", &urls]);
+    let done = run(command, Duration::from_secs(120))
+        .await
+        .expect("run")
+        .checked()
+        .expect("the script");
+    assert_eq!(done.last_line(), "1 passed, 0 failed", "{}", done.stdout);
+    record_result("authorization-authorizer", done.last_line());
 }

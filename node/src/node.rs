@@ -9,6 +9,7 @@ mod definitions;
 mod keeping;
 pub mod policy;
 mod seeding;
+mod tokens;
 
 use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -40,7 +41,7 @@ use crate::{
     pages,
     router::{CallTimeouts, NodeRef, OnConflict, Realm, RealmConfig, Slot, SlowConsumer, TopicRule, reflection::Definition},
     session::{
-        auth::{Anonymous, Guard, RealmAuth},
+        auth::{Anonymous, Authenticator, Guard, RealmAuth},
         cluster::Cluster,
         limits::SessionLimits,
         quota::{Quota, Quotas, RealmQuotas},
@@ -58,6 +59,7 @@ use crate::{
 pub use definitions::BadDefinition;
 use keeping::Stores;
 use seeding::{Plan, Seeding};
+pub use tokens::BadIssuer;
 
 /// A node that could not start; nothing of it runs.
 #[derive(Debug, thiserror::Error)]
@@ -83,6 +85,9 @@ pub enum StartError {
     /// A definition of a realm.
     #[error(transparent)]
     Definition(#[from] BadDefinition),
+    /// An issuer of tokens.
+    #[error(transparent)]
+    Issuer(#[from] BadIssuer),
     /// The cluster part.
     #[error("{source}{}", chain(source))]
     Cluster {
@@ -130,7 +135,7 @@ impl StartError {
             }
             | StartError::Store(_)
             | StartError::Audit(_) => 6,
-            StartError::Definition(_) => 3,
+            StartError::Definition(_) | StartError::Issuer(_) => 3,
             StartError::Cluster { .. } => 1,
         }
     }
@@ -243,6 +248,22 @@ pub async fn start(config: Config) -> Result<RunningNode, StartError> {
         let auth = realm_auth(realm, fixed, router_key.clone());
         plans.extend(Plan::of(realm, seeds, &handle, &auth.principals));
         handle.keep_principals(Arc::clone(&auth.principals));
+        let auth = RealmAuth {
+            tokens: tokens::of(realm)?,
+            authenticator: (!realm.authenticator.is_empty()).then(|| {
+                let timeout = Duration::from_millis(u64::from(realm.authenticator_timeout_ms));
+                Arc::new(Authenticator::new(
+                    handle.clone(),
+                    Uri::from(realm.authenticator.as_str()),
+                    timeout,
+                ))
+            }),
+            ..auth
+        };
+        if let Some(tokens) = &auth.tokens {
+            handle.judge_tokens_by(Arc::clone(tokens));
+            tasks.spawn(Arc::clone(tokens).watch());
+        }
         joinable.push((handle, auth));
     }
     shared.wire(handles.clone());
@@ -382,6 +403,14 @@ pub fn check_definitions(config: &Config) -> Result<(), BadDefinition> {
     config.realms.iter().try_for_each(|realm| definitions::of(realm).map(drop))
 }
 
+/// Reads the files of keys of all issuers of tokens, as [`start`] does.
+///
+/// # Errors
+/// The first that cannot be used; as [`StartError::Issuer`], it is a wrong setting.
+pub fn check_issuers(config: &Config) -> Result<(), BadIssuer> {
+    config.realms.iter().try_for_each(|realm| tokens::of(realm).map(drop))
+}
+
 /// Lets clients in and ends all sessions, as the cluster part says.
 async fn keep_gate(mut gates: mpsc::Receiver<Gate>, service: Arc<Service>, seeding: Seeding, goodbye: Duration) {
     while let Some(gate) = gates.recv().await {
@@ -429,6 +458,8 @@ fn realm_handle(
     };
     if let Some(realm) = realm {
         core.policy = policy::fixed(realm);
+        core.authorizer_timeout = Duration::from_millis(u64::from(realm.authorizer_timeout_ms));
+        core.authorizer_cache = Duration::from_secs(u64::from(realm.authorizer_cache_secs));
         core.disclosure = policy::disclosure(realm.disclose);
         core.trustlevels = realm
             .trustlevels

@@ -143,6 +143,17 @@ impl Credential {
         }
     }
 
+    /// The method it is for, as in the text form.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Credential::Ticket(_) => "ticket",
+            Credential::WampCra(_) => "wampcra",
+            Credential::Scram(_) => "scram",
+            Credential::CryptoSign(_) => "cryptosign",
+            Credential::Certificate(_) => "tls",
+        }
+    }
+
     /// What an exchange shows of it whoever it belongs to: the method and its parameters, without salt and keys.
     pub fn shape(&self) -> String {
         match self {

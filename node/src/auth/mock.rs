@@ -11,6 +11,7 @@ use ed25519_dalek::SigningKey;
 
 use super::{
     CertificateMatch, Credential, Principal, Secret, hmac_sha256,
+    kdf::Kdf,
     scram::{KeyPair, ScramKeys},
     ticket::TicketVerifier,
     wampcra::{CraKey, Salting},
@@ -41,7 +42,22 @@ impl Shapes {
                 pattern: faked.map(|(at, one)| fake(one, &[0; 32], "", at)).collect(),
             }
         });
-        entry.count += 1;
+        entry.count = entry.count.saturating_add(1);
+    }
+
+    /// How many kinds of principals there are.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// True if there is none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// True if there is one that looks the same.
+    pub fn has(&self, principal: &Principal) -> bool {
+        self.0.contains_key(&shape(principal))
     }
 
     /// Counts a principal out.
@@ -82,6 +98,25 @@ impl Shapes {
             role: role.to_owned(),
             credentials: credentials.map(|(at, one)| fake(one, key, authid, at)).collect(),
         }
+    }
+}
+
+/// What people mostly use for a method, in a form that is nobody's.
+pub fn usual(kind: &str) -> Option<Credential> {
+    let zeros = || KeyPair {
+        stored: [0; 32],
+        server: [0; 32],
+    };
+    match kind {
+        "wampcra" => Some(Credential::WampCra(CraKey::plain(b"nobody's"))),
+        "scram" => Some(Credential::Scram(ScramKeys {
+            kdf: Kdf::Pbkdf2 { iterations: 10_000 },
+            salt: vec![0; 16],
+            keys: zeros(),
+            autobahn: None,
+        })),
+        "cryptosign" => Some(Credential::CryptoSign(*NOBODYS_KEY)),
+        _ => None,
     }
 }
 

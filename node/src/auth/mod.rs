@@ -18,7 +18,9 @@
 pub mod certificate;
 pub mod credential;
 pub mod cryptosign;
+pub mod jwt;
 pub mod kdf;
+pub mod login;
 pub mod mock;
 pub mod principals;
 pub mod scram;

@@ -20,6 +20,8 @@ pub struct Principals {
     seeds: Vec<Seed>,
     table: RwLock<Table>,
     verifications: AtomicU64,
+    /// What those look like that an authenticator has named.
+    learned: RwLock<Shapes>,
 }
 
 /// A principal of the configuration, whose secrets may be given in clear.
@@ -50,6 +52,7 @@ impl Principals {
             seeds,
             table: RwLock::default(),
             verifications: AtomicU64::new(0),
+            learned: RwLock::default(),
         }
     }
 
@@ -133,6 +136,39 @@ impl Principals {
         Arc::new(table.shapes.stand_in(&table.key.unwrap_or_default(), authid, is))
     }
 
+    /// Remembers what somebody looks like whom an authenticator has named, as far as there is room.
+    pub fn learn(&self, principal: &Principal) {
+        let mut learned = self.learned.write();
+        if learned.len() < LEARNED_MAX || learned.has(principal) {
+            learned.add(principal);
+        }
+    }
+
+    /// The stand-in for a name that an authenticator does not know: it looks like those that it does.
+    pub fn stand_in_like_learned(&self, authid: &str, method: &str) -> Arc<Principal> {
+        let kind = match method {
+            "wamp-scram" => "scram",
+            other => other,
+        };
+        let is = |one: &Credential| one.kind() == kind;
+        let key = self.table.read().key.unwrap_or_default();
+        let learned = self.learned.read();
+        let mut stand_in = if learned.any(is) {
+            learned.stand_in(&key, authid, is)
+        } else {
+            // Nobody was named yet: it looks like what is usual.
+            let mut usual = Shapes::default();
+            usual.add(&Principal {
+                authid: String::new(),
+                role: String::new(),
+                credentials: super::mock::usual(kind).into_iter().collect(),
+            });
+            usual.stand_in(&key, authid, is)
+        };
+        stand_in.credentials.retain(is);
+        Arc::new(stand_in)
+    }
+
     /// Whether anybody here has a credential for which `is` holds.
     pub fn any(&self, is: impl Fn(&Credential) -> bool) -> bool {
         self.table.read().shapes.any(is)
@@ -148,6 +184,9 @@ impl Principals {
         self.verifications.load(Ordering::Relaxed)
     }
 }
+
+/// Kinds of principals that are remembered of an authenticator.
+const LEARNED_MAX: usize = 64;
 
 impl Seed {
     fn grown(&self, key: &[u8; 32]) -> Principal {

@@ -53,6 +53,10 @@ impl Check {
             text: error.to_string(),
             code: node::StartError::from(error).exit_code(),
         })?;
+        node::check_issuers(&config).map_err(|error| Failure {
+            text: error.to_string(),
+            code: node::StartError::from(error).exit_code(),
+        })?;
         if self.print {
             return print_line(config.redacted().trim_end());
         }

@@ -28,7 +28,7 @@ use super::{
     session_id::SessionIds,
 };
 use crate::{
-    auth::throttle::Report,
+    auth::{login::CookieNews, throttle::Report},
     router::{
         Input, NodeRef, Op, PeerFrame, TopicKey,
         frame::{CallId, PlainFrame, Refusal},
@@ -80,6 +80,12 @@ impl Shared {
         guard.tell_others(move |report| {
             if let Some(links) = shared.upgrade().as_ref().and_then(|shared| shared.links.get()) {
                 links.login(report);
+            }
+        });
+        let shared = Arc::downgrade(self);
+        guard.cookies.tell_others(move |news| {
+            if let Some(links) = shared.upgrade().as_ref().and_then(|shared| shared.links.get()) {
+                links.cookie(&news);
             }
         });
     }
@@ -240,6 +246,12 @@ impl LinkEvents for IntoRealms {
         }
     }
 
+    fn cookie(&self, news: CookieNews) {
+        if let Some(guard) = self.0.guard.get() {
+            guard.cookies.told(news);
+        }
+    }
+
     fn up(&self, node: NodeRef) {
         for realm in self.0.realms() {
             realm.input(Input::PeerUp { node });
@@ -247,12 +259,18 @@ impl LinkEvents for IntoRealms {
     }
 
     fn ready(&self, node: NodeRef) {
+        if let Some(guard) = self.0.guard.get() {
+            guard.cookies.tell_again();
+        }
         for realm in self.0.realms() {
             realm.input(Input::PeerReady { node });
         }
     }
 
     fn down(&self, node: NodeRef) {
+        if let Some(guard) = self.0.guard.get() {
+            guard.cookies.rely_on_nobody();
+        }
         for realm in self.0.realms() {
             realm.input(Input::PeerDown { node });
         }

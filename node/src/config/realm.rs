@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Definition, Quota, Role, Topic};
+use super::{Definition, Jwt, Quota, Role, Topic};
 
 /// One realm.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
@@ -59,6 +59,23 @@ pub struct Realm {
     pub roles: Vec<Role>,
     /// Topics with rules of their own, each a `[[realm.topics]]`. Default: none.
     pub topics: Vec<Topic>,
+    /// The procedure that is asked who a client is that names no principal of the realm: it gets the realm, the authid and details, and
+    /// gives the role, or the credential to verify with. docs/security.md says how. Whoever may register it decides who comes in.
+    /// Default none: only principals come in.
+    pub authenticator: String,
+    /// How long that may take, in milliseconds, 10 to 60000. Then the client is refused. Default 3000.
+    pub authenticator_timeout_ms: u32,
+    /// The procedure that is asked whether a session may do what no permission of its role decides. docs/authorization.md says how.
+    /// For roles without an `authorizer` of their own. Whoever may register it decides what they may do. Default none: what no
+    /// permission allows is denied.
+    pub authorizer: String,
+    /// How long that may take, in milliseconds, 10 to 60000. Then the request is refused. Default 3000.
+    pub authorizer_timeout_ms: u32,
+    /// How long a decision counts for later requests of the same session, in seconds, up to 86400. `0`: each request is asked about.
+    /// Default 60.
+    pub authorizer_cache_secs: u32,
+    /// Whose tokens clients may show as tickets, each a `[[realm.jwt]]`. Default: nobody's.
+    pub jwt: Vec<Jwt>,
     /// What is said of topics, procedures and errors, each a `[[realm.definitions]]`. Default: nothing.
     pub definitions: Vec<Definition>,
     /// What all its sessions of one node may take together; see `[realm.quota]`. Default: anything.
@@ -151,6 +168,12 @@ impl Default for Realm {
             roles: Vec::new(),
             topics: Vec::new(),
             definitions: Vec::new(),
+            authenticator: String::new(),
+            authenticator_timeout_ms: 3000,
+            authorizer: String::new(),
+            authorizer_timeout_ms: 3000,
+            authorizer_cache_secs: 60,
+            jwt: Vec::new(),
             quota: Quota::default(),
             allow_define: false,
             call_timeout_min: 0,

@@ -15,6 +15,8 @@ use crate::wamp::{
 pub struct Role {
     /// The role's name, as `principal.role` and `realm.anonymous_role` give it. Required, unique within its realm.
     pub name: String,
+    /// The procedure that is asked about what no permission of this role decides, in place of `realm.authorizer`. Default: that one.
+    pub authorizer: String,
     /// What it may do, each a `[[realm.roles.permissions]]`. Default: nothing.
     pub permissions: Vec<Permission>,
     /// What all its sessions may take together; see `[realm.roles.quota]`. Default: anything. Of roles that are listed here only.
@@ -99,6 +101,7 @@ impl Role {
     pub fn open(name: &str) -> Self {
         Self {
             name: name.to_owned(),
+            authorizer: String::new(),
             permissions: vec![Permission {
                 r#match: Match::Prefix,
                 allow: vec![Right::All],

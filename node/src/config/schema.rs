@@ -13,9 +13,9 @@ use serde::{
 use toml::Value;
 
 use super::{
-    Admin, AdminClient, AdminTls, Audit, CertificateAndKey, Cluster, ClusterTls, Compat, Definition, History, Limits, Listener,
-    ListenerTls, Log, Longpoll, Node as NodeSection, Observability, Peer, Permission, Principal, Problem, Quota, Realm, Role,
-    Store, StoreRedis, Timing, Topic,
+    Admin, AdminClient, AdminTls, Audit, CertificateAndKey, Cluster, ClusterTls, Compat, Definition, History, Jwt, Limits,
+    Listener, ListenerTls, Log, Longpoll, Node as NodeSection, Observability, Peer, Permission, Principal, Problem, Quota, Realm,
+    Role, Store, StoreRedis, Timing, Topic,
     tree::{Entry, Node},
 };
 
@@ -58,6 +58,7 @@ pub(super) const SECTIONS: &[Section] = &[
             ),
             many::<Topic>("topics", &[one::<History>("history", &[])]),
             many::<Definition>("definitions", &[]),
+            many::<Jwt>("jwt", &[]),
             one::<Quota>("quota", &[]),
         ],
     ),

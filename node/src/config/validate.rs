@@ -7,7 +7,10 @@ use super::{
     Timing,
     certificate::{self, Identity},
 };
-use crate::auth::{CertificateMatch, Credential, cryptosign::unhex, kdf::PBKDF2_ITERATIONS_MAX};
+use crate::{
+    auth::{CertificateMatch, Credential, cryptosign::unhex, kdf::PBKDF2_ITERATIONS_MAX},
+    wamp::{Uri, UriCheck},
+};
 
 /// Everything that is wrong with settings whose keys and types are right.
 pub(super) fn validate(config: &Config) -> Vec<Problem> {
@@ -232,6 +235,7 @@ fn realms_and_principals(config: &Config, problems: &mut Vec<Problem>) {
         topics(index, realm, problems);
         definitions(index, realm, problems);
         roles(index, realm, problems);
+        deciders(index, realm, problems);
         if realm.anonymous_role.is_empty() {
             problems.push(missing(
                 &format!("realm[{index}].anonymous_role"),
@@ -282,6 +286,45 @@ fn realms_and_principals(config: &Config, problems: &mut Vec<Problem>) {
             problems.push(missing(&path("role"), "name a role, such as device"));
         }
         credentials(&path, principal, problems);
+    }
+}
+
+/// Issuers of tokens, and the procedures that decide who comes in and who may do what.
+fn deciders(index: usize, realm: &Realm, problems: &mut Vec<Problem>) {
+    let mut issuers = HashSet::new();
+    for (at, jwt) in realm.jwt.iter().enumerate() {
+        let path = |key: &str| format!("realm[{index}].jwt[{at}].{key}");
+        for (key, what, remedy) in jwt.check() {
+            problems.push(Problem::new(path(key), what, remedy));
+        }
+        if !issuers.insert(&jwt.issuer) {
+            let problem = Problem::new(path("issuer"), "another issuer has this name", "give each its own");
+            problems.push(problem.value(quoted(&jwt.issuer)));
+        }
+    }
+    let procedures = [("authenticator", &realm.authenticator), ("authorizer", &realm.authorizer)];
+    let mut procedures: Vec<_> = procedures.map(|(key, uri)| (format!("realm[{index}].{key}"), uri)).to_vec();
+    let roles = realm.roles.iter().enumerate();
+    procedures.extend(roles.map(|(at, role)| (format!("realm[{index}].roles[{at}].authorizer"), &role.authorizer)));
+    for (path, uri) in procedures {
+        let named = Uri::from(uri.as_str());
+        if !uri.is_empty() && (!named.is_uri(UriCheck::Loose) || named.is_of_the_router()) {
+            let remedy = "write the URI of a procedure that a client of the realm registers, such as com.example.decide";
+            problems.push(Problem::new(path, "not a procedure of a client", remedy).value(quoted(uri)));
+        }
+    }
+    for (key, value) in [
+        ("authenticator_timeout_ms", realm.authenticator_timeout_ms),
+        ("authorizer_timeout_ms", realm.authorizer_timeout_ms),
+    ] {
+        if !(10..=60_000).contains(&value) {
+            let problem = Problem::new(format!("realm[{index}].{key}"), "out of range", "write 10 to 60000");
+            problems.push(problem.value(value));
+        }
+    }
+    if realm.authorizer_cache_secs > 86_400 {
+        let path = format!("realm[{index}].authorizer_cache_secs");
+        problems.push(Problem::new(path, "out of range", "write 0 to 86400").value(realm.authorizer_cache_secs));
     }
 }
 

@@ -8,11 +8,15 @@ use crate::{
 
 /// The roles that the configuration gives a realm, and their permissions; where it only seeds them, what they begin with.
 pub fn policy(realm: &config::Realm) -> Policy {
-    Policy::new(
-        roles(realm)
-            .into_iter()
-            .map(|(name, permissions)| (name, Role::new(permissions))),
-    )
+    let role = |role: &config::Role| {
+        let permissions = role.permissions.iter().map(permission).collect();
+        (role.name.clone(), Role::new(permissions).asking(named(&role.authorizer)))
+    };
+    Policy::new(realm.roles.iter().map(role)).asking(named(&realm.authorizer))
+}
+
+fn named(procedure: &str) -> Option<Uri> {
+    (!procedure.is_empty()).then(|| Uri::from(procedure))
 }
 
 /// The same as they go into the log.
@@ -21,11 +25,11 @@ pub(super) fn roles(realm: &config::Realm) -> Vec<(String, Vec<Permission>)> {
     realm.roles.iter().map(role).collect()
 }
 
-/// The roles that stand whatever the log says: none where the configuration only seeds them.
+/// What stands whatever the log says: no role where the configuration only seeds them, and who is asked about what no role decides.
 pub(super) fn fixed(realm: &config::Realm) -> Policy {
     match realm.rights {
         config::RightsFrom::Fixed => policy(realm),
-        config::RightsFrom::Seed => Policy::default(),
+        config::RightsFrom::Seed => Policy::default().asking(named(&realm.authorizer)),
     }
 }
 

@@ -259,6 +259,8 @@ impl World {
                 }
                 // There are no outboxes here.
                 Effect::SubscriptionEnded { .. } => {}
+                Effect::Refresh(refresh) => panic!("nobody stands on a token, and {refresh:?}"),
+                Effect::Answered(answered) => panic!("no shell asked, and {answered:?}"),
                 Effect::Flood { .. } => panic!("no outbox of this test fills"),
                 Effect::Interest { topic, wanted, ticket } => self.announce(node, topic, wanted, ticket),
                 Effect::Forward { to, source, frame } => {

@@ -37,6 +37,7 @@ impl Realm {
         self.detach_dealer(turn, session);
         self.detach_broker(turn, session);
         self.detach_meta(session);
+        self.detach_bearer(session);
         self.keeper.detach(session);
         self.sessions.remove(session);
         // Also takes its registrations away everywhere, and any REGISTER of it that is still on its way.

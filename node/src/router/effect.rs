@@ -1,7 +1,7 @@
 //! Everything a realm can ask for.
 
 use super::{
-    NodeRef, Op, PeerFrame, SlowConsumer, TopicKey,
+    Answered, NodeRef, Op, PeerFrame, Refresh, SlowConsumer, TopicKey,
     kept::{AskHistory, Keep, TellHistory},
     policy::Noted,
 };
@@ -37,6 +37,10 @@ pub enum Effect {
     AskHistory(Box<AskHistory>),
     /// Look up a history for another node; answered by one [`super::Input::HistoryPage`], or none if the store does not answer.
     TellHistory(Box<TellHistory>),
+    /// What a question of the shell came to.
+    Answered(Box<Answered>),
+    /// Judge a newer token; answered by one [`super::Input::Refreshed`].
+    Refresh(Box<Refresh>),
     /// Start a read barrier; one answer, [`super::Input::Barrier`], per effect.
     Barrier,
     /// This node begins (`true`) or ceases (`false`) to want events of `topic`, a topic, pattern or shard of it. A beginning is answered by

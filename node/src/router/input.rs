@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{
-    Compat, LogIndex, NodeRef, Op, PeerFrame, TopicKey,
+    Ask, Bearer, Compat, LogIndex, NodeRef, Op, PeerFrame, Refreshed, TopicKey,
     kept::{HistoryAnswer, HistoryPage, Retained},
 };
 use crate::wamp::{Message, RequestId, SessionId, SubscriptionId, Uri};
@@ -85,6 +85,12 @@ pub enum BarrierOutcome {
 pub enum Input {
     /// A session was established on this node; its WELCOME is already in its outbox.
     SessionJoined { session: SessionId, info: SessionInfo },
+    /// A session that has just joined stands on a token, and ends with it.
+    Bearer { session: SessionId, bearer: Box<Bearer> },
+    /// The shell asks a procedure of a client; answered by one [`super::Effect::Answered`].
+    Ask(Box<Ask>),
+    /// What [`super::Effect::Refresh`] came to.
+    Refreshed(Box<Refreshed>),
     /// An established session of this node sent a legal message (never HELLO, GOODBYE, ABORT, AUTHENTICATE).
     Message { session: SessionId, message: Message },
     /// An INVOCATION could not be written to its callee; its call ends with this error.

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use super::{
     NodeRef, Realm, TopicKey,
+    asker::asker,
     broker::{Group, Interest},
     registry::Callee,
     session_table::{Call, Caller, Held, ParkedCall, Session},
@@ -37,7 +38,13 @@ impl Realm {
         let mut timers = 0;
         let mut calls_out = 0;
         let mut calls_in = 0;
-        for id in self.sessions.ids() {
+        let questions = self.sessions.get(asker()).map_or(0, |s| s.calls.len() + s.parked.len());
+        demand!(
+            questions == self.asker.open(),
+            "{} questions are open and {questions} are asked",
+            self.asker.open()
+        );
+        for id in self.sessions.ids().into_iter().chain([asker()]) {
             let Some(session) = self.sessions.get(id) else { continue };
             self.check_caller(id, session, &mut calls_out)?;
             self.check_flows(id, session, &mut timers)?;
@@ -98,6 +105,17 @@ impl Realm {
             demand!(
                 pending.waiting.is_subset(&self.peers),
                 "meta call {ask} waits for a node without a link"
+            );
+            timers += 1;
+        }
+        for (session, until) in self.bearers.ends() {
+            demand!(
+                self.sessions.get(session).is_some(),
+                "{session} stands on a token and is gone"
+            );
+            demand!(
+                self.timers.contains(until, Timer::Bearer(session)),
+                "the token of {session} has no timer"
             );
             timers += 1;
         }

@@ -24,6 +24,8 @@ pub mod stats;
 pub mod topic;
 
 mod abilities;
+mod asker;
+mod bearer;
 mod broker;
 pub mod dealer;
 mod detach;
@@ -49,6 +51,8 @@ mod testing;
 #[cfg(test)]
 mod tests;
 
+pub use asker::{Answered, Ask};
+pub use bearer::{Bearer, REFRESH, Refresh, Refreshed};
 pub use broker::Audience;
 pub use compat::{CancelAnswer, Compat, ErrorUris, MetaResults, OnLeave};
 pub use effect::Effect;

@@ -10,6 +10,8 @@ use std::{
 
 use super::{
     Effect, Input, LogIndex, NodeRef, OnConflict, Policy, RealmLimits, Registry, Stats, TopicRule,
+    asker::Asker,
+    bearer::Bearers,
     broker::Broker,
     dealer::CallKind,
     dealer::Dealer,
@@ -118,6 +120,10 @@ pub struct RealmConfig {
     pub on_conflict: OnConflict,
     /// Puts `_fence`, registration id and epoch, into INVOCATION.Details, so that a callee can guard side effects.
     pub fence_details: bool,
+    /// How long an authorizer may take.
+    pub authorizer_timeout: Duration,
+    /// How long its decisions count for the session they were made about.
+    pub authorizer_cache: Duration,
     /// Who may do what. Nobody anything, unless it is said.
     pub policy: Policy,
     /// Who learns who calls and publishes.
@@ -153,6 +159,8 @@ impl RealmConfig {
             definitions: Vec::new(),
             on_conflict: OnConflict::Refuse,
             fence_details: false,
+            authorizer_timeout: Duration::from_secs(3),
+            authorizer_cache: Duration::from_secs(60),
             policy: Policy::default(),
             disclosure: Disclosure::default(),
             call_timeouts: CallTimeouts::default(),
@@ -181,6 +189,12 @@ pub struct Realm {
     pub(super) dealer: Dealer,
     pub(super) broker: Broker,
     pub(super) meta: Meta,
+    /// Sessions that end with a token.
+    pub(super) bearers: Bearers,
+    /// Questions of the router to procedures of clients.
+    pub(super) asker: Asker,
+    /// The request under way is refused since nobody has decided about it.
+    pub(super) undecided: bool,
     pub(super) keeper: Keeper,
     pub(super) ids: IdSource,
     pub(super) timers: Timers,
@@ -223,6 +237,9 @@ impl Realm {
             dealer: Dealer::default(),
             broker,
             meta: Meta::default(),
+            bearers: Bearers::default(),
+            asker: Asker::default(),
+            undecided: false,
             keeper,
             ids,
             timers: Timers::default(),
@@ -249,6 +266,9 @@ impl Realm {
         let turn = &mut Turn { now, effects };
         match input {
             Input::SessionJoined { session, info } => self.on_session_joined(turn, session, info),
+            Input::Bearer { session, bearer } => self.on_bearer(session, *bearer),
+            Input::Ask(ask) => self.on_ask(turn, *ask),
+            Input::Refreshed(refreshed) => self.on_refreshed(turn, *refreshed),
             Input::Message { session, message } => self.on_message(turn, session, message),
             Input::InvocationUndelivered { session, request, error } => {
                 self.on_invocation_undelivered(turn, session, request, error);
@@ -286,6 +306,7 @@ impl Realm {
             Input::RightsKnown => self.rights_stale = false,
             Input::Tick => self.on_tick(turn),
         }
+        self.hear_answers(turn);
         // Last, so that every lookup that missed during this input joins a barrier that starts after it.
         self.start_wanted_barrier(turn);
     }
@@ -330,10 +351,15 @@ impl Realm {
     }
 
     fn on_message(&mut self, turn: &mut Turn<'_>, session: SessionId, message: Message) {
-        if self.sessions.get(session).is_none() {
-            self.stats.dropped_no_session += 1;
-            return;
+        match self.sessions.get(session) {
+            None => self.stats.dropped_no_session += 1,
+            Some(asking) if asking.may.asks() => self.on_message_in_question(turn, session, message),
+            Some(_) => self.dispatch(turn, session, message),
         }
+    }
+
+    /// Handles a message about which nobody has to be asked any more.
+    pub(super) fn dispatch(&mut self, turn: &mut Turn<'_>, session: SessionId, message: Message) {
         match message {
             Message::Call {
                 request,
@@ -416,7 +442,7 @@ impl Realm {
         // Meta calls are rare, and looked for only where ids may repeat.
         if check != RequestIdCheck::Strict
             && verdict == RequestIdVerdict::Fine
-            && awaits_answer(&self.meta, &self.keeper, session, request)
+            && awaits_answer(&self.meta, &self.keeper, &self.bearers, session, request)
         {
             verdict = RequestIdVerdict::InFlight;
         }
@@ -433,7 +459,7 @@ impl Realm {
         };
         let check = caller.request_id_check;
         // Meta calls are rare, and looked for only where ids may repeat.
-        let awaited = check != RequestIdCheck::Strict && awaits_answer(&self.meta, &self.keeper, session, request);
+        let awaited = check != RequestIdCheck::Strict && awaits_answer(&self.meta, &self.keeper, &self.bearers, session, request);
         let rising = check == RequestIdCheck::Strict;
         let judge = |streams: &Option<Box<Streams>>| streams.as_ref().map_or(Repeat::Wrong, |s| s.judge(request, rising));
         // Where ids need not rise, that of a further part could as well be a new one.
@@ -552,12 +578,13 @@ impl Realm {
                 Timer::Meta(ask) => self.on_meta_overdue(turn, ask),
                 Timer::Invoke(callee) => self.on_invoke_overdue(turn, callee),
                 Timer::Call(session, request) => self.on_call_overdue(turn, session, request),
+                Timer::Bearer(session) => self.on_bearer_overdue(turn, session),
             }
         }
     }
 }
 
 /// True if the session waits for the router itself to answer its CALL of that id.
-fn awaits_answer(meta: &Meta, keeper: &Keeper, session: SessionId, request: RequestId) -> bool {
-    meta.awaits(session, request) || keeper.asking.contains(&(session, request))
+fn awaits_answer(meta: &Meta, keeper: &Keeper, bearers: &Bearers, session: SessionId, request: RequestId) -> bool {
+    meta.awaits(session, request) || keeper.asking.contains(&(session, request)) || bearers.awaits(session, request)
 }

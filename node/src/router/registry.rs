@@ -241,7 +241,7 @@ impl Registry {
     ///
     /// Choice: none matches what is the protocol's own. Clients may not register it, and a pattern is no way around that.
     pub fn matching_patterns(&self, procedure: &Uri) -> impl Iterator<Item = &Registration> {
-        let free = self.procedures.pattern_count() > 0 && !procedure.is_reserved();
+        let free = self.procedures.pattern_count() > 0 && !procedure.is_of_the_router();
         let ids = free.then(|| self.procedures.patterns(procedure)).into_iter().flatten();
         ids.filter_map(|id| self.registrations.get(id))
     }

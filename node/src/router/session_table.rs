@@ -12,6 +12,7 @@ use std::{
 use super::{
     InvokePolicy, LogIndex, MatchPolicy, NodeRef, RealmConfig, RequestIdCheck, SessionInfo, Shard, TimeoutUnit,
     abilities::{Abilities, Ability},
+    asker::asker,
     dealer::Flow,
     frame::{CallId, Refusal},
     invocations::Invocations,
@@ -356,13 +357,14 @@ impl SessionTable {
         self.sessions.remove(&id)
     }
 
+    /// How many clients there are.
     pub(super) fn len(&self) -> usize {
-        self.sessions.len()
+        self.sessions.len() - usize::from(self.sessions.contains_key(&asker()))
     }
 
-    /// All ids, sorted: for the rare walks whose order reaches an effect.
+    /// The ids of all clients, sorted: for the rare walks whose order reaches an effect.
     pub(super) fn ids(&self) -> Vec<SessionId> {
-        let mut ids: Vec<SessionId> = self.sessions.keys().copied().collect();
+        let mut ids: Vec<SessionId> = self.sessions.keys().copied().filter(|id| *id != asker()).collect();
         ids.sort_unstable();
         ids
     }

@@ -96,6 +96,12 @@ pub struct Stats {
     pub meta_overdue: u64,
     /// Sessions of this node ended by a meta call.
     pub sessions_killed: u64,
+    /// Sessions of this node ended since their token had expired.
+    pub sessions_expired: u64,
+    /// Procedures of clients that the router has called, to ask who somebody is or whether something is permitted.
+    pub questions: u64,
+    /// Requests about which an authorizer should have decided and did not.
+    pub undecided: u64,
     /// Payloads that broke a rule of their URI's schema.
     pub schema_violations: u64,
     /// Testaments published to the subscribers of this node.

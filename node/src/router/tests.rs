@@ -1,7 +1,9 @@
 //! What a realm does, one behaviour per test, in the language of [`super::testing`].
 
 mod authorization;
+mod authorizers;
 mod barriers;
+mod bearers;
 mod bounds;
 mod calls;
 mod cancels;

@@ -25,6 +25,8 @@ pub(super) enum Timer {
     Call(SessionId, RequestId),
     /// A meta call has waited long enough.
     Meta(u64),
+    /// The token that a session stands on is over.
+    Bearer(SessionId),
 }
 
 /// All deadlines of a realm.

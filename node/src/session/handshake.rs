@@ -6,9 +6,10 @@ use std::{fmt, pin::Pin, sync::Arc};
 
 use super::{
     auth::{
-        Begin, Challenged, Identity, NoMethod, Offer, PeerFacts, Pending, Promise, Verified, anonymous, cookie, guard::Attempt,
+        Begin, Challenged, Identity, NoMethod, Offer, PeerFacts, Pending, Promise, Verified, anonymous, authenticator, cookie,
+        guard::Attempt,
     },
-    realm::{RealmEntry, RealmHandle, Realms},
+    realm::{RealmEntry, RealmHandle, Realms, Terms},
 };
 use crate::{
     audit::Refusal,
@@ -46,6 +47,14 @@ enum State {
         features: Vec<String>,
         pending: Pending,
     },
+    /// An authenticator is asked who HELLO is from.
+    Asking {
+        realm: RealmEntry,
+        features: Vec<String>,
+        method: &'static str,
+        authid: Option<String>,
+        extra: Option<Dict>,
+    },
     /// AUTHENTICATE is being judged.
     Judging {
         realm: RealmEntry,
@@ -61,6 +70,8 @@ enum State {
 pub enum Step {
     /// Send this and wait for the next message.
     Send(Message),
+    /// Find this out, then [`Handshake::on_verified`]. Meanwhile nothing else may come.
+    Ask(Asking),
     /// Judge this, then [`Handshake::on_verified`]. Meanwhile nothing else may come.
     Judge(Box<Attempt>),
     /// The peer may join: draw a session id, then [`Accepted::welcome`].
@@ -69,6 +80,15 @@ pub enum Step {
     Abort(Message),
     /// Close the transport; the client has aborted, which is not answered.
     Close,
+}
+
+/// A question to an authenticator.
+pub struct Asking(pub Pin<Box<dyn Future<Output = Verified> + Send>>);
+
+impl fmt::Debug for Asking {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Asking")
+    }
 }
 
 /// A peer that may join a realm.
@@ -82,6 +102,8 @@ pub struct Accepted {
     pub session: Option<Promise>,
     /// What WELCOME tells it beside.
     pub extra: Option<Box<Dict>>,
+    /// What has to hold when it joins, and how long it may stay.
+    pub terms: Terms,
 }
 
 impl Accepted {
@@ -135,25 +157,51 @@ impl Handshake {
                 Message::Authenticate { signature, extra },
             ) => self.on_authenticate(realm, features, pending, signature, extra),
             (State::Authenticating { .. }, _) => violation("AUTHENTICATE is due"),
-            (State::Judging { .. }, _) => violation("WELCOME is to be waited for"),
+            (State::Judging { .. } | State::Asking { .. }, _) => violation("WELCOME is to be waited for"),
             (State::Closed | State::Over, _) => violation("no session is established; HELLO is due"),
         }
     }
 
     /// Takes how an attempt was judged.
     pub fn on_verified(&mut self, verified: Verified) -> Step {
-        let State::Judging { realm, features, authid } = std::mem::replace(&mut self.state, State::Over) else {
-            return violation("no session is established; HELLO is due");
-        };
+        match (std::mem::replace(&mut self.state, State::Over), verified) {
+            (State::Judging { realm, features, authid }, verified) => self.on_judged(realm, features, &authid, verified),
+            (
+                State::Asking {
+                    realm,
+                    features,
+                    method,
+                    authid,
+                    extra,
+                },
+                Verified::Learned(learned),
+            ) => {
+                let offer = Offer {
+                    methods: &[method],
+                    authid: authid.as_deref(),
+                    extra: extra.as_ref(),
+                };
+                let cluster = realm.handle.cluster();
+                let learned = learned.map(|learned| *learned);
+                let begun = realm
+                    .auth
+                    .begin_with(method, learned, offer, &self.peer, || Promise::draw(cluster));
+                self.on_begun(realm, features, begun, (authid.as_deref(), method))
+            }
+            _ => violation("no session is established; HELLO is due"),
+        }
+    }
+
+    fn on_judged(&mut self, realm: RealmEntry, features: Vec<String>, authid: &str, verified: Verified) -> Step {
         let name = realm.handle.name();
         let success = matches!(verified, Verified::As(_));
-        self.realms.guard.ended(self.peer.source, name, &authid, success);
+        self.realms.guard.ended(self.peer.source, name, authid, success);
         match verified {
             Verified::As(identity) => self.accepted(realm, features, *identity),
-            Verified::Denied => {
+            Verified::Denied | Verified::Learned(_) => {
                 tracing::info!(realm = %name, source = %self.peer.source, "a client failed to authenticate");
-                self.note_refusal("credential not accepted", name, Some(&authid), "");
-                denied("the credential was not accepted")
+                self.note_refusal("credential not accepted", name, Some(authid), "");
+                denied(NOT_ACCEPTED)
             }
         }
     }
@@ -180,6 +228,7 @@ impl Handshake {
             signature,
             extra,
             delay,
+            peer: Arc::clone(&self.peer),
         }))
     }
 
@@ -189,6 +238,12 @@ impl Handshake {
         {
             self.realms.guard.cookies.bind(cookie, realm.handle.name(), principal);
         }
+        let terms = Terms {
+            principal: identity
+                .principal
+                .map(|principal| (Arc::clone(&realm.auth.principals), principal)),
+            bearer: identity.bearer,
+        };
         let info = SessionInfo {
             authid: identity.authid,
             authrole: identity.authrole,
@@ -209,6 +264,7 @@ impl Handshake {
             info,
             session: identity.session,
             extra: identity.extra,
+            terms,
         }))
     }
 
@@ -242,20 +298,62 @@ impl Handshake {
             extra: hello.authextra,
         };
         let (guard, cluster) = (&self.realms.guard, realm.handle.cluster());
+        if let Some(method) = realm.auth.asks_about(realm.handle.name(), offer, &self.peer, &guard.cookies) {
+            return self.ask(realm, hello, method);
+        }
         let begun = realm.auth.begin(realm.handle.name(), offer, &self.peer, &guard.cookies, || {
             Promise::draw(cluster)
         });
+        let offered = hello.authmethods.join(",");
+        self.on_begun(realm, hello.features, begun, (hello.authid, &offered))
+    }
+
+    /// Has the authenticator asked who HELLO is from, unless there were too many failures already.
+    fn ask(&mut self, realm: RealmEntry, hello: Hello<'_>, method: &'static str) -> Step {
+        let authid = hello.authid.map(str::to_owned);
+        let name = authid.as_deref().unwrap_or_default();
+        let Some(authenticator) = realm.auth.authenticator.clone() else {
+            return denied(NOT_ACCEPTED);
+        };
+        if self.realms.guard.refuses(self.peer.source, realm.handle.name(), name) {
+            self.note_refusal("too many failures", realm.handle.name(), hello.authid, method);
+            return denied(TOO_OFTEN);
+        }
+        let details = authenticator::details(method, hello.authextra, &self.peer);
+        let (principals, asked) = (Arc::clone(&realm.auth.principals), authid.clone());
+        self.state = State::Asking {
+            realm,
+            features: hello.features,
+            method,
+            authid,
+            extra: hello.authextra.cloned(),
+        };
+        Step::Ask(Asking(Box::pin(async move {
+            let learned = authenticator.ask(method, asked.as_deref(), details, &principals).await;
+            Verified::Learned(learned.map(Box::new))
+        })))
+    }
+
+    /// `said` is the authid and the methods that were named.
+    fn on_begun(
+        &mut self,
+        realm: RealmEntry,
+        features: Vec<String>,
+        begun: Result<Begin, NoMethod>,
+        (authid, offered): (Option<&str>, &str),
+    ) -> Step {
+        let guard = &self.realms.guard;
         match begun {
-            Ok(Begin::Known(identity)) => self.accepted(realm, hello.features, identity),
+            Ok(Begin::Known(identity)) => self.accepted(realm, features, identity),
             Ok(Begin::Challenge(challenged)) => {
                 let Challenged { method, extra, pending } = *challenged;
                 if guard.refuses(self.peer.source, realm.handle.name(), pending.authid()) {
-                    self.note_refusal("too many failures", realm.handle.name(), hello.authid, method);
+                    self.note_refusal("too many failures", realm.handle.name(), authid, method);
                     return denied(TOO_OFTEN);
                 }
                 self.state = State::Authenticating {
                     realm,
-                    features: hello.features,
+                    features,
                     pending,
                 };
                 Step::Send(Message::Challenge {
@@ -264,15 +362,14 @@ impl Handshake {
                 })
             }
             Err(NoMethod::AuthenticationRequired) => {
-                self.note_refusal("anonymous not allowed", realm.handle.name(), hello.authid, "anonymous");
+                self.note_refusal("anonymous not allowed", realm.handle.name(), authid, "anonymous");
                 abort(
                     error_uri::AUTHENTICATION_REQUIRED,
                     "this realm takes no anonymous sessions from there",
                 )
             }
             Err(NoMethod::NoMatch) => {
-                let offered = hello.authmethods.join(",");
-                self.note_refusal("no method that it offers", realm.handle.name(), hello.authid, &offered);
+                self.note_refusal("no method that it offers", realm.handle.name(), authid, offered);
                 abort(
                     error_uri::NO_MATCHING_AUTH_METHOD,
                     "none of the offered authentication methods is for this realm",
@@ -363,6 +460,9 @@ fn present<'a>(dict: &'a Dict, key: &str) -> Option<&'a Value> {
 fn text<'a>(dict: &'a Dict, key: &str, fault: &'static str) -> Result<Option<&'a str>, &'static str> {
     present(dict, key).map(|value| value.as_text().ok_or(fault)).transpose()
 }
+
+/// What somebody hears who has not proved itself, or is not wanted any more by the time it has.
+pub(super) const NOT_ACCEPTED: &str = "the credential was not accepted";
 
 /// What somebody who has failed too often hears, whoever it says it is.
 const TOO_OFTEN: &str = "too many attempts have failed; try again later";

@@ -12,6 +12,7 @@ mod noting;
 mod plain;
 mod present;
 mod realms;
+mod terms;
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -29,6 +30,7 @@ use tokio::{
 };
 
 use super::{
+    auth::Tokens,
     cluster::{Cluster, Drain},
     keeping::Keeping,
     outbox::{End, Outbox, Pushed, Shared, Touched, Undelivered},
@@ -39,16 +41,18 @@ pub use plain::Gathered;
 pub use present::ByWire;
 use present::Present;
 pub use realms::{RealmEntry, Realms};
+pub use terms::Terms;
+use terms::TokenJudge;
 
 use crate::{
     audit::Audit,
     auth::Principals,
     router::{
-        Change, Changed, Effect, Input, LogIndex, Op, Realm, SessionInfo, SlowConsumer,
+        Ask, Change, Changed, Effect, Input, LogIndex, Op, Realm, SessionInfo, SlowConsumer,
         kept::{HistoryAnswer, HistoryFailure},
         policy::Request,
     },
-    wamp::{Message, SessionId, SubscriptionId, Uri},
+    wamp::{Message, Payload, SessionId, SubscriptionId, Uri, error_uri},
 };
 
 /// A cheap handle on one realm of this node.
@@ -78,6 +82,8 @@ struct Shell {
     principals: OnceLock<Arc<Principals>>,
     /// Who keeps what is noted.
     audit: OnceLock<Audit>,
+    /// Who judges tokens; nobody unless it is said.
+    tokens: OnceLock<TokenJudge>,
 }
 
 struct State {
@@ -89,6 +95,9 @@ struct State {
     followups: VecDeque<Input>,
     /// Who waits for the commit of a session's end.
     leaving: HashMap<SessionId, oneshot::Sender<()>>,
+    /// Who waits for the answer of a procedure.
+    asked: HashMap<u64, oneshot::Sender<Result<Payload, Uri>>>,
+    last_asked: u64,
     /// When the deadline keeper will look again.
     armed: Option<Instant>,
     /// Fan-outs that have released the lock between two chunks.
@@ -146,6 +155,8 @@ impl RealmHandle {
                 effects: Vec::new(),
                 followups: VecDeque::new(),
                 leaving: HashMap::new(),
+                asked: HashMap::new(),
+                last_asked: 0,
                 armed: None,
                 open_fanouts: 0,
                 given_up: Vec::new(),
@@ -157,6 +168,7 @@ impl RealmHandle {
             keeping: OnceLock::new(),
             principals: OnceLock::new(),
             audit: OnceLock::new(),
+            tokens: OnceLock::new(),
         });
         tokio::spawn(keep_deadlines(Arc::downgrade(&shared), rearm));
         Self { shared }
@@ -197,12 +209,34 @@ impl RealmHandle {
 
     /// Admits an established session: its WELCOME is the first message of the session in its outbox, then the core hears of it.
     pub fn join(&self, session: SessionId, info: SessionInfo, welcome: &Message, outbox: &Arc<Outbox>, touched: &mut Touched) {
+        self.admit(session, info, welcome, outbox, touched, Terms::default());
+    }
+
+    /// As [`Self::join`], on terms. False: they do not hold any more, and nothing was done. What the log takes away is taken under
+    /// the same lock, so whoever is let in here is there to be ended.
+    pub fn admit(
+        &self,
+        session: SessionId,
+        info: SessionInfo,
+        welcome: &Message,
+        outbox: &Arc<Outbox>,
+        touched: &mut Touched,
+        terms: Terms,
+    ) -> bool {
         let mut state = self.shared.lock();
+        if !terms.hold() {
+            return false;
+        }
         // Pushed under the lock: nothing of the realm can come before it.
         outbox.push(welcome, touched);
         state.outboxes.insert(session, outbox.clone());
         state.stats.joined += 1;
-        self.shared.enter(state, Input::SessionJoined { session, info }, touched);
+        self.shared.take(&mut state, Input::SessionJoined { session, info }, touched);
+        if let Some(bearer) = terms.bearer {
+            self.shared.take(&mut state, Input::Bearer { session, bearer }, touched);
+        }
+        self.shared.settle(state);
+        true
     }
 
     /// Handles messages that an established session may legally send, in their order; what follows the end of the session is
@@ -323,6 +357,42 @@ impl RealmHandle {
         })
     }
 
+    /// Says who judges the newer tokens that sessions of this realm show. Called once.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
+    pub fn judge_tokens_by(&self, tokens: Arc<Tokens>) {
+        let judge = TokenJudge::new(tokens, Handle::current(), Arc::downgrade(&self.shared));
+        // The second call is a mistake that changes nothing.
+        let _ = self.shared.tokens.set(judge);
+    }
+
+    /// Calls a procedure of a client of this realm, on whatever node it is, in the router's own name. Resolves to what it yields, or to the
+    /// error the call ends with, at the latest after `timeout`.
+    pub fn ask(
+        &self,
+        procedure: Uri,
+        payload: Payload,
+        timeout: Duration,
+    ) -> impl Future<Output = Result<Payload, Uri>> + Send + use<> {
+        let (sender, receiver) = oneshot::channel();
+        let mut touched = Touched::new();
+        let mut state = self.shared.lock();
+        state.last_asked += 1;
+        let ticket = state.last_asked;
+        state.asked.insert(ticket, sender);
+        let ask = Ask {
+            ticket,
+            procedure,
+            payload,
+            timeout,
+        };
+        self.shared.enter(state, Input::Ask(Box::new(ask)), &mut touched);
+        drop(touched);
+        self.flush();
+        async move { receiver.await.unwrap_or_else(|_| Err(Uri::from(error_uri::CANCELED))) }
+    }
+
     /// What the shell has counted.
     pub fn stats(&self) -> ShellStats {
         let state = self.shared.lock();
@@ -431,7 +501,11 @@ impl Shell {
         let watch = FailureWatch(self);
         // Whatever may start an invocation is judged by the clock, not by the batch's time: this process may have been stopped
         // since, and its lease with it.
-        let time = if may_invoke(&input) { now() } else { touched.time(now) };
+        let time = if may_invoke(&input) || state.core.awaits_answers() {
+            now()
+        } else {
+            touched.time(now)
+        };
         state.core.handle(time, input, &mut effects);
         std::mem::forget(watch);
         self.carry_out(state, &mut effects, touched);
@@ -503,6 +577,16 @@ impl Shell {
                         outbox.hold(hold);
                     }
                 }
+                Effect::Answered(answered) => {
+                    if let Some(waiting) = state.asked.remove(&answered.ticket) {
+                        // Nobody may be waiting any more; that is fine.
+                        let _ = waiting.send(answered.outcome);
+                    }
+                }
+                Effect::Refresh(refresh) => match self.tokens.get() {
+                    Some(judge) => judge.judge(*refresh),
+                    None => state.followups.push_back(terms::refused(&refresh)),
+                },
                 Effect::Propose { op } => self.cluster.propose(&self.name, op),
                 Effect::Barrier => self.cluster.barrier(&self.name),
                 Effect::Interest { topic, wanted, ticket } => self.cluster.interest(&self.name, &topic, wanted, ticket),

@@ -41,6 +41,47 @@ fn info() -> SessionInfo {
     }
 }
 
+#[tokio::test]
+async fn who_is_removed_after_its_credential_was_judged_is_not_let_in() {
+    use crate::auth::{Credential, Principal, Principals};
+    for removed in [false, true] {
+        let realm = loopback::realm("realm1");
+        let principals = Arc::new(Principals::new("realm1", Vec::new()));
+        realm.keep_principals(Arc::clone(&principals));
+        let lamp = Principal {
+            authid: "lamp".into(),
+            role: "device".into(),
+            credentials: vec![Credential::CryptoSign([7; 32])],
+        };
+        let change = |change| crate::router::policy::Request { change, expected: None };
+        let put = crate::router::Change::PutPrincipal { principal: lamp };
+        assert!(matches!(realm.change(1, &change(put)), crate::router::Changed::Done(_)));
+        // Its credential is judged: it is the principal of now.
+        let principal = principals.by_authid("lamp").unwrap();
+        if removed {
+            let remove = crate::router::Change::RemovePrincipal { authid: "lamp".into() };
+            assert!(matches!(realm.change(2, &change(remove)), crate::router::Changed::Done(_)));
+        }
+        let wire = WireFormat {
+            serializer: Serializer::Json,
+            framing: Framing::RawSocket,
+            message_bytes_max: usize::MAX,
+        };
+        let outbox = Outbox::new(wire, &SessionLimits::default(), None, Arc::default());
+        let session = SessionId::new(4711).unwrap();
+        let welcome = Message::Welcome {
+            session,
+            details: Dict::new(),
+        };
+        let terms = Terms {
+            principal: Some((principals, principal)),
+            bearer: None,
+        };
+        let admitted = realm.admit(session, info(), &welcome, &outbox, &mut Touched::new(), terms);
+        assert_eq!((admitted, realm.has(session)), (!removed, !removed));
+    }
+}
+
 impl Member {
     fn join(realm: &RealmHandle) -> Self {
         Self::with(realm, &SessionLimits::default(), usize::MAX)

@@ -19,7 +19,7 @@ use super::{
     auth::{PeerFacts, Promise, Verified},
     cluster::Drain,
     counting,
-    handshake::{Handshake, Step, abort_message},
+    handshake::{Handshake, NOT_ACCEPTED, Step, abort_message},
     hold::{HELD, Hold},
     outbox::{End, Outbox, Touched, WireFormat, ping, pong},
     quota::Pass,
@@ -181,7 +181,7 @@ impl Greeting {
             Step::Abort(Message::Abort { details, reason, .. }) => {
                 *reason = Uri::from(self.compat.error_uris.name(reason, details));
             }
-            Step::Abort(_) | Step::Send(_) | Step::Judge(_) | Step::Close => {}
+            Step::Abort(_) | Step::Send(_) | Step::Ask(_) | Step::Judge(_) | Step::Close => {}
         }
         step
     }
@@ -527,6 +527,12 @@ impl Task {
                 self.outbox.push(&message, touched);
                 Ok(())
             }
+            Step::Ask(asking) => {
+                if let State::Handshake { handshake, .. } = &mut self.state {
+                    handshake.handshake.judging = Some(asking.0);
+                }
+                Ok(())
+            }
             Step::Judge(attempt) if attempt.is_quick() => {
                 let State::Handshake { handshake, .. } = &mut self.state else {
                     return Ok(());
@@ -567,7 +573,13 @@ impl Task {
                 }
                 self.decoder.set_message_bytes_max(message_bytes_max);
                 let (welcome, compat) = (accepted.welcome(session), accepted.info.compat);
-                accepted.realm.join(session, accepted.info, &welcome, &self.outbox, touched);
+                if !accepted
+                    .realm
+                    .admit(session, accepted.info, &welcome, &self.outbox, touched, accepted.terms)
+                {
+                    accepted.realm.cluster().return_session_id(session);
+                    return self.abort(&abort_message(error_uri::AUTHENTICATION_DENIED, NOT_ACCEPTED), NORMAL);
+                }
                 tracing::debug!(session = session.get(), realm = %accepted.realm.name(), "session established");
                 self.state = State::Established(Membership {
                     realm: accepted.realm,

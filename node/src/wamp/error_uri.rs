@@ -34,4 +34,5 @@ pub const SYSTEM_SHUTDOWN: &str = "wamp.close.system_shutdown";
 pub const CLOSE_REALM: &str = "wamp.close.close_realm";
 pub const GOODBYE_AND_OUT: &str = "wamp.close.goodbye_and_out";
 pub const LOGOUT: &str = "wamp.close.logout";
+pub const EXPIRED: &str = "ringfort.close.expired";
 pub const KILLED: &str = "wamp.close.killed";

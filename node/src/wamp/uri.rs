@@ -75,6 +75,11 @@ impl Uri {
     pub fn is_reserved(&self) -> bool {
         self.0.split('.').next() == Some("wamp")
     }
+
+    /// True if the procedures and patterns of that name are the router's: `wamp.…`, and beside the protocol what this router adds.
+    pub fn is_of_the_router(&self) -> bool {
+        self.is_reserved() || self.starts_with("ringfort.session.") || self.starts_with("ringfort.authorizer.")
+    }
 }
 
 /// How closely the URIs of a realm are looked at. Spec: WAMP basic profile, "URIs", loose and strict rules.

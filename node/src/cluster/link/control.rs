@@ -14,10 +14,19 @@ use parking_lot::Mutex;
 use ringfort_proto::cluster::v1 as pb;
 
 use super::{convert, life::Link};
-use crate::{auth::throttle::Report, cluster::interest::Own};
+use crate::{
+    auth::{login::CookieNews, throttle::Report},
+    cluster::interest::Own,
+};
 
 /// How many reports of logins wait for one peer.
 const LOGINS_MAX: usize = 1024;
+
+/// How much news of cookies waits for one peer.
+const COOKIES_MAX: usize = 8192;
+
+/// How much of it goes into one message.
+const COOKIES_AT_ONCE: usize = 256;
 
 /// What the control stream has to say. No queue: a ping or an acknowledgement that was not sent yet is replaced by a newer one.
 #[derive(Default)]
@@ -34,6 +43,7 @@ struct State {
     drain: bool,
     ack: Option<(u64, u64)>,
     logins: Vec<Report>,
+    cookies: Vec<CookieNews>,
     closed: bool,
     waker: Option<Waker>,
 }
@@ -65,6 +75,17 @@ impl Control {
             if state.logins.len() < LOGINS_MAX {
                 state.logins.push(report);
             }
+        });
+    }
+
+    /// Tells what became of the login of a browser. Where there is too much to tell, the peer is told that it cannot rely on what it knows.
+    pub(super) fn cookie(&self, news: &CookieNews) {
+        self.change(|state| {
+            if state.cookies.len() >= COOKIES_MAX {
+                state.cookies.clear();
+                state.cookies.push(CookieNews::Lost);
+            }
+            state.cookies.push(news.clone());
         });
     }
 
@@ -155,6 +176,16 @@ impl Stream for ControlStream {
             }
             if !state.logins.is_empty() {
                 kinds.push(convert::logins_out(&std::mem::take(&mut state.logins)));
+            }
+            if !state.cookies.is_empty() {
+                // A batch of them stays well below the length of a message.
+                let count = state.cookies.len().min(COOKIES_AT_ONCE);
+                let rest = state.cookies.split_off(count);
+                let now = std::mem::replace(&mut state.cookies, rest);
+                kinds.push(convert::cookies_out(now));
+                if !state.cookies.is_empty() {
+                    cx.waker().wake_by_ref();
+                }
             }
             // Before the look at the interest: whoever changes it afterwards finds the waker.
             state.waker = Some(cx.waker().clone());

@@ -6,7 +6,10 @@ use bytes::Bytes;
 use ringfort_proto::cluster::v1 as pb;
 
 use crate::{
-    auth::throttle::{Report, Source, Subject},
+    auth::{
+        login::{Bound, CookieNews},
+        throttle::{Report, Source, Subject},
+    },
     cluster::interest::{self, Change},
     router::{MatchPolicy, NodeRef, Shard, Slot, TopicKey},
     wamp::Uri,
@@ -77,6 +80,56 @@ pub(super) fn logins_in(reports: pb::LoginReports) -> impl Iterator<Item = Repor
             Report::Failed(source, subject)
         }
     })
+}
+
+/// What became of logins of browsers, for the control stream. What follows a loss is news after it.
+pub(super) fn cookies_out(news: Vec<CookieNews>) -> pb::link_frame::Kind {
+    let mut out = pb::CookieNews::default();
+    for one in news {
+        match one {
+            CookieNews::Lost => {
+                out.logins.clear();
+                out.all_forgotten = true;
+            }
+            CookieNews::Bound(bound) => out.logins.push(pb::CookieLogin {
+                cookie: Bytes::copy_from_slice(&bound.cookie),
+                realm: bound.realm,
+                authid: bound.authid,
+                principal: Bytes::copy_from_slice(&bound.principal),
+                at_ms: bound.at_ms,
+                until_ms: bound.until_ms,
+            }),
+            CookieNews::Forgotten { cookie, at_ms } => out.logins.push(pb::CookieLogin {
+                cookie: Bytes::copy_from_slice(&cookie),
+                at_ms,
+                ..Default::default()
+            }),
+        }
+    }
+    pb::link_frame::Kind::Cookies(out)
+}
+
+/// The same, as it came in. What cannot be read counts as lost.
+pub(super) fn cookies_in(news: pb::CookieNews) -> impl Iterator<Item = CookieNews> {
+    let read = |login: pb::CookieLogin| {
+        let cookie: [u8; 32] = login.cookie[..].try_into().ok()?;
+        if login.realm.is_empty() {
+            let at_ms = login.at_ms;
+            return Some(CookieNews::Forgotten { cookie, at_ms });
+        }
+        Some(CookieNews::Bound(Box::new(Bound {
+            cookie,
+            realm: login.realm,
+            authid: login.authid,
+            principal: login.principal[..].try_into().ok()?,
+            at_ms: login.at_ms,
+            until_ms: login.until_ms,
+        })))
+    };
+    let lost = news.all_forgotten.then_some(CookieNews::Lost);
+    let logins = news.logins.into_iter();
+    lost.into_iter()
+        .chain(logins.map(move |login| read(login).unwrap_or(CookieNews::Lost)))
 }
 
 pub(super) fn interest_out(message: interest::Message) -> pb::LinkFrame {

@@ -288,6 +288,11 @@ fn on_control(shared: &Shared, link: &Link, batch: pb::LinkBatch) -> Result<(), 
                 // The window has opened.
                 link.control.wake();
             }
+            Some(Kind::Cookies(news)) => {
+                for news in convert::cookies_in(news) {
+                    shared.events.cookie(news);
+                }
+            }
             Some(Kind::Logins(reports)) => {
                 for report in convert::logins_in(reports) {
                     shared.events.login(report);

@@ -58,7 +58,7 @@ use super::{
     net::PeerChannels,
 };
 use crate::{
-    auth::throttle::Report,
+    auth::{login::CookieNews, throttle::Report},
     router::{NodeRef, PeerFrame, TopicKey, frame::PlainFrame},
     session::cluster::Drain,
     wamp::{SessionId, Uri, codec::plain::Elements},
@@ -84,6 +84,8 @@ pub trait LinkEvents: Send + Sync + 'static {
     fn interest_acked(&self, realm: &Uri, ticket: u64);
     /// How an attempt to log in has ended on a linked node.
     fn login(&self, _report: Report) {}
+    /// What became of the login of a browser on a linked node.
+    fn cookie(&self, _news: CookieNews) {}
 }
 
 /// Another node as the replicated node table knows it.
@@ -392,6 +394,13 @@ impl Links {
     pub fn login(&self, report: Report) {
         for link in self.0.table.read().values() {
             link.control.login(report);
+        }
+    }
+
+    /// Tells all linked nodes what became of the login of a browser.
+    pub fn cookie(&self, news: &CookieNews) {
+        for link in self.0.table.read().values() {
+            link.control.cookie(news);
         }
     }
 

@@ -25,6 +25,7 @@ const SOURCES: &[(&str, &str, &str)] = &[
     ("realm.topics.history", "History", include_str!("../topic.rs")),
     ("realm.definitions", "Definition", include_str!("../definition.rs")),
     ("realm.quota", "Quota", include_str!("../quota.rs")),
+    ("realm.jwt", "Jwt", include_str!("../jwt.rs")),
     ("principal", "Principal", include_str!("../principal.rs")),
     ("cluster", "Cluster", include_str!("../cluster.rs")),
     ("cluster.peers", "Peer", include_str!("../cluster.rs")),

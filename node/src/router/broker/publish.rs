@@ -81,7 +81,7 @@ impl Realm {
             self.note_refusal(turn, session, Right::Publish, &topic);
         }
         let refused = match &options.mistyped {
-            _ if !verdict.allowed => Some((error_uri::NOT_AUTHORIZED, self.missing(session, Right::Publish, &topic))),
+            _ if !verdict.allowed => Some(self.denial(session, Right::Publish, &topic)),
             Some(option) => Some((
                 error_uri::INVALID_ARGUMENT,
                 because(&format!("option {option} is of a wrong type")),

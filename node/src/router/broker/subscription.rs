@@ -34,7 +34,7 @@ impl Realm {
         if !pattern::is_valid(key.policy, &key.uri, self.config.uri_check) {
             return self.refuse(turn, session, code::SUBSCRIBE, request, error_uri::INVALID_URI, Dict::new());
         }
-        if !self.may_by(session, (Right::Subscribe, Right::SubscribePattern), key.policy, &key.uri) {
+        if !self.may_by(session, Right::Subscribe, key.policy, &key.uri) {
             let exact = key.policy == MatchPolicy::Exact;
             let right = if exact { Right::Subscribe } else { Right::SubscribePattern };
             return self.refuse_unauthorized(turn, session, (code::SUBSCRIBE, request), right, &key.uri);

@@ -95,12 +95,12 @@ impl Realm {
         // Before anything is looked up: the answer is the same whether the procedure exists or not.
         if !verdict.allowed {
             self.note_refusal(turn, session, Right::Call, &procedure);
-            let details = self.missing(session, Right::Call, &procedure);
-            return self.refuse_call(turn, session, request, flow, error_uri::NOT_AUTHORIZED, details);
+            let (error, details) = self.denial(session, Right::Call, &procedure);
+            return self.refuse_call(turn, session, request, flow, error, details);
         }
         let found = self.find(&procedure, tries.as_deref());
-        // Nobody registers in `wamp.*`: what is called there is the router's own, or misses like any other.
-        if found.is_none() && procedure.is_reserved() && self.on_own_call(turn, session, request, &procedure, &payload) {
+        // Nobody registers there: what is called there is the router's own, or misses like any other.
+        if found.is_none() && procedure.is_of_the_router() && self.on_own_call(turn, session, request, &procedure, &payload) {
             return;
         }
         // What is registered was checked when it was.

@@ -42,10 +42,10 @@ impl Realm {
             conflict,
             concurrency,
         } = wish;
-        if !pattern::is_valid(policy, &procedure, self.config.uri_check) || procedure.is_reserved() {
+        if !pattern::is_valid(policy, &procedure, self.config.uri_check) || procedure.is_of_the_router() {
             return self.refuse(turn, session, code::REGISTER, request, error_uri::INVALID_URI, Dict::new());
         }
-        if !self.may_by(session, (Right::Register, Right::RegisterPattern), policy, &procedure) {
+        if !self.may_by(session, Right::Register, policy, &procedure) {
             let right = if policy == MatchPolicy::Exact {
                 Right::Register
             } else {

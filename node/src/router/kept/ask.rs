@@ -92,6 +92,7 @@ impl Realm {
         payload: &Payload,
     ) -> bool {
         self.on_history_call(turn, session, request, procedure, payload)
+            || self.on_refresh_call(turn, session, request, procedure, payload)
             || self.on_meta_call(turn, session, request, procedure, payload)
     }
 

@@ -5,7 +5,7 @@
 //! that the answering node had when it was asked are applied there; what it has registered lies before it by itself, since
 //! REGISTERED follows the apply.
 
-use super::{Meta, Realm, kill, presence, removal, subscription};
+use super::{Meta, Realm, authorizer, kill, presence, removal, subscription};
 use crate::{
     router::{LogIndex, NodeRef, PeerFrame, turn::Turn},
     wamp::{Dict, RegistrationId, SessionId},
@@ -22,6 +22,8 @@ pub(super) enum Question {
     Kill(kill::Order),
     /// Take a subscription from a session of yours.
     Remove(removal::Order),
+    /// Forget what authorizers have decided about sessions of yours.
+    Invalidate(authorizer::Order),
     /// Tell of subscriptions of yours.
     Subscriptions(subscription::Which),
     /// No question, but what the keeper of subscriptions has to know; it is not answered.
@@ -59,6 +61,7 @@ impl Question {
             Self::Applied(index) => Dict::new().with("what", "applied").with("index", *index),
             Self::Kill(order) => order.to_dict().with("what", "kill"),
             Self::Remove(order) => order.to_dict().with("what", "remove"),
+            Self::Invalidate(order) => order.to_dict().with("what", "invalidate"),
             Self::Subscriptions(which) => which.to_dict().with("what", "subscriptions"),
             Self::Report(report) => report.to_dict().with("what", "report"),
         }
@@ -69,6 +72,7 @@ impl Question {
             "flush" => Some(Self::Flush),
             "applied" => u64::try_from(dict.get("index")?.as_integer()?).ok().map(Self::Applied),
             "kill" => kill::Order::from_dict(dict).map(Self::Kill),
+            "invalidate" => authorizer::Order::from_dict(dict).map(Self::Invalidate),
             "remove" => removal::Order::from_dict(dict).map(Self::Remove),
             "subscriptions" => subscription::Which::from_dict(dict).map(Self::Subscriptions),
             "report" => presence::Report::from_dict(dict).map(Self::Report),
@@ -83,6 +87,7 @@ impl Realm {
         match question {
             Question::Flush | Question::Applied(_) | Question::Report(_) => Dict::new(),
             Question::Kill(order) => self.carry_out_kill(turn, &order),
+            Question::Invalidate(order) => self.carry_out_invalidation(turn, &order),
             Question::Remove(order) => self.carry_out_removal(turn, &order),
             Question::Subscriptions(which) => self.rows_here(&which),
         }

@@ -15,6 +15,7 @@
 
 mod args;
 mod ask;
+mod authorizer;
 mod events;
 mod kill;
 mod overlap;
@@ -117,6 +118,7 @@ enum Request {
     Removal(removal::Request),
     Testament(testament::Request),
     Reflection(reflection::Request),
+    Authorizer(authorizer::Order),
 }
 
 /// Why a meta call fails: the error URI and its details.
@@ -151,6 +153,7 @@ impl Request {
             .or_else(|| removal::parser(procedure))
             .or_else(|| testament::parser(procedure))
             .or_else(|| reflection::parser(procedure))
+            .or_else(|| authorizer::parser(procedure))
     }
 
     /// What the nodes are asked so that it can be answered; `None`: it is for the log.
@@ -163,6 +166,7 @@ impl Request {
                 let which = request.which(|policy, topic| ids.subscription(policy, topic));
                 Some(Question::Subscriptions(which))
             }
+            Self::Authorizer(order) => Some(Question::Invalidate(order.clone())),
             Self::Removal(removal::Request::Subscriber(order)) => Some(Question::Remove(order.clone())),
             Self::Removal(removal::Request::Callee { .. }) | Self::Testament(_) => None,
         }
@@ -334,6 +338,7 @@ impl Realm {
                 subscription::answer(request, &pending.answers, |about| self.sees(asker, about))
             }
             Request::Removal(request) => removal::answer(request, &pending.answers, !pending.missing.is_empty()),
+            Request::Authorizer(_) => authorizer::answer(&pending.answers),
             Request::Reflection(request) => self.answer_reflection(request, pending.outcome.as_ref()),
             Request::Testament(_) => {
                 let told = pending.told.filter(|_| form == MetaResults::Crossbar);

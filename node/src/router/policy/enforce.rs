@@ -3,11 +3,14 @@
 //! Invariant: once a policy was changed here, no session of this node has a subscription, a registration that may be invoked, or an open
 //! or parked call which the new policy would refuse.
 
-use std::{collections::BTreeMap, sync::Arc, time::Instant};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    time::Instant,
+};
 
 use super::{
-    Authority, Change, Changed, NotedWhat, Policy, Request, Right, Role, authority::sessions_stand, known::May, known::Verdict,
-    role::Who,
+    Authority, Change, Changed, NotedWhat, Policy, Request, Right, authority::sessions_stand, dynamic::Key, known::May,
+    known::Verdict, role::Who,
 };
 use crate::{
     router::{
@@ -70,19 +73,19 @@ impl Realm {
         }
     }
 
-    /// True if a session of this node may do `right`, and `by_pattern` beside it where the URI is a pattern.
-    pub(in crate::router) fn may_by(
-        &mut self,
-        session: SessionId,
-        (right, by_pattern): (Right, Right),
-        policy: MatchPolicy,
-        uri: &Uri,
-    ) -> bool {
+    /// True if a session of this node may do `right`, and the same by a pattern where the URI is one.
+    pub(in crate::router) fn may_by(&mut self, session: SessionId, right: Right, policy: MatchPolicy, uri: &Uri) -> bool {
         if policy == MatchPolicy::Exact {
             return self.verdict(session, right, uri).allowed;
         }
-        let asking = self.sessions.get(session);
-        asking.is_some_and(|asking| asking.may.judge_all(&asking.info, &[right, by_pattern], policy, uri))
+        let asking = self.sessions.get_mut(session);
+        asking.is_some_and(|asking| asking.may.judge_pattern(&asking.info, right, policy, uri))
+    }
+
+    /// True if what a session of this node has by a right may stand.
+    fn may_keep(&mut self, session: SessionId, right: Right, policy: MatchPolicy, uri: &Uri) -> bool {
+        let asking = self.sessions.get_mut(session);
+        asking.is_some_and(|asking| asking.may.lets_stand(&asking.info, right, policy, uri))
     }
 
     /// Whether a caller or publisher of this node is disclosed.
@@ -130,8 +133,40 @@ impl Realm {
         uri: &Uri,
     ) {
         self.note_refusal(turn, session, right, uri);
-        let details = self.missing(session, right, uri);
-        self.refuse(turn, session, request_type, request, error_uri::NOT_AUTHORIZED, details);
+        let (error, details) = self.denial(session, right, uri);
+        self.refuse(turn, session, request_type, request, error, details);
+    }
+
+    /// What a session is told that lacks a right; something else where nobody has decided about that.
+    pub(in crate::router) fn denial(&self, session: SessionId, right: Right, uri: &Uri) -> (&'static str, Dict) {
+        if self.undecided {
+            let details = because("it could not be decided whether this is permitted");
+            return (error_uri::AUTHORIZATION_FAILED, details);
+        }
+        (error_uri::NOT_AUTHORIZED, self.missing(session, right, uri))
+    }
+
+    /// What a session has that no permission decides about.
+    pub(in crate::router) fn standing_in_question(&mut self, session: SessionId) -> VecDeque<Key> {
+        let topics = self.subscriptions_of(session).into_iter();
+        let mut keys: Vec<Key> = topics
+            .map(|(_, key)| Key {
+                right: Right::Subscribe,
+                policy: key.policy,
+                uri: key.uri,
+            })
+            .collect();
+        let Some(asking) = self.sessions.get_mut(session) else {
+            return VecDeque::new();
+        };
+        let held = asking.registrations.keys().filter_map(|id| self.registry.registration(*id));
+        keys.extend(held.map(|registration| Key {
+            right: Right::Register,
+            policy: registration.policy,
+            uri: registration.procedure.clone(),
+        }));
+        keys.retain(|key| !asking.may.is_decided(&asking.info, key.right, key.policy, &key.uri));
+        keys.into()
     }
 
     /// The policy in force.
@@ -179,7 +214,7 @@ impl Realm {
         match &request.change {
             Change::PutRole { role, permissions } if !self.config.policy.has_role(role) => {
                 let mut policy = self.policy.clone();
-                policy.set_role(role, Some(Arc::new(Role::new(permissions.clone()))));
+                policy.set_role(role, Some(self.policy.role_of(permissions)));
                 self.put_in_force(turn, policy);
             }
             Change::RemoveRole { role } if !self.config.policy.has_role(role) => {
@@ -201,6 +236,7 @@ impl Realm {
                 self.put_in_force(turn, policy);
             }
         }
+        self.hear_answers(turn);
         self.start_wanted_barrier(turn);
         changed
     }
@@ -271,10 +307,10 @@ impl Realm {
     }
 
     /// Returns how many.
-    fn end_unauthorized_subscriptions(&mut self, turn: &mut Turn<'_>, session: SessionId) -> usize {
+    pub(super) fn end_unauthorized_subscriptions(&mut self, turn: &mut Turn<'_>, session: SessionId) -> usize {
         let mut ended = 0;
         for (id, key) in self.subscriptions_of(session) {
-            if self.may_by(session, (Right::Subscribe, Right::SubscribePattern), key.policy, &key.uri) {
+            if self.may_keep(session, Right::Subscribe, key.policy, &key.uri) {
                 continue;
             }
             ended += 1;
@@ -302,8 +338,7 @@ impl Realm {
     }
 
     /// Returns how many.
-    fn end_unauthorized_registrations(&mut self, turn: &mut Turn<'_>, session: SessionId) -> usize {
-        let rights = (Right::Register, Right::RegisterPattern);
+    pub(super) fn end_unauthorized_registrations(&mut self, turn: &mut Turn<'_>, session: SessionId) -> usize {
         let Some(callee) = self.sessions.get(session) else { return 0 };
         let mut ended = 0;
         let waiting: Vec<_> = callee
@@ -318,7 +353,7 @@ impl Realm {
             .map(|registration| (registration.id, registration.policy, registration.procedure.clone()))
             .collect();
         for (request, policy, procedure, deadline) in waiting {
-            if !self.may_by(session, rights, policy, &procedure) {
+            if !self.may_keep(session, Right::Register, policy, &procedure) {
                 ended += 1;
                 // If it comes to be after all, it is taken back, as one that came too late.
                 if let Some(callee) = self.sessions.get_mut(session) {
@@ -329,7 +364,7 @@ impl Realm {
             }
         }
         for (id, policy, procedure) in held {
-            if !self.may_by(session, rights, policy, &procedure) {
+            if !self.may_keep(session, Right::Register, policy, &procedure) {
                 ended += 1;
                 self.take_registration_back(turn, session, (id, &procedure));
             }
@@ -377,12 +412,9 @@ impl Realm {
         let mut ended = 0;
         for (request, procedure) in self.calls_of(session) {
             let allowed = match procedure {
-                Some((MatchPolicy::Exact, procedure)) => self.verdict(session, Right::Call, &procedure).allowed,
+                Some((MatchPolicy::Exact, procedure)) => self.may_keep(session, Right::Call, MatchPolicy::Exact, &procedure),
                 // Choice: who might do everything may have called any URI of the pattern. The call stands if all of them may be called.
-                Some((policy, pattern)) => self
-                    .sessions
-                    .get(session)
-                    .is_some_and(|s| s.may.judge_all(&s.info, &[Right::Call], policy, &pattern)),
+                Some((policy, pattern)) => self.may_keep(session, Right::Call, policy, &pattern),
                 // The registration is gone, and what it was of with it.
                 None => false,
             };

@@ -32,6 +32,7 @@
 //! Spec: WAMP advanced profile, "Authorization" (a sketch: it names the verbs and leaves the rest to the router).
 
 pub mod authority;
+mod dynamic;
 mod enforce;
 mod known;
 mod noted;
@@ -44,6 +45,7 @@ use super::{Disclosure, MatchPolicy};
 use crate::wamp::Uri;
 
 pub use authority::{Authority, Change, Changed, Request};
+pub(super) use dynamic::Asked;
 pub(super) use enforce::About;
 pub(super) use known::May;
 pub use noted::{Noted, NotedWhat};
@@ -212,6 +214,8 @@ pub struct Policy {
     roles: BTreeMap<String, Arc<Role>>,
     /// Those that are not named.
     others: Arc<Role>,
+    /// Who is asked about what no permission decides, for roles that name nobody.
+    authorizer: Option<Uri>,
 }
 
 impl Policy {
@@ -220,6 +224,7 @@ impl Policy {
         Self {
             roles: roles.into_iter().map(|(name, role)| (name, Arc::new(role))).collect(),
             others: Arc::default(),
+            authorizer: None,
         }
     }
 
@@ -228,7 +233,28 @@ impl Policy {
         Self {
             roles: BTreeMap::new(),
             others: Arc::new(Role::new(vec![Permission::all()])),
+            authorizer: None,
         }
+    }
+
+    /// The same, with somebody who is asked about what no permission decides, for roles that name nobody themselves, those that are not
+    /// here included.
+    #[must_use]
+    pub fn asking(self, authorizer: Option<Uri>) -> Self {
+        let asking = |role: &Arc<Role>| match role.authorizer() {
+            Some(_) => Arc::clone(role),
+            None => Arc::new(Role::clone(role).asking(authorizer.clone())),
+        };
+        Self {
+            roles: self.roles.iter().map(|(name, role)| (name.clone(), asking(role))).collect(),
+            others: asking(&self.others),
+            authorizer: authorizer.clone(),
+        }
+    }
+
+    /// A role with these permissions, as the log has them.
+    fn role_of(&self, permissions: &[Permission]) -> Arc<Role> {
+        Arc::new(Role::new(permissions.to_vec()).asking(self.authorizer.clone()))
     }
 
     /// The role of that name, or what there is of one that is not named: nothing is permitted.
@@ -242,7 +268,7 @@ impl Policy {
         let mut policy = self.clone();
         for (name, row) in authority.roles() {
             if !self.has_role(name) {
-                policy.set_role(name, Some(Arc::new(Role::new(row.value.clone()))));
+                policy.set_role(name, Some(self.role_of(&row.value)));
             }
         }
         policy

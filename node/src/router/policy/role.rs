@@ -30,6 +30,8 @@ pub struct Role {
     variable: Vec<usize>,
     /// It may do everything, and nothing else is said of it.
     open: bool,
+    /// Who is asked about what none of them decides.
+    authorizer: Option<Uri>,
 }
 
 /// What was decided.
@@ -40,6 +42,13 @@ pub(in crate::router) struct Ruling {
     pub(in crate::router) disclose: Option<Disclosure>,
     /// The place of the permission that decided; `None`: none counted.
     by: Option<usize>,
+}
+
+impl Ruling {
+    /// True if no permission counted.
+    pub(in crate::router) fn is_undecided(&self) -> bool {
+        self.by.is_none()
+    }
 }
 
 /// A permission that counts.
@@ -113,6 +122,18 @@ impl Role {
         role
     }
 
+    /// The same, with somebody to be asked about what no permission decides.
+    #[must_use]
+    pub fn asking(mut self, authorizer: Option<Uri>) -> Self {
+        self.authorizer = authorizer;
+        self
+    }
+
+    /// Who is asked about what no permission decides.
+    pub fn authorizer(&self) -> Option<&Uri> {
+        self.authorizer.as_ref()
+    }
+
     /// Its permissions, as they were given.
     pub fn permissions(&self) -> &[Permission] {
         &self.permissions
@@ -178,6 +199,18 @@ impl Role {
             };
         }
         decisive
+    }
+
+    /// True if a denial of one of the rights could decide about a URI of a pattern.
+    pub(super) fn denies_part(&self, who: Who<'_>, needed: &[Right], wanted: Reach<'_>) -> bool {
+        self.permissions.iter().any(|permission| {
+            let uri = permission.expanded(who);
+            let denied = Reach {
+                policy: permission.policy,
+                uri: &uri.text,
+            };
+            needed.iter().any(|right| permission.deny.has(*right)) && denied.meets(wanted)
+        })
     }
 
     /// True if the permission decides wherever it and the other one match.

@@ -12,11 +12,12 @@ use base64::{Engine, prelude::BASE64_STANDARD};
 use serde_json::json;
 use subtle::ConstantTimeEq;
 
-use super::{Identity, Offer, PeerFacts, Promise, RealmAuth, is_cryptosign};
+use super::{Authenticator, Identity, Learned, Offer, PeerFacts, Promise, RealmAuth, Tokens, authenticator, is_cryptosign};
 use crate::{
     auth::{
         Credential, Principal, Principals,
         cryptosign::{self, hex, unhex},
+        jwt,
         kdf::Kdf,
         scram::Exchange,
     },
@@ -52,6 +53,12 @@ pub struct Pending {
     real: bool,
     method: &'static str,
     proof: Proof,
+    /// Whose tokens may come as tickets.
+    tokens: Option<Arc<Tokens>>,
+    /// Who is asked about a ticket that is of no principal; and whose refusals take their time.
+    authenticator: Option<Arc<Authenticator>>,
+    /// What it has said already, and is to be told in WELCOME.
+    asked: Option<Option<Dict>>,
     session: Option<Promise>,
 }
 
@@ -63,6 +70,27 @@ enum Proof {
     CryptoSign { key: [u8; 32], message: cryptosign::Challenge },
 }
 
+/// Whom a ticket is of, to be asked of an authenticator.
+pub(super) struct Question {
+    authenticator: Arc<Authenticator>,
+    principals: Arc<Principals>,
+    authid: String,
+    details: Dict,
+}
+
+impl Question {
+    /// Asks.
+    pub(super) async fn ask(self) -> Verified {
+        let learned = self
+            .authenticator
+            .ask(TICKET, Some(&self.authid), self.details, &self.principals);
+        match learned.await {
+            Some(learned) => Verified::As(Box::new(learned.identity(TICKET))),
+            None => Verified::Denied,
+        }
+    }
+}
+
 /// What AUTHENTICATE came to.
 #[derive(Debug)]
 pub enum Verified {
@@ -70,6 +98,8 @@ pub enum Verified {
     As(Box<Identity>),
     /// It is not, or nobody is.
     Denied,
+    /// An authenticator was asked at HELLO: whom it knows.
+    Learned(Option<Box<Learned>>),
 }
 
 /// The names of the methods with a challenge.
@@ -77,7 +107,7 @@ const TICKET: &str = "ticket";
 const WAMPCRA: &str = "wampcra";
 const SCRAM: &str = "wamp-scram";
 const SCRAM_OF_AUTOBAHN: &str = "scram";
-const CRYPTOSIGN: &str = "cryptosign";
+pub(super) const CRYPTOSIGN: &str = "cryptosign";
 /// The only channel binding: what TLS 1.3 has (RFC 9266).
 const TLS_EXPORTER: &str = "tls-exporter";
 /// The longest nonce taken from a client, in characters.
@@ -92,6 +122,17 @@ pub(super) fn needs(method: &str) -> Option<fn(&Credential) -> bool> {
         CRYPTOSIGN => is_cryptosign,
         _ => return None,
     })
+}
+
+/// Whether an authenticator is asked when a method is offered: `Some(Some)` at HELLO, `Some(None)` at AUTHENTICATE, `None` never.
+pub(super) fn asked_first(method: &str) -> Option<Option<&'static str>> {
+    match method {
+        TICKET => Some(None),
+        _ => [WAMPCRA, SCRAM, SCRAM_OF_AUTOBAHN, CRYPTOSIGN]
+            .into_iter()
+            .find(|known| *known == method)
+            .map(Some),
+    }
 }
 
 /// Begins `method` for `subject`, if it has a credential for that and the client has said what is needed.
@@ -112,13 +153,19 @@ pub(super) fn begin(
             real: subject.real,
             method,
             proof,
+            tokens: auth.tokens.clone(),
+            authenticator: auth.authenticator.clone(),
+            asked: None,
             session: None,
         },
     };
     let credential = |is: fn(&Credential) -> bool| subject.principal.credentials.iter().find(|one| is(one));
     match method {
         TICKET => {
-            credential(needs(TICKET)?)?;
+            // A token may be of anybody who is no principal.
+            if subject.real || (auth.tokens.is_none() && auth.authenticator.is_none()) {
+                credential(needs(TICKET)?)?;
+            }
             Some(of(subject, TICKET, Proof::Ticket, Dict::new()))
         }
         WAMPCRA => {
@@ -130,7 +177,11 @@ pub(super) fn begin(
                 "authid": subject.principal.authid,
                 "authrole": subject.principal.role,
                 "authmethod": WAMPCRA,
-                "authprovider": "static",
+                "authprovider": if auth.authenticator.is_some() && auth.principals.by_authid(&subject.principal.authid).is_none() {
+                    "dynamic"
+                } else {
+                    "static"
+                },
                 "nonce": BASE64_STANDARD.encode(random::<32>()?),
                 "timestamp": timestamp_now(),
                 "session": promise.session()?.get(),
@@ -250,6 +301,29 @@ impl Pending {
         &self.principal.authid
     }
 
+    /// The authenticator has said who it is about.
+    pub(super) fn asked(&mut self, extra: Option<Dict>) {
+        self.asked = Some(extra);
+    }
+
+    /// True if somebody may have to be asked, and a refusal takes its time.
+    pub fn is_asked_about(&self) -> bool {
+        self.authenticator.is_some()
+    }
+
+    /// The question about a ticket that is of no principal.
+    pub(super) fn question(&self, ticket: &str, peer: &PeerFacts) -> Option<Question> {
+        let authenticator = self.authenticator.as_ref().filter(|_| !self.real)?;
+        // A name that is a principal's is not asked about, though its exchange may be with a stand-in.
+        let known = self.principals.by_authid(&self.principal.authid).is_some();
+        (matches!(self.proof, Proof::Ticket) && !known && !ticket.is_empty()).then(|| Question {
+            authenticator: Arc::clone(authenticator),
+            principals: Arc::clone(&self.principals),
+            authid: self.principal.authid.clone(),
+            details: authenticator::details(TICKET, None, peer).with("ticket", ticket),
+        })
+    }
+
     /// True if judging takes so long that it must not be done on an async thread.
     pub fn is_expensive(&self) -> bool {
         let slow = |one: &Credential| matches!(one, Credential::Ticket(ticket) if ticket.kdf.is_some());
@@ -275,6 +349,36 @@ impl Pending {
             (Proof::CryptoSign { key, message }, _) => cryptosign::verify(key, message, signature),
             _ => false,
         };
+        // Judged for those who are principals too, though of no use to them, so that nothing tells who is one.
+        let bearer = match (&self.proof, &self.tokens) {
+            (Proof::Ticket, Some(tokens)) if jwt::looks_like_token(signature) => tokens.verify(signature),
+            _ => None,
+        };
+        if let Some(bearer) = bearer {
+            let named = self.principal.authid.is_empty() || self.principal.authid == bearer.authid;
+            // The realm's own principals prove themselves by what the realm knows of them.
+            if named && !self.real && self.principals.by_authid(&bearer.authid).is_none() {
+                return Verified::As(Box::new(Identity::by_token(bearer, self.method)));
+            }
+        }
+        if let Some(said_beside) = self.asked {
+            // A principal of that name may have come to be meanwhile.
+            let stands = self.real && self.principals.by_authid(&self.principal.authid).is_none();
+            if !(right && stands) {
+                return Verified::Denied;
+            }
+            let mut said = said_beside.unwrap_or_default();
+            if let Some(own) = extra {
+                said.0.extend(own.0);
+            }
+            let learned = Learned {
+                principal: Arc::clone(&self.principal),
+                extra: (!said.0.is_empty()).then_some(said),
+            };
+            let mut identity = learned.identity(self.method);
+            identity.session = self.session;
+            return Verified::As(Box::new(identity));
+        }
         // Somebody who was removed or changed meanwhile is nobody now.
         if !(right && self.real && self.principals.is_current(&self.principal)) {
             return Verified::Denied;

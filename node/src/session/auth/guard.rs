@@ -17,6 +17,8 @@ use siphasher::sip::SipHasher24;
 use tokio::sync::Semaphore;
 
 use super::{
+    PeerFacts,
+    authenticator::REFUSAL_AFTER,
     challenge::{Pending, Verified},
     cookie::Cookies,
 };
@@ -64,6 +66,7 @@ pub struct Attempt {
     pub(crate) signature: String,
     pub(crate) extra: Dict,
     pub(crate) delay: Duration,
+    pub(crate) peer: Arc<PeerFacts>,
 }
 
 impl Guard {
@@ -150,7 +153,7 @@ impl Guard {
 impl Attempt {
     /// True if it is judged at once and on the spot.
     pub fn is_quick(&self) -> bool {
-        self.delay.is_zero() && !self.pending.is_expensive()
+        self.delay.is_zero() && !self.pending.is_expensive() && !self.pending.is_asked_about()
     }
 
     /// Judges it on the spot.
@@ -161,6 +164,23 @@ impl Attempt {
     /// Judges it when its time has come; what keeps a core busy runs beside the async threads, a few at a time.
     pub async fn judge_in_time(self, guard: Arc<Guard>) -> Verified {
         tokio::time::sleep(self.delay).await;
+        if !self.pending.is_asked_about() {
+            return self.judge_here(guard).await;
+        }
+        let refused_at = tokio::time::Instant::now() + REFUSAL_AFTER;
+        let question = self.pending.question(&self.signature, &self.peer);
+        let mut verified = self.judge_here(guard).await;
+        if let (Verified::Denied, Some(question)) = (&verified, question) {
+            verified = question.ask().await;
+        }
+        if matches!(verified, Verified::Denied) {
+            tokio::time::sleep_until(refused_at).await;
+        }
+        verified
+    }
+
+    /// Judges it by what is known here.
+    async fn judge_here(self, guard: Arc<Guard>) -> Verified {
         if !self.pending.is_expensive() {
             return self.judge();
         }

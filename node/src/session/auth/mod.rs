@@ -8,24 +8,30 @@
 //! answer as somebody with a wrong secret; the verifier runs for both.
 
 pub mod anonymous;
+pub mod authenticator;
 pub mod challenge;
 pub mod cookie;
 pub mod facts;
 pub mod guard;
+pub mod key_url;
 mod promise;
+pub mod tokens;
 
 use std::{collections::HashMap, sync::Arc};
 
 use ed25519_dalek::SigningKey;
 
 pub use anonymous::Anonymous;
+pub use authenticator::{Authenticator, Learned};
 pub use challenge::{Challenged, Pending, Verified};
 pub use facts::{PeerFacts, Shown, TlsFacts};
 pub use guard::Guard;
 pub use promise::Promise;
+pub use tokens::Tokens;
 
 use crate::{
-    auth::{Clear, Credential, Principal, Principals, Secret, Seed},
+    auth::{Clear, Credential, Principal, Principals, Secret, Seed, cryptosign::unhex},
+    router::Bearer,
     wamp::Dict,
 };
 
@@ -40,6 +46,10 @@ pub struct RealmAuth {
     pub principals: Arc<Principals>,
     /// What the router proves itself with to clients of `cryptosign` that ask for it.
     pub router_key: Option<Arc<SigningKey>>,
+    /// Whose tokens are taken for tickets.
+    pub tokens: Option<Arc<Tokens>>,
+    /// Who is asked about those who are no principals.
+    pub authenticator: Option<Arc<Authenticator>>,
 }
 
 impl Default for RealmAuth {
@@ -63,6 +73,8 @@ pub struct Identity {
     pub extra: Option<Box<Dict>>,
     /// The principal it is; `None` for anonymous.
     pub principal: Option<Arc<Principal>>,
+    /// The token its session stands on, and ends with.
+    pub bearer: Option<Box<Bearer>>,
     /// The id its session was promised in CHALLENGE.
     pub session: Option<Promise>,
 }
@@ -106,7 +118,17 @@ impl Identity {
             authprovider: "static",
             extra: None,
             principal: None,
+            bearer: None,
             session: None,
+        }
+    }
+
+    /// Whom a token names.
+    pub fn by_token(bearer: Box<Bearer>, authmethod: &'static str) -> Self {
+        Self {
+            authprovider: "jwt",
+            bearer: Some(bearer.clone()),
+            ..Self::new(bearer.authid, bearer.authrole, authmethod)
         }
     }
 
@@ -127,6 +149,8 @@ impl RealmAuth {
             anonymous_role: String::new(),
             principals: Arc::new(Principals::new(realm, seeds)),
             router_key: None,
+            tokens: None,
+            authenticator: None,
         }
     }
 
@@ -200,6 +224,73 @@ impl RealmAuth {
         } else {
             NoMethod::NoMatch
         })
+    }
+
+    /// The method for which the authenticator has to say what a client proves, before that can be challenged; `None`: it is not to be
+    /// asked, or not yet. What would be taken before that method in [`Self::begin`] is.
+    pub fn asks_about(&self, realm: &str, offer: Offer<'_>, peer: &PeerFacts, cookies: &cookie::Cookies) -> Option<&'static str> {
+        self.authenticator.as_ref()?;
+        if offer.authid.is_some_and(|authid| self.principals.by_authid(authid).is_some()) {
+            return None;
+        }
+        for method in offer.methods {
+            match *method {
+                anonymous::METHOD if self.anonymous.admits(peer) => return None,
+                cookie::METHOD if cookies.identity(realm, offer.authid, peer, &self.principals).is_some() => return None,
+                TLS if self.by_certificate(offer.authid, peer).is_some() => return None,
+                _ => {}
+            }
+            match challenge::asked_first(method) {
+                Some(None) => return None,
+                Some(Some(_)) if offer.authid.is_none() && !self.asks_by_key(method, offer) => {}
+                Some(Some(method)) => return Some(method),
+                None => {}
+            }
+        }
+        None
+    }
+
+    /// True if the method is the one where a key says who somebody is, and the key is of no principal.
+    fn asks_by_key(&self, method: &str, offer: Offer<'_>) -> bool {
+        let key = offer.extra.and_then(|extra| unhex(extra.text("pubkey")?));
+        method == challenge::CRYPTOSIGN && key.is_some_and(|key| self.principals.by_key(&key).is_none())
+    }
+
+    /// Begins a method with what the authenticator has said, or with a stand-in if it knows nobody of that name.
+    ///
+    /// # Errors
+    /// The client has not said what the method needs.
+    pub fn begin_with(
+        &self,
+        method: &'static str,
+        learned: Option<Learned>,
+        offer: Offer<'_>,
+        peer: &PeerFacts,
+        session: impl Fn() -> Option<Promise>,
+    ) -> Result<Begin, NoMethod> {
+        let (real, extra) = (learned.is_some(), learned.as_ref().and_then(|learned| learned.extra.clone()));
+        let key = offer.extra.and_then(|extra| extra.text("pubkey"));
+        let name = offer.authid.or(key).unwrap_or_default();
+        let principal = match learned {
+            Some(learned) => {
+                self.principals.learn(&learned.principal);
+                learned.principal
+            }
+            None => self.principals.stand_in_like_learned(name, method),
+        };
+        let subject = challenge::Subject {
+            principal: &principal,
+            real,
+        };
+        // The name is known now, so that nothing looks for another by the key.
+        let offer = Offer {
+            authid: Some(name),
+            ..offer
+        };
+        let challenged = challenge::begin(self, method, subject, offer, peer, &session);
+        let mut challenged = challenged.ok_or(NoMethod::NoMatch)?;
+        challenged.pending.asked(extra);
+        Ok(Begin::Challenge(Box::new(challenged)))
     }
 
     /// The principal of the connection's client certificate, unless the client asks for another.

@@ -31,6 +31,7 @@ pub(super) fn may_invoke(input: &Input) -> bool {
         Input::Message { message, .. } => {
             matches!(message, Message::Call { .. } | Message::Cancel { .. } | Message::Error { .. })
         }
+        Input::Ask(_) => true,
         Input::Peer { frame, .. } => matches!(
             frame,
             PeerFrame::Invoke { .. } | PeerFrame::Nack { .. } | PeerFrame::Forget { .. } | PeerFrame::Interrupt { .. }
