@@ -362,8 +362,11 @@ async fn a_procedure_decides_what_no_permission_does() {
 ]
 authorizer_timeout_ms = 2000
 "#;
-    let cluster = Cluster::start_with(Setup::Disks, roles, COURT).await.expect("cluster");
-    let urls = format!("{},{}", cluster.nodes[0].websocket, cluster.nodes[2].websocket);
+    // autobahn-python announces that it can lose subscriptions, and ends its session when it does.
+    let listener = ["[listener.compat]\nrevoked_subscriptions_told = false"];
+    let started = Cluster::start_with_listeners(Setup::Disks, &listener, roles, COURT).await;
+    let (_cluster, beside) = started.expect("cluster");
+    let urls = format!("{},{}", beside[0][0].websocket, beside[2][0].websocket);
     let mut command = python_command(&clients_dir().join("auth_deciders.py")).expect("packages");
     command.args(["authorizer", &urls]);
     let done = run(command, Duration::from_secs(120))
