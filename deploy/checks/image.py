@@ -195,8 +195,8 @@ class Pod:
         return output(inside(self.folder, ["/ringfort", "healthcheck", f"--url=http://127.0.0.1:{self.admin}/{path}"]))
 
     def wait_ready(self):
-        end = time.monotonic() + 30
-        while time.monotonic() < end:
+        deadline = time.monotonic() + 30
+        while time.monotonic() < deadline:
             if self.outer.poll() is not None:
                 raise AssertionError(f"it ended: {(WORK / 'pod.log').read_text()[-2000:]}")
             if self.health("readyz")[0]:
@@ -246,9 +246,9 @@ def runs_as_pods_do(tally):
             tally.check(f"the root is read-only ({round_})", over_root and "ro" in over_root[-1].split()[5].split(","), over_root)
             tally.check(f"alive ({round_})", pod.health("healthz")[0])
             callee = subprocess.Popen(inside(folder, ["/ringfort", "register", "image.echo", "--echo", url]), stdout=pod.log, stderr=pod.log)
-            end = time.monotonic() + 20
+            deadline = time.monotonic() + 20
             good, told = False, ""
-            while not good and time.monotonic() < end:
+            while not good and time.monotonic() < deadline:
                 good, told = output(inside(folder, ["/ringfort", "call", "image.echo", f'"round {round_}"', url]))
             tally.check(f"a call through the image ({round_})", good and f"round {round_}" in told, told)
             good, told = output(inside(bench, ["/ringfort-bench", "rpc", url, "--secs", "1", "--callers", "4"]))

@@ -148,8 +148,8 @@ class Pod:
 
     def wait(self, which, seconds=60):
         container = containers(self.spec)[-1] if which == "readinessProbe" else next(one for one in containers(self.spec) if which in one)
-        end = time.monotonic() + seconds
-        while time.monotonic() < end:
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
             for name, process in self.running.items():
                 assert process.poll() is None, f"{self.name}/{name} ended: {self.tail()}"
             if self.probe(container, which):
