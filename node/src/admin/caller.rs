@@ -1,6 +1,6 @@
 //! Who uses the admin port, and what it may do there.
 //!
-//! Invariant: a request is answered only after [`Callers::permits`] has said so; whatever is not listed takes an owner.
+//! Invariant: a request is answered only after [`Caller::may`] has said so; whatever is not listed takes an owner.
 
 use std::{net::SocketAddr, sync::Arc};
 

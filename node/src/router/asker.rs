@@ -5,7 +5,7 @@
 //! this node's table only: no log, no meta API and no other node knows of it, it may call everything, and it never ends. What it is
 //! answered is taken out of the effects before they leave the core.
 //!
-//! Invariants: each question gets exactly one answer, after its timeout at the latest; the session [`ASKER`] has an open or parked call
+//! Invariants: each question gets exactly one answer, after its timeout at the latest; the session of [`asker`] has an open or parked call
 //! for each open question and no other.
 
 use std::{collections::BTreeMap, time::Duration};
