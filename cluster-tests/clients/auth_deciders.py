@@ -21,8 +21,8 @@ import time
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa, utils
 
+from all_of import all_of
 from auth_autobahn import PATIENCE, join
-from auth_common import all_of
 from autobahn.wamp.exception import ApplicationError
 
 ISSUER, AUDIENCE = "https://issuer.example", "ringfort"

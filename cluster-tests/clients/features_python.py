@@ -221,14 +221,15 @@ async def components(near_url, far_url, serializer, tag):
 
 
 async def offers(url):
-    """batched serializers, compression and a serializer more are offered, and an ordinary one is agreed on"""
+    """a batched serializer, compression and a serializer more are offered: the first is agreed on, and no compression"""
     made = Session(ComponentConfig(REALM, {}))
     factory = WampWebSocketClientFactory(lambda: made, url=url, serializers=[JsonSerializer(batched=True), JsonSerializer()])
     factory.setProtocolOptions(perMessageCompressionOffers=[PerMessageDeflateOffer()])
     parts = urlparse(url)
     _, protocol = await asyncio.get_running_loop().create_connection(factory, parts.hostname, parts.port)
     await asyncio.wait_for(made.joined, PATIENCE)
-    assert protocol.websocket_protocol_in_use == "wamp.2.json", protocol.websocket_protocol_in_use
+    assert protocol.websocket_protocol_in_use == "wamp.2.json.batched", protocol.websocket_protocol_in_use
+    assert not protocol.websocket_extensions_in_use, protocol.websocket_extensions_in_use
     assert await made.call("wamp.session.count") > 0
     await leave(made)
 
