@@ -76,7 +76,8 @@ impl Realm {
             let Ok(mut flow) = self.begin_flow(turn, session, request, options, &procedure) else {
                 return;
             };
-            if self.schemas.check(Kind::Procedure) {
+            // Whoever may not call it is not told what it would take.
+            if verdict.allowed && self.schemas.check(Kind::Procedure) {
                 match self.check_call(&procedure, options, &payload) {
                     Ok(None) => {}
                     Ok(checks) => flow.get_or_insert_default().checks = checks,

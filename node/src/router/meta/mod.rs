@@ -339,7 +339,7 @@ impl Realm {
             }
             Request::Removal(request) => removal::answer(request, &pending.answers, !pending.missing.is_empty()),
             Request::Authorizer(_) => authorizer::answer(&pending.answers),
-            Request::Reflection(request) => self.answer_reflection(request, pending.outcome.as_ref()),
+            Request::Reflection(request) => self.answer_reflection(pending.session, request, pending.outcome.as_ref()),
             Request::Testament(_) => {
                 let told = pending.told.filter(|_| form == MetaResults::Crossbar);
                 Self::answer_testament(pending.missing.contains(&self.me), told)
