@@ -743,7 +743,7 @@ impl Task {
     /// The browser has to prove itself anew.
     fn forget_cookie(&self) {
         if let Some(cookie) = &self.peer.cookie {
-            self.service.realms.guard.cookies.forget(cookie);
+            self.service.realms.guard.cookies.forget(&cookie.value);
         }
     }
 

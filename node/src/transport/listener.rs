@@ -34,7 +34,7 @@ use crate::{
     router::Compat,
     session::{
         auth::{
-            PeerFacts, Shown,
+            Cookie, PeerFacts, Shown,
             cookie::{self, Cookies},
         },
         outbox::WireFormat,
@@ -547,18 +547,20 @@ impl Port {
             return (None, false);
         }
         let known = head.field(::http::header::COOKIE).and_then(Cookies::read);
-        let is_new = known.is_none();
-        peer.cookie = known.or_else(Cookies::draw);
-        let field = peer.cookie.as_ref().map(|cookie| {
+        let known = known.filter(|cookie| cookies.is_bound(cookie));
+        let drawn = known.is_none();
+        let value = known.or_else(Cookies::draw);
+        peer.cookie = value.map(|value| Cookie { value, drawn });
+        let field = peer.cookie.as_ref().map(|Cookie { value, .. }| {
             let secure = if self.tls.is_some() { "; Secure" } else { "" };
-            let seconds = self.service.realms.guard.cookies.lifetime.as_secs();
+            let seconds = cookies.lifetime.as_secs();
             format!(
-                "Set-Cookie: {}={cookie}; Path={}; Max-Age={seconds}; HttpOnly; SameSite=Strict{secure}\r\n",
+                "Set-Cookie: {}={value}; Path={}; Max-Age={seconds}; HttpOnly; SameSite=Strict{secure}\r\n",
                 cookie::NAME,
                 self.config.path
             )
         });
-        (field, is_new)
+        (field, drawn)
     }
 
     async fn websocket(

@@ -21,7 +21,16 @@ pub struct PeerFacts {
     /// What its TLS connection is, if it has one.
     pub tls: Option<Arc<TlsFacts>>,
     /// The cookie its WebSocket was opened with or was given, where the listener has cookies.
-    pub cookie: Option<Arc<str>>,
+    pub cookie: Option<Cookie>,
+}
+
+/// The cookie of a WebSocket.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cookie {
+    /// What the browser keeps.
+    pub value: Arc<str>,
+    /// It was drawn for this connection, so that nobody else can know it. One that a browser shows may have been put there by somebody.
+    pub drawn: bool,
 }
 
 /// A TLS connection.
