@@ -671,6 +671,7 @@ fn listener_config(listener: &config::Listener, limits: &config::Limits) -> List
                 config::CrlExpired::Refuse => ExpiredLists::Refuse,
             },
         }),
+        tickets_in_clear: listener.tickets_in_clear,
         cookies: listener.cookies,
         longpoll: compat::longpoll(listener),
         pages: pages::from_config(&listener.pages),

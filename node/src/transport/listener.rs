@@ -64,6 +64,8 @@ pub struct ListenerConfig {
     /// How the sessions that come this way are met.
     pub compat: Compat,
     /// Whether WebSockets get a cookie for the method `cookie`.
+    /// Whether tickets are taken without TLS from other machines.
+    pub tickets_in_clear: bool,
     pub cookies: bool,
     /// Whether, and how, HTTP long-poll is spoken.
     pub longpoll: Option<longpoll::Settings>,
@@ -91,6 +93,7 @@ impl Default for ListenerConfig {
             subprotocol: websocket::Subprotocol::Required,
             compat: Compat::default(),
             cookies: false,
+            tickets_in_clear: false,
             longpoll: None,
             tls: None,
             plain_beside_tls: false,
@@ -416,6 +419,7 @@ impl Port {
                     };
                     http::refuse(&mut stream, status, "").await?;
                     return Ok(None);
+        peer.tickets_in_clear = self.config.tickets_in_clear;
                 }
             };
             if let Some(full) = full {
