@@ -291,7 +291,7 @@ pub async fn start(config: Config) -> Result<RunningNode, StartError> {
     );
     let (gate, gates) = mpsc::channel(4);
     let cluster = cluster::start(
-        settings(&config).map_err(cluster::StartError::Net)?,
+        settings(&config, &audit).map_err(cluster::StartError::Net)?,
         shared,
         machine,
         gate,
@@ -688,7 +688,7 @@ fn pair(pair: &config::CertificateAndKey) -> Pair {
     }
 }
 
-fn settings(config: &Config) -> Result<Settings, net::Error> {
+fn settings(config: &Config, audit: &Audit) -> Result<Settings, net::Error> {
     let cluster = &config.cluster;
     let identity = net::Identity::new(cluster.id.clone(), config.node.name.clone())?;
     let mut peers: Vec<(String, String)> = cluster
@@ -730,6 +730,7 @@ fn settings(config: &Config) -> Result<Settings, net::Error> {
         listen,
         security,
         data_dir: cluster.data_dir.clone(),
+        audit: audit.clone(),
         timing,
     })
 }

@@ -253,7 +253,7 @@ impl Handshake {
             features,
             // Its listener knows, and the task with it.
             compat: Compat::default(),
-            bounds: crate::router::Bounds::default(),
+            pools: crate::router::Pools::default(),
             whence: Some(Whence {
                 source: self.peer.source,
                 listener: self.peer.listener,

@@ -14,6 +14,7 @@ use crate::{
     router::{
         Effect, Op, SessionInfo,
         compat::MetaResults,
+        policy::NotedWhat,
         turn::{Turn, because},
     },
     wamp::{Dict, Message, SessionId, Uri, Value, error_uri},
@@ -152,6 +153,14 @@ impl Realm {
                 details: order.request.message.as_deref().map(because).unwrap_or_default(),
                 reason: order.request.reason.clone(),
             };
+            self.note(turn, session, || NotedWhat::Killed {
+                by: order.caller,
+                authid: self
+                    .registry
+                    .session(order.caller)
+                    .map(|row| row.authid.clone())
+                    .unwrap_or_default(),
+            });
             turn.effects.push(Effect::Kill { session, goodbye });
             self.detach(turn, session);
             self.stats.sessions_killed += 1;

@@ -193,6 +193,7 @@ impl Realm {
             }
         };
         if self.meta.pending.len() >= self.config.limits.meta_calls_max {
+            self.note_limit(turn, session, "meta_calls_max", procedure);
             let details = because("too many meta calls are under way on this node (setting meta_calls_max)");
             self.refuse_meta_call(turn, session, request, error_uri::UNAVAILABLE, details);
             return true;
@@ -218,6 +219,15 @@ impl Realm {
             Ok(proposed) => proposed,
             Err(_) if again => (None, None),
             Err((error, details)) => {
+                match (&what, error) {
+                    (Request::Testament(_), error_uri::UNAVAILABLE) => {
+                        self.note_limit(turn, session, "testaments_per_session_max", procedure);
+                    }
+                    (Request::Reflection(_), error_uri::NOT_AUTHORIZED) => {
+                        self.note_ruled_out(turn, session, "allow_define", procedure);
+                    }
+                    _ => {}
+                }
                 self.refuse_meta_call(turn, session, request, error, details);
                 return true;
             }
@@ -362,6 +372,9 @@ impl Realm {
             }
             Err((error, because)) => {
                 details.0.extend(because.0);
+                if matches!(pending.outcome, Some(OpOutcome::NoRoom)) {
+                    self.note_limit(turn, pending.session, "definitions_max", &Uri::from("wamp.reflect.define"));
+                }
                 self.refuse_meta_call(turn, pending.session, pending.request, error, details);
             }
         }
