@@ -181,6 +181,19 @@ async def _(s):
     eq(await eventually(lambda: history.get(door), lambda got: got[-1:] == ["end"]), [0, 10, 12, 14, "end"])
 
 
+@case("history-authorized", "rule.history.authorized uri.not_authorized")
+async def _(s):
+    """who may not subscribe to a topic is not told its history either; an unknown subscription stays unknown"""
+    keeper, guest = await asyncio.gather(s.join(0, realm="table.rules", ticket=("keeper", "opens all")), s.join(2, realm="table.rules"))
+    topic = "table.closed.kept." + s.uri()
+    subscription = await keeper.subscribe(topic)
+    await keeper.publish(topic, [1], exclude_me=False)
+    await keeper.event()
+    eq([event["args"] for event in pl(await keeper.call(GET, [subscription]))[0]], [[1]])
+    await raises(guest.call(GET, [subscription]), "wamp.error.not_authorized")
+    await raises(guest.call(GET, [2 ** 53]), "wamp.error.no_such_subscription")
+
+
 @case("history-unavailable", "uri.history_unavailable uri.no_such_subscription")
 async def _(s):
     """a subscription of which nothing is kept has no history, and one that is none is refused"""
