@@ -49,11 +49,20 @@ pub(in crate::router) enum Answer {
 }
 
 impl Answer {
-    /// The callee, or its node, is gone.
+    /// The callee is gone.
     pub(super) fn canceled(cause: &str) -> Self {
+        Self::of_the_router(error_uri::CANCELED, cause)
+    }
+
+    /// The callee's node is gone, or there is no way to it any more: whether the callee ran is unknown.
+    pub(super) fn unreachable(cause: &str) -> Self {
+        Self::of_the_router(error_uri::NETWORK_FAILURE, cause)
+    }
+
+    fn of_the_router(error: &str, cause: &str) -> Self {
         Self::Error {
             details: reason(cause),
-            error: Uri::from(error_uri::CANCELED),
+            error: Uri::from(error),
             payload: Payload::EMPTY,
         }
     }
