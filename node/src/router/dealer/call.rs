@@ -110,6 +110,10 @@ impl Realm {
         let found = self.find(&procedure, tries.as_deref());
         // Nobody registers there: what is called there is the router's own, or misses like any other.
         if found.is_none() && procedure.is_of_the_router() && self.on_own_call(turn, session, request, &procedure, &payload) {
+            // The router answers in a time of its own.
+            if let Some(flow) = &flow {
+                self.end_flow(session, request, flow);
+            }
             return;
         }
         // What is registered was checked when it was.
