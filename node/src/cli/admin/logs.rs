@@ -2,10 +2,14 @@
 
 use clap::Args;
 use ringfort_proto::admin::v1 as pb;
+use serde_json::json;
 use tonic::transport::Channel;
 
-use super::reply::refused;
-use crate::cli::{Failure, print_line};
+use super::{
+    output::{Output, Shown},
+    reply::refused,
+};
+use crate::cli::Failure;
 
 /// Tell how much the node that is asked logs, or change that until it stops.
 #[derive(Debug, Args)]
@@ -19,7 +23,7 @@ pub(super) struct Level {
 
 impl Level {
     /// Asks for the log level or changes it, and prints what it is now.
-    pub(super) async fn ask(self, channel: Channel) -> Result<(), Failure> {
+    pub(super) async fn ask(self, channel: Channel, output: Output) -> Result<(), Failure> {
         let mut logs = pb::logs_client::LogsClient::new(channel);
         let answer = match self.level {
             None => logs.get_log_level(pb::GetLogLevelRequest {}).await,
@@ -32,6 +36,7 @@ impl Level {
             }
         };
         let pb::LogLevel { level, configured } = answer.map_err(refused)?.into_inner();
-        print_line(&format!("{level} (configured: {configured})"))
+        let text = format!("{level} (configured: {configured})");
+        output.show(&Shown::new(json!({ "level": level, "configured": configured }), text))
     }
 }

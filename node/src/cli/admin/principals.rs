@@ -2,15 +2,21 @@
 
 use clap::Args;
 use ringfort_proto::admin::v1 as pb;
+use serde_json::{Value, json};
 use tonic::transport::Channel;
 
-use super::reply::{changed, refused, standing};
-use crate::cli::{Failure, print_line};
+use super::{
+    output::{Output, Shown, Sure, Table, Watch},
+    reply::{changed, refused, standing},
+};
+use crate::cli::Failure;
 
 /// List the principals of a realm.
 #[derive(Debug, Args)]
 pub(super) struct List {
     realm: String,
+    #[command(flatten)]
+    watch: Watch,
 }
 
 /// Let somebody in by these credentials and no other. Sessions end if the role changes or a credential goes.
@@ -38,31 +44,41 @@ pub(super) struct Remove {
     /// Only if it still has this revision.
     #[arg(long)]
     revision: Option<u64>,
+    #[command(flatten)]
+    sure: Sure,
 }
 
 impl List {
-    pub(super) async fn ask(self, channel: Channel) -> Result<(), Failure> {
+    pub(super) async fn ask(self, channel: Channel, output: Output) -> Result<(), Failure> {
         let mut principals = pb::principals_client::PrincipalsClient::new(channel);
-        let mut after = String::new();
-        loop {
-            let realm = self.realm.clone();
-            let request = pb::ListPrincipalsRequest { realm, after };
-            let reply = principals.list(request).await.map_err(refused)?.into_inner();
-            for one in &reply.principals {
-                let standing = standing(one.fixed, one.revision);
-                let credentials = one.credentials.join(", ");
-                print_line(&format!("{} {} ({standing}) {credentials}", one.authid, one.role))?;
+        let make = async || {
+            let mut table = Table::new(["PRINCIPAL", "ROLE", "STANDING", "CREDENTIALS"]);
+            let (mut rows, mut after) = (Vec::new(), String::new());
+            loop {
+                let realm = self.realm.clone();
+                let request = pb::ListPrincipalsRequest { realm, after };
+                let reply = principals.list(request).await.map_err(refused)?.into_inner();
+                for one in &reply.principals {
+                    rows.push(json!({
+                        "authid": one.authid, "role": one.role, "credentials": one.credentials, "revision": one.revision,
+                        "fixed": one.fixed,
+                    }));
+                    let standing = standing(one.fixed, one.revision);
+                    table.row([one.authid.clone(), one.role.clone(), standing, one.credentials.join(", ")]);
+                }
+                match reply.principals.last() {
+                    Some(last) if reply.more => after = last.authid.clone(),
+                    _ => break,
+                }
             }
-            match reply.principals.last() {
-                Some(last) if reply.more => after = last.authid.clone(),
-                _ => return Ok(()),
-            }
-        }
+            Ok(Shown::new(json!({ "principals": Value::from(rows) }), table.render()))
+        };
+        self.watch.show(output, make).await
     }
 }
 
 impl Put {
-    pub(super) async fn ask(self, channel: Channel) -> Result<(), Failure> {
+    pub(super) async fn ask(self, channel: Channel, output: Output) -> Result<(), Failure> {
         use pb::credential::Credential as Given;
         let mut given: Vec<Given> = self.credential.into_iter().map(Given::Verifier).collect();
         if let Some(file) = self.ticket_file {
@@ -83,17 +99,23 @@ impl Put {
             credentials,
             expected: self.revision,
         };
-        changed(pb::principals_client::PrincipalsClient::new(channel).put(request).await)
+        let reply = pb::principals_client::PrincipalsClient::new(channel).put(request).await;
+        changed(reply, output)
     }
 }
 
 impl Remove {
-    pub(super) async fn ask(self, channel: Channel) -> Result<(), Failure> {
+    pub(super) async fn ask(self, channel: Channel, output: Output) -> Result<(), Failure> {
+        self.sure.ask(&format!(
+            "this revokes {} in realm {} and ends its sessions",
+            self.authid, self.realm
+        ))?;
         let request = pb::RemovePrincipalRequest {
             realm: self.realm,
             authid: self.authid,
             expected: self.revision,
         };
-        changed(pb::principals_client::PrincipalsClient::new(channel).remove(request).await)
+        let reply = pb::principals_client::PrincipalsClient::new(channel).remove(request).await;
+        changed(reply, output)
     }
 }

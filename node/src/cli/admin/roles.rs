@@ -2,15 +2,21 @@
 
 use clap::Args;
 use ringfort_proto::admin::v1 as pb;
+use serde_json::{Value, json};
 use tonic::transport::Channel;
 
-use super::reply::{changed, refused, standing};
-use crate::cli::{Failure, print_line};
+use super::{
+    output::{Output, Shown, Sure, Table, Watch},
+    reply::{changed, refused, standing},
+};
+use crate::cli::Failure;
 
 /// List the roles of a realm and what they may do.
 #[derive(Debug, Args)]
 pub(super) struct List {
     realm: String,
+    #[command(flatten)]
+    watch: Watch,
 }
 
 /// Give a role these permissions and no other; add it if it is not there.
@@ -37,6 +43,8 @@ pub(super) struct Remove {
     /// Only if it still has this revision.
     #[arg(long)]
     revision: Option<u64>,
+    #[command(flatten)]
+    sure: Sure,
 }
 
 /// Tell whether somebody may do something, and which permission decides. Exit code 0 either way.
@@ -58,21 +66,40 @@ pub(super) struct Why {
 }
 
 impl List {
-    pub(super) async fn ask(self, channel: Channel) -> Result<(), Failure> {
-        let request = pb::ListRolesRequest { realm: self.realm };
-        let reply = pb::roles_client::RolesClient::new(channel).list(request).await;
-        for role in reply.map_err(refused)?.into_inner().roles {
-            print_line(&format!("{} ({})", role.name, standing(role.fixed, role.revision)))?;
-            for permission in role.permissions {
-                print_line(&format!("  {}", told(&permission)))?;
+    pub(super) async fn ask(self, channel: Channel, output: Output) -> Result<(), Failure> {
+        let mut roles = pb::roles_client::RolesClient::new(channel);
+        let make = async || {
+            let request = pb::ListRolesRequest {
+                realm: self.realm.clone(),
+            };
+            let reply = roles.list(request).await.map_err(refused)?.into_inner();
+            let mut table = Table::new(["ROLE", "STANDING", "ALLOW", "DENY", "MATCH", "URI"]);
+            let mut rows = Vec::new();
+            for role in reply.roles {
+                let permissions: Vec<Value> = role.permissions.iter().map(told).collect();
+                rows.push(json!({
+                    "name": role.name, "permissions": permissions, "revision": role.revision, "fixed": role.fixed,
+                }));
+                let standing = standing(role.fixed, role.revision);
+                if role.permissions.is_empty() {
+                    let none = || "-".to_owned();
+                    table.row([role.name.clone(), standing.clone(), none(), none(), none(), none()]);
+                }
+                for one in role.permissions {
+                    let rights = |rights: &[String]| if rights.is_empty() { "-".to_owned() } else { rights.join(",") };
+                    let (allow, deny) = (rights(&one.allow), rights(&one.deny));
+                    let uri = format!("\"{}\"", one.uri);
+                    table.row([role.name.clone(), standing.clone(), allow, deny, one.r#match, uri]);
+                }
             }
-        }
-        Ok(())
+            Ok(Shown::new(json!({ "roles": Value::from(rows) }), table.render()))
+        };
+        self.watch.show(output, make).await
     }
 }
 
 impl Put {
-    pub(super) async fn ask(self, channel: Channel) -> Result<(), Failure> {
+    pub(super) async fn ask(self, channel: Channel, output: Output) -> Result<(), Failure> {
         let mut permissions = Vec::new();
         for text in &self.allow {
             let (rights, mut permission) = permission(text)?;
@@ -90,23 +117,29 @@ impl Put {
             permissions,
             expected: self.revision,
         };
-        changed(pb::roles_client::RolesClient::new(channel).put(request).await)
+        let reply = pb::roles_client::RolesClient::new(channel).put(request).await;
+        changed(reply, output)
     }
 }
 
 impl Remove {
-    pub(super) async fn ask(self, channel: Channel) -> Result<(), Failure> {
+    pub(super) async fn ask(self, channel: Channel, output: Output) -> Result<(), Failure> {
+        self.sure.ask(&format!(
+            "this takes role {} of realm {} away: who acts in it may do nothing",
+            self.role, self.realm
+        ))?;
         let request = pb::RemoveRoleRequest {
             realm: self.realm,
             role: self.role,
             expected: self.revision,
         };
-        changed(pb::roles_client::RolesClient::new(channel).remove(request).await)
+        let reply = pb::roles_client::RolesClient::new(channel).remove(request).await;
+        changed(reply, output)
     }
 }
 
 impl Why {
-    pub(super) async fn ask(self, channel: Channel) -> Result<(), Failure> {
+    pub(super) async fn ask(self, channel: Channel, output: Output) -> Result<(), Failure> {
         let request = pb::WhyRequest {
             realm: self.realm,
             authid: self.authid,
@@ -116,18 +149,17 @@ impl Why {
             r#match: self.policy,
         };
         let reply = pb::roles_client::RolesClient::new(channel).why(request).await;
-        print_line(&reply.map_err(refused)?.into_inner().explanation)
+        let reply = reply.map_err(refused)?.into_inner();
+        let json = json!({ "allowed": reply.allowed, "explanation": reply.explanation });
+        output.show(&Shown::new(json, reply.explanation))
     }
 }
 
-fn told(permission: &pb::Permission) -> String {
-    let mut parts = Vec::new();
-    for (verb, rights) in [("allow", &permission.allow), ("deny", &permission.deny)] {
-        if !rights.is_empty() {
-            parts.push(format!("{verb} {}", rights.join(",")));
-        }
-    }
-    format!("{} {} \"{}\"", parts.join(" and "), permission.r#match, permission.uri)
+fn told(permission: &pb::Permission) -> Value {
+    json!({
+        "uri": permission.uri, "match": permission.r#match, "allow": permission.allow, "deny": permission.deny,
+        "disclose": permission.disclose,
+    })
 }
 
 /// Reads `call,subscribe prefix com.example.`; the URI may be left out for everything.
