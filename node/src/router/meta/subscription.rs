@@ -288,6 +288,11 @@ impl Realm {
         Some((id, row))
     }
 
+    /// When the first of the present subscribers of this node came; `None` while nobody here has heard SUBSCRIBED.
+    pub(in crate::router) fn subscribed_since(&self, id: SubscriptionId) -> Option<u64> {
+        self.meta.created.get(&id).copied()
+    }
+
     /// A session of this node has heard SUBSCRIBED, for the first time of this subscription.
     pub(in crate::router) fn on_subscriber_came(&mut self, turn: &mut Turn<'_>, session: SessionId, id: SubscriptionId) {
         let now = self.unix_ms(turn.now);
