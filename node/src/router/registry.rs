@@ -225,6 +225,11 @@ impl Registry {
         self.definitions.forget(is_over);
     }
 
+    /// When the newest ops were proposed, milliseconds since 1970 (UTC).
+    pub(super) fn time_ms(&self) -> u64 {
+        self.time_ms
+    }
+
     /// What follows was proposed at `unix_ms`.
     pub(super) fn set_time(&mut self, unix_ms: u64) {
         self.time_ms = unix_ms;
