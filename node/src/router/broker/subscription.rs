@@ -72,8 +72,9 @@ impl Realm {
             None => subscriber.subscriptions.len() >= limits.subscriptions_max,
         };
         if full {
-            self.note_limit(turn, session, "subscriptions_max", &key.uri);
-            let details = because("too many subscriptions in this session (settings subscriptions_max, subscribes_waiting_max)");
+            self.note_limit(turn, session, "subscriptions_per_session_max", &key.uri);
+            let details =
+                because("too many subscriptions in this session (setting subscriptions_per_session_max), or too many that wait");
             return self.refuse(turn, session, code::SUBSCRIBE, request, error_uri::UNAVAILABLE, details);
         }
         if known.is_some_and(|known| known.shard != key.shard) {

@@ -126,8 +126,8 @@ impl Realm {
             return;
         };
         if caller.calls.len() + caller.parked.len() >= self.config.limits.open_calls_max {
-            self.note_limit(turn, session, "open_calls_max", &procedure);
-            let details = because("too many open calls in this session (setting open_calls_max)");
+            self.note_limit(turn, session, "calls_per_session_max", &procedure);
+            let details = because("too many open calls in this session (setting calls_per_session_max)");
             return self.refuse_call(turn, session, request, flow, error_uri::UNAVAILABLE, details);
         }
         let its_turn = caller.parked.is_empty();

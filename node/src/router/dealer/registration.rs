@@ -72,8 +72,8 @@ impl Realm {
             forward_timeout: options.bool("forward_timeout") == Some(true) && callee.can(Ability::KeepTime),
         };
         if callee.registering.len() + callee.registrations.len() >= self.config.limits.registrations_max {
-            self.note_limit(turn, session, "registrations_max", &procedure);
-            let details = because("too many registrations in this session (setting registrations_max)");
+            self.note_limit(turn, session, "registrations_per_session_max", &procedure);
+            let details = because("too many registrations in this session (setting registrations_per_session_max)");
             return self.refuse(turn, session, code::REGISTER, request, error_uri::UNAVAILABLE, details);
         }
         if let Err(empty) = callee.reserve(Pooled::Registrations) {
