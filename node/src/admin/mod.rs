@@ -1,5 +1,6 @@
 //! What operators look at, over plain HTTP on the admin address: health, readiness, status and the newest log entries; and what they
-//! change there, over gRPC: roles, permissions, principals and credentials ([`access`]), and how much is logged ([`logs`]).
+//! change there, over gRPC: realms, roles, permissions, principals and credentials ([`access`]),
+//! and how much is logged ([`logs`]).
 //!
 //! Owns: that port and its answers, and who may have which ([`caller`]). On a loopback address without TLS whoever reaches it is
 //! trusted; else clients show certificates. Nothing here shows a payload or a secret.
@@ -15,8 +16,11 @@
 
 pub mod access;
 pub mod caller;
+mod edits;
 pub mod logs;
 pub mod observability;
+mod realms;
+pub mod settings;
 pub mod status;
 mod terms;
 pub mod tls;
@@ -33,8 +37,8 @@ use hyper_util::{
     server::conn::auto,
 };
 use ringfort_proto::admin::v1::{
-    DESCRIPTORS, logs_server::LogsServer, principals_server::PrincipalsServer, realms_server::RealmsServer,
-    roles_server::RolesServer,
+    DESCRIPTORS, logs_server::LogsServer,
+    principals_server::PrincipalsServer, realms_server::RealmsServer, roles_server::RolesServer,
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -252,6 +256,7 @@ impl Port {
         reply(StatusCode::FORBIDDEN, "text/plain", format!("{why}\n")).map(Body::new)
     }
 }
+
 
 /// Requests under way on one connection.
 const STREAMS_MAX: u32 = 64;

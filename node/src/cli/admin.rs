@@ -1,5 +1,6 @@
-//! `ringfort admin`: roles, permissions and principals of a running cluster, through any of its nodes.
+//! `ringfort admin`: realms, roles, permissions and principals of a running cluster, through any of its nodes.
 
+mod change_realms;
 mod channel;
 
 use clap::{Args, Subcommand};
@@ -25,8 +26,12 @@ pub(super) struct Admin {
 enum What {
     /// List the realms.
     Realms,
+    PutRealm(change_realms::PutRealm),
+    RemoveRealm(change_realms::RemoveRealm),
     /// List the roles of a realm and what they may do.
-    Roles { realm: String },
+    Roles {
+        realm: String,
+    },
     /// Give a role these permissions and no other; add it if it is not there.
     PutRole {
         realm: String,
@@ -50,7 +55,9 @@ enum What {
         revision: Option<u64>,
     },
     /// List the principals of a realm.
-    Principals { realm: String },
+    Principals {
+        realm: String,
+    },
     /// Let somebody in by these credentials and no other. Sessions end if the role changes or a credential goes.
     PutPrincipal {
         realm: String,
@@ -103,7 +110,7 @@ enum What {
 impl Admin {
     pub(super) fn run(self) -> Result<(), Failure> {
         small_runtime()?.block_on(async {
-            let channel = self.target.connect().await?;
+            let channel = self.target.connect(channel::WITHIN).await?;
             self.what.ask(channel).await
         })
     }
@@ -132,13 +139,19 @@ impl What {
         let mut roles = pb::roles_client::RolesClient::new(channel.clone());
         let mut principals = pb::principals_client::PrincipalsClient::new(channel.clone());
         match self {
+            Self::PutRealm(put) => put.ask(channel).await,
+            Self::RemoveRealm(remove) => remove.ask(channel).await,
             Self::LogLevel { level, back_after } => log_level(channel, level, back_after).await,
             Self::Realms => {
                 let reply = realms.list(pb::ListRealmsRequest {}).await.map_err(refused)?.into_inner();
                 for realm in reply.realms {
                     print_line(&format!(
-                        "{}: {} roles, {} principals of the log, revision {}",
-                        realm.name, realm.roles, realm.principals, realm.revision
+                        "{} ({}): {} roles, {} principals of the log, revision {}",
+                        realm.name,
+                        standing(realm.fixed, realm.settings_revision),
+                        realm.roles,
+                        realm.principals,
+                        realm.revision
                     ))?;
                 }
                 Ok(())
@@ -269,19 +282,20 @@ impl What {
 
 fn changed(reply: Result<tonic::Response<pb::ChangeReply>, tonic::Status>) -> Result<(), Failure> {
     let reply = reply.map_err(refused)?.into_inner();
-    print_line(&format!(
-        "revision {} at log index {}, in force on {}",
-        reply.revision,
-        reply.index,
-        reply.confirmed.join(", ")
-    ))?;
-    if reply.unconfirmed.is_empty() {
+    let text = format!("revision {} at log index {}", reply.revision, reply.index);
+    confirmed(&text, &reply.confirmed, &reply.unconfirmed)
+}
+
+/// Says what was done and where it is in force; a failure if some node has not said so.
+fn confirmed(text: &str, confirmed: &[String], unconfirmed: &[pb::Unconfirmed]) -> Result<(), Failure> {
+    print_line(&format!("{text}, in force on {}", confirmed.join(", ")))?;
+    if unconfirmed.is_empty() {
         return Ok(());
     }
     let now = std::time::SystemTime::now()
         .duration_since(std::time::UNIX_EPOCH)
         .unwrap_or_default();
-    let unconfirmed = reply.unconfirmed.iter().map(|one| {
+    let unconfirmed = unconfirmed.iter().map(|one| {
         let left = one.stops_by_ms.saturating_sub(u64::try_from(now.as_millis()).unwrap_or(0));
         format!("{}, which stops within {} s if it is cut off", one.node, left.div_ceil(1_000))
     });
