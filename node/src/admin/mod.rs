@@ -1,5 +1,5 @@
 //! What operators look at, over plain HTTP on the admin address: health, readiness, status and the newest log entries; and what they
-//! change there, over gRPC: realms, roles, permissions, principals and credentials ([`access`]),
+//! change there, over gRPC: realms, roles, permissions, principals and credentials ([`access`]), all of these by a document,
 //! and how much is logged ([`logs`]).
 //!
 //! Owns: that port and its answers, and who may have which ([`caller`]). On a loopback address without TLS whoever reaches it is
@@ -16,6 +16,7 @@
 
 pub mod access;
 pub mod caller;
+mod document;
 mod edits;
 pub mod logs;
 pub mod observability;
@@ -37,7 +38,7 @@ use hyper_util::{
     server::conn::auto,
 };
 use ringfort_proto::admin::v1::{
-    DESCRIPTORS, logs_server::LogsServer,
+    DESCRIPTORS, documents_server::DocumentsServer, logs_server::LogsServer,
     principals_server::PrincipalsServer, realms_server::RealmsServer, roles_server::RolesServer,
 };
 use tokio::{
@@ -106,7 +107,8 @@ impl Server {
         // Made at build time; were it none, reflection alone would be missing.
         let mut services = Routes::new(RealmsServer::new(access.clone()))
             .add_service(RolesServer::new(access.clone()))
-            .add_service(PrincipalsServer::new(access))
+            .add_service(PrincipalsServer::new(access.clone()))
+            .add_service(DocumentsServer::new(access).max_decoding_message_size(DOCUMENT_MESSAGE_BYTES_MAX))
             .add_service(LogsServer::new(LogLevels))
             .add_service(health_service);
         let described = || {
@@ -257,6 +259,8 @@ impl Port {
     }
 }
 
+/// A document, and the rest of its message.
+const DOCUMENT_MESSAGE_BYTES_MAX: usize = 9 * 1024 * 1024;
 
 /// Requests under way on one connection.
 const STREAMS_MAX: u32 = 64;

@@ -1,5 +1,6 @@
 //! `ringfort admin`: realms, roles, permissions and principals of a running cluster, through any of its nodes.
 
+mod apply;
 mod change_realms;
 mod channel;
 
@@ -28,6 +29,7 @@ enum What {
     Realms,
     PutRealm(change_realms::PutRealm),
     RemoveRealm(change_realms::RemoveRealm),
+    Apply(apply::Apply),
     /// List the roles of a realm and what they may do.
     Roles {
         realm: String,
@@ -110,7 +112,12 @@ enum What {
 impl Admin {
     pub(super) fn run(self) -> Result<(), Failure> {
         small_runtime()?.block_on(async {
-            let channel = self.target.connect(channel::WITHIN).await?;
+            // What goes through all principals takes its time.
+            let patience = match self.what {
+                What::Apply(_) => channel::LONG,
+                _ => channel::WITHIN,
+            };
+            let channel = self.target.connect(patience).await?;
             self.what.ask(channel).await
         })
     }
@@ -141,6 +148,7 @@ impl What {
         match self {
             Self::PutRealm(put) => put.ask(channel).await,
             Self::RemoveRealm(remove) => remove.ask(channel).await,
+            Self::Apply(apply) => apply.ask(channel).await,
             Self::LogLevel { level, back_after } => log_level(channel, level, back_after).await,
             Self::Realms => {
                 let reply = realms.list(pb::ListRealmsRequest {}).await.map_err(refused)?.into_inner();
