@@ -1,6 +1,6 @@
 //! What operators look at, over plain HTTP on the admin address: health, readiness, status and the newest log entries; and what they
-//! change there, over gRPC: realms, roles, permissions, principals and credentials ([`access`]), all of these by a document,
-//! and how much is logged ([`logs`]).
+//! change there, over gRPC: realms, roles, permissions, principals and credentials ([`access`]), all of these by a document or a backup
+//! ([`backup`]), and how much is logged ([`logs`]).
 //!
 //! Owns: that port and its answers, and who may have which ([`caller`]). On a loopback address without TLS whoever reaches it is
 //! trusted; else clients show certificates. Nothing here shows a payload or a secret.
@@ -15,6 +15,7 @@
 //! Beside the services of `proto/ringfort/admin/v1` there are gRPC's own health checking and server reflection.
 
 pub mod access;
+pub mod backup;
 pub mod caller;
 mod document;
 mod edits;
@@ -38,7 +39,7 @@ use hyper_util::{
     server::conn::auto,
 };
 use ringfort_proto::admin::v1::{
-    DESCRIPTORS, documents_server::DocumentsServer, logs_server::LogsServer,
+    DESCRIPTORS, backup_server::BackupServer, documents_server::DocumentsServer, logs_server::LogsServer,
     principals_server::PrincipalsServer, realms_server::RealmsServer, roles_server::RolesServer,
 };
 use tokio::{
@@ -108,7 +109,8 @@ impl Server {
         let mut services = Routes::new(RealmsServer::new(access.clone()))
             .add_service(RolesServer::new(access.clone()))
             .add_service(PrincipalsServer::new(access.clone()))
-            .add_service(DocumentsServer::new(access).max_decoding_message_size(DOCUMENT_MESSAGE_BYTES_MAX))
+            .add_service(DocumentsServer::new(access.clone()).max_decoding_message_size(DOCUMENT_MESSAGE_BYTES_MAX))
+            .add_service(BackupServer::new(access))
             .add_service(LogsServer::new(LogLevels))
             .add_service(health_service);
         let described = || {

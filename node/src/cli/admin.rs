@@ -1,6 +1,7 @@
 //! `ringfort admin`: realms, roles, permissions and principals of a running cluster, through any of its nodes.
 
 mod apply;
+mod backup;
 mod change_realms;
 mod channel;
 
@@ -30,6 +31,8 @@ enum What {
     PutRealm(change_realms::PutRealm),
     RemoveRealm(change_realms::RemoveRealm),
     Apply(apply::Apply),
+    Backup(backup::CreateBackup),
+    Restore(backup::Restore),
     /// List the roles of a realm and what they may do.
     Roles {
         realm: String,
@@ -114,7 +117,7 @@ impl Admin {
         small_runtime()?.block_on(async {
             // What goes through all principals takes its time.
             let patience = match self.what {
-                What::Apply(_) => channel::LONG,
+                What::Apply(_) | What::Backup(_) | What::Restore(_) => channel::LONG,
                 _ => channel::WITHIN,
             };
             let channel = self.target.connect(patience).await?;
@@ -149,6 +152,8 @@ impl What {
             Self::PutRealm(put) => put.ask(channel).await,
             Self::RemoveRealm(remove) => remove.ask(channel).await,
             Self::Apply(apply) => apply.ask(channel).await,
+            Self::Backup(backup) => backup.ask(channel).await,
+            Self::Restore(restore) => restore.ask(channel).await,
             Self::LogLevel { level, back_after } => log_level(channel, level, back_after).await,
             Self::Realms => {
                 let reply = realms.list(pb::ListRealmsRequest {}).await.map_err(refused)?.into_inner();

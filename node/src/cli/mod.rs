@@ -8,6 +8,7 @@
 
 mod admin;
 mod audit;
+mod backup;
 mod ca;
 mod check;
 mod client;
@@ -57,6 +58,7 @@ enum Command {
     Healthcheck(healthcheck::Healthcheck),
     Admin(admin::Admin),
     Audit(audit::Audit),
+    Backup(backup::Backup),
 }
 
 /// Why a subcommand ends without success: what to tell the operator, and the exit code.
@@ -101,6 +103,7 @@ impl Command {
             Command::Healthcheck(command) => command.run(),
             Command::Admin(command) => command.run(),
             Command::Audit(command) => command.run(),
+            Command::Backup(command) => command.run(),
         }
     }
 }
