@@ -2,7 +2,10 @@
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let files = [
         "ringfort/admin/v1/access.proto",
+        "ringfort/admin/v1/apply.proto",
+        "ringfort/admin/v1/backup.proto",
         "ringfort/admin/v1/logs.proto",
+        "ringfort/admin/v1/realms.proto",
         "ringfort/admin/v1/registrations.proto",
         "ringfort/admin/v1/sessions.proto",
         "ringfort/admin/v1/slow.proto",

@@ -8,6 +8,7 @@ mod compat;
 mod definitions;
 mod keeping;
 pub mod policy;
+mod realms;
 mod seeding;
 mod tokens;
 
@@ -26,10 +27,11 @@ use crate::{
         access::{Access, Fixed},
         local::Local,
         observability::{self, Observed},
+        settings::seed,
         status::Source,
     },
     audit::{self, Audit},
-    auth::{Clear, Credential, Principal, Secret, Seed, cryptosign::unhex, throttle},
+    auth::{Seed, cryptosign::unhex, throttle},
     cluster::{
         self, Running, Settings,
         lease::Timing,
@@ -40,13 +42,12 @@ use crate::{
     },
     config::{self, Config},
     pages,
-    router::{CallTimeouts, NodeRef, OnConflict, Realm, RealmConfig, Slot, SlowConsumer, TopicRule, reflection::Definition},
+    router::{CallTimeouts, OnConflict, RealmConfig, SlowConsumer, TopicRule, reflection::Definition},
     session::{
         auth::{Anonymous, Authenticator, Guard, RealmAuth},
-        cluster::Cluster,
         limits::SessionLimits,
         quota::{Quota, Quotas, RealmQuotas},
-        realm::{RealmHandle, Realms},
+        realm::Realms,
         sessions::Service,
     },
     transport::{
@@ -181,18 +182,26 @@ impl RunningNode {
 
     /// Resolves when the node cannot go on by itself, with the reason. Call [`Self::stop`] then.
     pub async fn failed(&self) -> String {
-        let realms = self.cluster.inspect.shared.realms().map(|realm| {
-            Box::pin(async move {
-                realm.failed().await;
-                format!("the core of realm {} has panicked", realm.name())
-            })
-        });
         let panicked = async {
-            let mut realms: Vec<_> = realms.collect();
-            if realms.is_empty() {
-                std::future::pending::<()>().await;
+            loop {
+                let realms = self.cluster.inspect.shared.realms().map(|realm| {
+                    Box::pin(async move {
+                        realm.failed().await;
+                        format!("the core of realm {} has panicked", realm.name())
+                    })
+                });
+                let mut realms: Vec<_> = realms.collect();
+                let any = async {
+                    match realms.is_empty() {
+                        true => std::future::pending().await,
+                        false => futures_util::future::select_all(realms.drain(..)).await.0,
+                    }
+                };
+                // Looked at anew: there may be realms by then that were not before.
+                if let Ok(why) = tokio::time::timeout(REALMS_EVERY, any).await {
+                    return why;
+                }
             }
-            futures_util::future::select_all(realms.drain(..)).await.0
         };
         tokio::select! {
             ended = self.cluster.ended() => match ended {
@@ -212,6 +221,9 @@ impl RunningNode {
         auditing::finish(self.audit).await;
     }
 }
+
+/// How often it is looked which realms there are.
+const REALMS_EVERY: Duration = Duration::from_secs(1);
 
 /// How long a node that stops waits for its stores.
 const STORES_WITHIN: Duration = Duration::from_secs(5);
@@ -234,7 +246,8 @@ pub async fn start(config: Config) -> Result<RunningNode, StartError> {
     let mut tasks = JoinSet::new();
     for realm in &config.realms {
         let definitions = definitions::of(realm)?;
-        let handle = realm_handle(&shared, &Uri::from(realm.name.as_str()), Some(realm), definitions, &config);
+        let name = Uri::from(realm.name.as_str());
+        let handle = realms::shell(&shared, &name, realm_config(&name, Some(realm), definitions, &config));
         let keeping = stores.keeping(realm, &config);
         keeping::tell_time(&handle);
         keeping::restore(&handle, &keeping).await?;
@@ -267,7 +280,7 @@ pub async fn start(config: Config) -> Result<RunningNode, StartError> {
         }
         joinable.push((handle, auth));
     }
-    shared.wire(handles.clone());
+    shared.wire(handles.clone(), realms::maker(&config, &audit));
     let service = Service::new(
         Arc::new(
             Realms::new(joinable)
@@ -286,11 +299,19 @@ pub async fn start(config: Config) -> Result<RunningNode, StartError> {
         listeners.push(bound.map_err(|source| StartError::Listener { index, source })?);
     }
 
-    let (dormant, settings_of) = (Arc::clone(&shared), config.clone());
-    let machine = Machine::new(
-        handles,
-        Box::new(move |name| realm_handle(&dormant, name, None, Vec::new(), &settings_of)),
-    );
+    let host = realms::Host {
+        shared: Arc::clone(&shared),
+        realms: Arc::clone(&service.realms),
+        config: config.clone(),
+        router_key,
+        make: realms::maker(&config, &audit),
+        runtime: Handle::current(),
+    };
+    let machine = Machine::new(handles, Box::new(host));
+    tasks.spawn(realms::tell_later_ones_the_time(
+        Arc::clone(&shared),
+        Arc::clone(&service.realms),
+    ));
     let (gate, gates) = mpsc::channel(4);
     let cluster = cluster::start(
         settings(&config, &audit).map_err(cluster::StartError::Net)?,
@@ -444,14 +465,8 @@ async fn keep_gate(mut gates: mpsc::Receiver<Gate>, service: Arc<Service>, seedi
     }
 }
 
-/// A realm before its node has a life: it knows no lease and no slot yet. Without a configuration it is kept for the log's sake only.
-fn realm_handle(
-    shared: &Arc<Shared>,
-    name: &Uri,
-    realm: Option<&config::Realm>,
-    definitions: Vec<Definition>,
-    config: &Config,
-) -> RealmHandle {
+/// What a realm is built from. Without a configuration it is one of the log, or kept for its sake only.
+fn realm_config(name: &Uri, realm: Option<&config::Realm>, definitions: Vec<Definition>, config: &Config) -> RealmConfig {
     let limits = &config.limits;
     let mut core = RealmConfig::new(name.clone(), random_u64(), [0; 16]);
     core.uri_check = match realm.map(|realm| realm.uri_check) {
@@ -492,8 +507,7 @@ fn realm_handle(
     core.limits.schema_payload_bytes_max = limits.schema_payload_bytes_max;
     core.limits.overlap_wait = Duration::from_millis(limits.overlap_wait_ms);
     core.limits.meta_wait = Duration::from_millis(limits.meta_wait_ms);
-    let nobody = NodeRef { slot: Slot(0), epoch: 0 };
-    RealmHandle::new(name.clone(), Realm::new(core, nobody), Arc::clone(shared) as Arc<dyn Cluster>)
+    core
 }
 
 fn topic_rule(topic: &config::Topic) -> TopicRule {
@@ -535,33 +549,6 @@ fn realm_auth(realm: &config::Realm, seeds: Vec<Seed>, router_key: Option<Arc<Si
         anonymous_role: realm.anonymous_role.clone(),
         router_key,
         ..RealmAuth::new(&realm.name, seeds)
-    }
-}
-
-fn seed(principal: &config::Principal) -> Seed {
-    let secret = |text: &config::Secret| (!text.expose().is_empty()).then(|| Secret::new(text.expose()));
-    let clear = [
-        secret(&principal.ticket).map(Clear::Ticket),
-        secret(&principal.wampcra).map(|secret| Clear::WampCra {
-            secret,
-            iterations: principal.wampcra_iterations,
-        }),
-        secret(&principal.scram).map(|password| Clear::Scram {
-            password,
-            kdf: principal.kdf(),
-        }),
-    ];
-    // The configuration was checked: every text is a credential.
-    let credentials = principal
-        .credentials()
-        .filter_map(|(_, text)| text.parse::<Credential>().ok());
-    Seed {
-        principal: Principal {
-            authid: principal.authid.clone(),
-            role: principal.role.clone(),
-            credentials: credentials.collect(),
-        },
-        clear: clear.into_iter().flatten().collect(),
     }
 }
 
@@ -620,6 +607,8 @@ fn fixed(config: &Config) -> BTreeMap<Uri, Fixed> {
         let fixed = Fixed {
             policy: policy::fixed(realm),
             principals: principals.collect(),
+            seeds: realm.rights == config::RightsFrom::Seed
+                && (!realm.roles.is_empty() || of_realm(&config.principals, realm).next().is_some()),
         };
         (Uri::from(realm.name.as_str()), fixed)
     };

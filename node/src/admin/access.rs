@@ -1,4 +1,5 @@
-//! Roles, permissions, principals and credentials over gRPC: `proto/ringfort/admin/v1/access.proto` says what each call does.
+//! Roles, permissions, principals and credentials over gRPC, and what all services that change them share:
+//! `proto/ringfort/admin/v1/access.proto` says what each call does.
 //!
 //! A change is checked here, goes into the log, and is answered once the nodes have put it in force, or after two seconds with the
 //! names of those that have not said so. Credentials go in and never come out.
@@ -9,7 +10,7 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-use ringfort_proto::admin::v1::{self as pb, principals_server::Principals, realms_server::Realms, roles_server::Roles};
+use ringfort_proto::admin::v1::{self as pb, principals_server::Principals, roles_server::Roles};
 use tonic::{Request, Response, Status};
 
 use super::{caller::Caller, terms, told};
@@ -37,15 +38,19 @@ pub struct Fixed {
     pub policy: Policy,
     /// Its principals, each with its role.
     pub principals: BTreeMap<String, String>,
+    /// The log begins with roles and principals of it.
+    pub seeds: bool,
 }
 
 /// The services.
 #[derive(Clone)]
 pub struct Access {
-    inspect: Inspect,
-    name: Arc<str>,
-    audit: Audit,
-    fixed: Arc<BTreeMap<Uri, Fixed>>,
+    pub(super) inspect: Inspect,
+    pub(super) name: Arc<str>,
+    pub(super) audit: Audit,
+    pub(super) fixed: Arc<BTreeMap<Uri, Fixed>>,
+    /// What it says of a realm of the log.
+    nothing: Arc<Fixed>,
 }
 
 /// How long a change waits for the nodes.
@@ -54,7 +59,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// Principals in one answer.
 const PAGE: usize = 1_000;
 
-type Reply<T> = Result<Response<T>, Status>;
+pub(super) type Reply<T> = Result<Response<T>, Status>;
 
 impl Access {
     /// The services of the node `name`, whose changes are kept in `audit`.
@@ -64,11 +69,13 @@ impl Access {
             name: name.into(),
             audit,
             fixed: Arc::new(fixed),
+            nothing: Arc::default(),
         }
     }
 
-    fn realm(&self, name: &str) -> Result<(RealmHandle, &Fixed), Status> {
-        let fixed = self.fixed.get(name);
+    pub(super) fn realm(&self, name: &str) -> Result<(RealmHandle, &Fixed), Status> {
+        let of_log = || self.inspect.view.borrow().catalog.settings(name).map(|_| &*self.nothing);
+        let fixed = self.fixed.get(name).or_else(of_log);
         let handle = self.inspect.shared.realm(&Uri::from(name));
         let found = handle.cloned().zip(fixed);
         found.ok_or_else(|| Status::not_found(format!("there is no realm {name}")))
@@ -178,8 +185,9 @@ impl Access {
                 Some(seen) => seen.vitals.applied >= index,
                 None => false,
             };
-            let names = table.live().map(|(_, row)| row.name.clone());
-            let (confirmed, unconfirmed): (Vec<String>, Vec<String>) = names.partition(|name| has(name));
+            // By name, for those who compare.
+            let names: std::collections::BTreeSet<String> = table.live().map(|(_, row)| row.name.clone()).collect();
+            let (confirmed, unconfirmed): (Vec<String>, Vec<String>) = names.into_iter().partition(|name| has(name));
             if unconfirmed.is_empty() || Instant::now() >= until {
                 let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
                 let stops_by = since + self.inspect.node_lease + MAX_AUTHZ_STALENESS;
@@ -196,35 +204,15 @@ impl Access {
 ///
 /// # Errors
 /// The request came by another way than the admin port.
-fn caller<T>(request: &Request<T>) -> Result<Caller, Status> {
+pub(super) fn caller<T>(request: &Request<T>) -> Result<Caller, Status> {
     let caller = request.extensions().get::<Caller>().cloned();
     caller.ok_or_else(|| Status::unauthenticated("it is not known who asks"))
 }
 
-fn refusal(error: Error) -> Status {
+pub(super) fn refusal(error: Error) -> Status {
     match error {
         Error::Unknown(_) | Error::Unreadable(_) => Status::unknown(error.to_string()),
         Error::NoLeader | Error::NotLeader | Error::Refused(_) => Status::unavailable(error.to_string()),
-    }
-}
-
-#[tonic::async_trait]
-impl Realms for Access {
-    async fn list(&self, _: Request<pb::ListRealmsRequest>) -> Reply<pb::ListRealmsReply> {
-        let realms = self.fixed.keys().filter_map(|name| {
-            let handle = self.inspect.shared.realm(name)?;
-            Some(handle.with_core(|core| {
-                let authority = core.authority();
-                pb::Realm {
-                    name: name.to_string(),
-                    revision: authority.revision(),
-                    roles: core.policy().roles().count() as u64,
-                    principals: authority.principals().count() as u64,
-                }
-            }))
-        });
-        let realms = realms.collect();
-        Ok(Response::new(pb::ListRealmsReply { realms }))
     }
 }
 

@@ -1,6 +1,7 @@
 //! What operators look at, over plain HTTP on the admin address: health, readiness, status and the newest log entries; and what they
-//! change there, over gRPC: roles, permissions, principals and credentials ([`access`]), and how much is logged ([`logs`]); and who is
-//! there, with what (`sessions`, `registrations`, `subscriptions`), and what passes (`tap`), on all nodes ([`local`], `look`).
+//! change there, over gRPC: realms, roles, permissions, principals and credentials ([`access`]), all of these by a document or a backup
+//! ([`backup`]), and how much is logged ([`logs`]); and who is there, with what (`sessions`, `registrations`, `subscriptions`), and what
+//! passes (`tap`), on all nodes ([`local`], `look`).
 //!
 //! Owns: that port and its answers, and who may have which ([`caller`]). On a loopback address without TLS whoever reaches it is
 //! trusted; else clients show certificates. Nothing here shows a payload or a secret.
@@ -15,16 +16,21 @@
 //! Beside the services of `proto/ringfort/admin/v1` there are gRPC's own health checking and server reflection.
 
 pub mod access;
+pub mod backup;
 pub mod caller;
 mod deadline;
+mod document;
+mod edits;
 pub mod local;
 pub mod logs;
 mod look;
 pub mod observability;
 mod page;
+mod realms;
 mod refusal;
 mod registrations;
 mod sessions;
+pub mod settings;
 pub mod status;
 mod subscriptions;
 mod tap;
@@ -49,9 +55,10 @@ use hyper_util::{
     server::conn::auto,
 };
 use ringfort_proto::admin::v1::{
-    DESCRIPTORS, logs_server::LogsServer, principals_server::PrincipalsServer, realms_server::RealmsServer,
-    registrations_server::RegistrationsServer, roles_server::RolesServer, sessions_server::SessionsServer,
-    slow_consumers_server::SlowConsumersServer, subscriptions_server::SubscriptionsServer, tap_server::TapServer,
+    DESCRIPTORS, backup_server::BackupServer, documents_server::DocumentsServer, logs_server::LogsServer,
+    principals_server::PrincipalsServer, realms_server::RealmsServer, registrations_server::RegistrationsServer,
+    roles_server::RolesServer, sessions_server::SessionsServer, slow_consumers_server::SlowConsumersServer,
+    subscriptions_server::SubscriptionsServer, tap_server::TapServer,
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -130,7 +137,9 @@ impl Server {
         // Made at build time; were it none, reflection alone would be missing.
         let mut services = Routes::new(RealmsServer::new(access.clone()))
             .add_service(RolesServer::new(access.clone()))
-            .add_service(PrincipalsServer::new(access))
+            .add_service(PrincipalsServer::new(access.clone()))
+            .add_service(DocumentsServer::new(access.clone()).max_decoding_message_size(DOCUMENT_MESSAGE_BYTES_MAX))
+            .add_service(BackupServer::new(access))
             .add_service(LogsServer::new(LogLevels))
             .add_service(SessionsServer::new(sessions::Service(look.clone())))
             .add_service(RegistrationsServer::new(registrations))
@@ -295,6 +304,9 @@ impl Port {
         reply(StatusCode::FORBIDDEN, "text/plain", format!("{why}\n")).map(Body::new)
     }
 }
+
+/// A document, and the rest of its message.
+const DOCUMENT_MESSAGE_BYTES_MAX: usize = 9 * 1024 * 1024;
 
 /// Requests under way on one connection.
 const STREAMS_MAX: u32 = 64;

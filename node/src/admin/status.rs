@@ -64,8 +64,9 @@ impl Source {
                 "link_error": link.map(|link| link.last_error.as_str()).filter(|error| !error.is_empty()),
             })
         });
-        let realms = self.inspect.shared.realms().map(|realm| {
-            realm.with_core(|core| {
+        let realms = self.realms.all();
+        let realms = realms.iter().map(|realm| {
+            realm.handle.with_core(|core| {
                 json!({
                     "name": core.name().as_str(),
                     "registrations": core.registry().registrations().len(),
@@ -97,7 +98,12 @@ impl Source {
 
     fn authentication(&self) -> Value {
         let (failed, refused) = self.realms.guard.counts();
-        let verifications: u64 = self.realms.iter().map(|realm| realm.auth.principals.verifications()).sum();
+        let verifications: u64 = self
+            .realms
+            .all()
+            .iter()
+            .map(|realm| realm.auth.principals.verifications())
+            .sum();
         json!({ "verifications": verifications, "failed": failed, "refused": refused })
     }
 

@@ -78,6 +78,29 @@ impl Clear {
         }
     }
 
+    /// True if that verifier is one that would be made of this secret. Takes as long as its KDF costs.
+    pub fn is_behind(&self, verifier: &Credential) -> bool {
+        match (self, verifier) {
+            (Clear::Ticket(ticket), Credential::Ticket(verifier)) => verifier.kdf.is_none() && verifier.verify(ticket.expose()),
+            (Clear::WampCra { secret, iterations }, Credential::WampCra(key)) => match &key.salting {
+                None => *iterations == 0 && CraKey::plain(secret.expose()) == *key,
+                Some(with) => {
+                    with.iterations == *iterations
+                        && with.keylen == KEYLEN
+                        && CraKey::salted(secret.expose(), with.clone()).is_some_and(|made| made == *key)
+                }
+            },
+            (Clear::Scram { password, kdf }, Credential::Scram(keys)) => {
+                let password = std::str::from_utf8(password.expose()).ok();
+                keys.kdf == *kdf
+                    && password
+                        .and_then(|password| ScramKeys::of(password, *kdf, keys.salt.clone()))
+                        .is_some_and(|made| made == *keys)
+            }
+            _ => false,
+        }
+    }
+
     /// Its verifier, with 16 bytes of salt. May take as long as its KDF costs; `None` if that cost cannot be paid.
     pub fn credential(&self, salt: [u8; 16]) -> Option<Credential> {
         match self {

@@ -113,3 +113,35 @@ fn a_derived_key_of_wampcra_is_base64_text() {
 const DERIVED: &str = "sOELdICoXhExmX1zIVFpviV7+/xnlgwBCKXKTWQqtqA=";
 const SIGNED: &str = "V0aQGop/3n699EawkEveZrKglrjS9cVc8y6QwdhibtQ=";
 const SIGNED_PLAIN: &str = "9FbajS3ewN9pNNuN102ysmVUWqXwGgiNTBreysei/B0=";
+
+#[test]
+fn a_secret_is_recognised_in_its_verifier_and_no_other_is() {
+    let secret = |text: &str| Secret::new(text.as_bytes());
+    let all = |text: &str| {
+        [
+            Clear::Ticket(secret(text)),
+            Clear::WampCra {
+                secret: secret(text),
+                iterations: 0,
+            },
+            Clear::WampCra {
+                secret: secret(text),
+                iterations: 10,
+            },
+            Clear::Scram {
+                password: secret(text),
+                kdf: Kdf::Pbkdf2 { iterations: 10 },
+            },
+        ]
+    };
+    let made: Vec<Credential> = all("right-one")
+        .iter()
+        .map(|clear| clear.credential([7; 16]).unwrap())
+        .collect();
+    for (at, (right, wrong)) in all("right-one").iter().zip(all("wrong-one")).enumerate() {
+        let found: Vec<bool> = made.iter().map(|credential| right.is_behind(credential)).collect();
+        let expected: Vec<bool> = (0..4).map(|n| n == at).collect();
+        assert_eq!(found, expected, "{right:?}");
+        assert!(made.iter().all(|credential| !wrong.is_behind(credential)));
+    }
+}

@@ -1,5 +1,8 @@
 //! `ringfort admin`: what a running cluster is, and what can be changed there, through any of its nodes. Each noun has its file.
 
+mod apply;
+mod backup;
+mod change_realms;
 mod channel;
 mod logs;
 mod output;
@@ -37,6 +40,11 @@ pub(super) struct Admin {
 #[derive(Debug, Subcommand)]
 enum What {
     Realms(realms::List),
+    PutRealm(change_realms::PutRealm),
+    RemoveRealm(change_realms::RemoveRealm),
+    Apply(apply::Apply),
+    Backup(backup::CreateBackup),
+    Restore(backup::Restore),
     Roles(roles::List),
     PutRole(roles::Put),
     RemoveRole(roles::Remove),
@@ -60,7 +68,12 @@ enum What {
 impl Admin {
     pub(super) fn run(self) -> Result<(), Failure> {
         small_runtime()?.block_on(async {
-            let channel = self.target.connect().await?;
+            // What goes through all principals takes its time.
+            let patience = match self.what {
+                What::Apply(_) | What::Backup(_) | What::Restore(_) => channel::LONG,
+                _ => channel::WITHIN,
+            };
+            let channel = self.target.connect(patience).await?;
             self.what.ask(channel, self.output).await
         })
     }
@@ -70,6 +83,11 @@ impl What {
     async fn ask(self, channel: Channel, output: Output) -> Result<(), Failure> {
         match self {
             Self::Realms(command) => command.ask(channel, output).await,
+            Self::PutRealm(command) => command.ask(channel, output).await,
+            Self::RemoveRealm(command) => command.ask(channel, output).await,
+            Self::Apply(command) => command.ask(channel, output).await,
+            Self::Backup(command) => command.ask(channel, output).await,
+            Self::Restore(command) => command.ask(channel, output).await,
             Self::Roles(command) => command.ask(channel, output).await,
             Self::PutRole(command) => command.ask(channel, output).await,
             Self::RemoveRole(command) => command.ask(channel, output).await,

@@ -8,6 +8,7 @@
 
 mod admin;
 mod audit;
+mod backup;
 mod ca;
 mod check;
 mod client;
@@ -58,6 +59,7 @@ enum Command {
     Healthcheck(healthcheck::Healthcheck),
     Admin(admin::Admin),
     Audit(audit::Audit),
+    Backup(backup::Backup),
     Completions(completions::Completions),
 }
 
@@ -70,7 +72,8 @@ struct Failure {
 
 /// The exit code of failures that have none of their own. The others: 2 wrong command line, 3 settings, 4 port, 5 certificate or
 /// key, 6 data directory or audit log,
-/// 7 a change that some node has not confirmed, 8 an audit log that was changed; of `admin`: 9 refused, 10 not found, 11 nobody answers.
+/// 7 a change that some node has not confirmed, 8 an audit log that was changed; of `admin`: 9 refused, 10 not found, 11 nobody answers;
+/// 12 a backup that cannot be used.
 const OTHER: u8 = 1;
 
 /// Runs the process: reads its arguments, does what they say, and returns its exit code.
@@ -102,6 +105,7 @@ impl Command {
             Command::Healthcheck(command) => command.run(),
             Command::Admin(command) => command.run(),
             Command::Audit(command) => command.run(),
+            Command::Backup(command) => command.run(),
             Command::Completions(command) => command.run(),
         }
     }

@@ -8,7 +8,10 @@ use bytes::Bytes;
 use prost::Message as _;
 use ringfort_proto::cluster::v1 as pb;
 
-use super::change;
+use super::{
+    catalog::{Edits, RealmRevision},
+    change, edits,
+};
 use crate::{
     router::{
         Changed, InvokePolicy, MatchPolicy, NodeRef, OnConflict, Op, RegisterWishes, Slot, Testament, TestamentScope,
@@ -49,6 +52,8 @@ pub enum Command {
     },
     /// A change of roles or principals of a realm, and who asked for it.
     Change { realm: Uri, actor: String, request: Request },
+    /// Changes of realms, and of roles and principals of several of them: all, or nothing.
+    Edit(Box<Edits>),
 }
 
 /// What applying a [`Command`] did.
@@ -66,6 +71,10 @@ pub enum Outcome {
     Refused(String),
     /// What came of a change of roles or principals.
     Changed(Changed),
+    /// An [`Command::Edit`] was done; the revisions of the realms it names.
+    Edited(Vec<RealmRevision>),
+    /// Nothing was changed: a realm has other revisions than expected.
+    Stale(RealmRevision),
 }
 
 /// Bytes that are not a command, snapshot or outcome of a version this build knows.
@@ -114,6 +123,7 @@ impl Command {
                 ops: ops.iter().map(|(realm, op)| op_to_pb(realm, op)).collect(),
             }),
             Command::Change { realm, actor, request } => pb::command::Body::Change(change::to_pb(realm, actor, request)),
+            Command::Edit(edit) => pb::command::Body::Edit(edits::to_pb(edit)),
         };
         pb::Command {
             version: VERSION,
@@ -169,6 +179,7 @@ impl Command {
                 let (realm, actor, request) = change::from_pb(change)?;
                 Ok(Command::Change { realm, actor, request })
             }
+            pb::command::Body::Edit(edit) => Ok(Command::Edit(Box::new(edits::from_pb(edit)?))),
         }
     }
 }
@@ -189,6 +200,10 @@ impl Outcome {
             Outcome::Changed(Changed::Done(revision)) => pb::outcome::Outcome::Changed(*revision),
             Outcome::Changed(Changed::Conflict(revision)) => pb::outcome::Outcome::Conflict(*revision),
             Outcome::Changed(Changed::NotFound) => pb::outcome::Outcome::NotFound(pb::NotFound {}),
+            Outcome::Edited(realms) => pb::outcome::Outcome::Edited(pb::Edited {
+                realms: realms.iter().map(edits::revision_to_pb).collect(),
+            }),
+            Outcome::Stale(realm) => pb::outcome::Outcome::Stale(edits::revision_to_pb(realm)),
         };
         pb::Outcome { outcome: Some(outcome) }.encode_to_vec().into()
     }
@@ -211,6 +226,10 @@ impl Outcome {
             pb::outcome::Outcome::Changed(revision) => Outcome::Changed(Changed::Done(revision)),
             pb::outcome::Outcome::Conflict(revision) => Outcome::Changed(Changed::Conflict(revision)),
             pb::outcome::Outcome::NotFound(_) => Outcome::Changed(Changed::NotFound),
+            pb::outcome::Outcome::Edited(edited) => {
+                Outcome::Edited(edited.realms.into_iter().map(edits::revision_from_pb).collect())
+            }
+            pb::outcome::Outcome::Stale(realm) => Outcome::Stale(edits::revision_from_pb(realm)),
         })
     }
 }

@@ -4,6 +4,8 @@
 //! order by one caller; nobody else changes a realm's registry. A command this build cannot read halts the machine for good: the
 //! node ends rather than skip it.
 
+mod editing;
+
 use std::{
     collections::{BTreeMap, VecDeque},
     panic::AssertUnwindSafe,
@@ -16,18 +18,22 @@ use prost::Message as _;
 use ringfort_proto::cluster::v1 as pb;
 use tokio::sync::watch;
 
+pub use editing::{NOT_FRESH, RealmHost};
+
 use super::{
+    catalog::Catalog,
     command::{Command, DecodeError, Outcome},
     consensus::StateMachine,
     table::{NodeTable, SlotRow},
 };
 use crate::{
-    router::{Input, LogIndex, NodeRef, Op, Slot, policy::Request},
+    router::{Changed, Input, LogIndex, NodeRef, Op, Slot, policy::Request},
     session::realm::RealmHandle,
     wamp::Uri,
 };
 
-const STATE_VERSION: u32 = 1;
+/// 1 is read too: it has no realms of the log.
+const STATE_VERSION: u32 = 2;
 /// How many applied commands [`RecentLog`] remembers.
 const RECENT_MAX: usize = 8_192;
 
@@ -40,6 +46,10 @@ pub struct ClusterView {
     pub id_key: Option<[u8; 16]>,
     /// Slots and lives.
     pub table: Arc<NodeTable>,
+    /// The realms that the log makes.
+    pub catalog: Arc<Catalog>,
+    /// What took the place of the id key for salts and stand-ins; `None`: nothing did.
+    pub restored_key: Option<[u8; 16]>,
     /// Why this node can apply no further command, if so: it must stop.
     pub fatal: Option<String>,
 }
@@ -58,16 +68,15 @@ pub struct LogLine {
 /// The newest applied commands, oldest first.
 pub type RecentLog = Arc<Mutex<VecDeque<LogLine>>>;
 
-/// Makes the shell of a realm that the log names but this node's configuration does not: kept, but nobody can join it.
-pub type MakeRealm = Box<dyn Fn(&Uri) -> RealmHandle + Send>;
-
 /// The state machine of one node.
 pub struct Machine {
     cluster_id: Option<String>,
     id_key: Option<[u8; 16]>,
     table: NodeTable,
     realms: BTreeMap<Uri, RealmHandle>,
-    make_realm: MakeRealm,
+    host: Box<dyn RealmHost>,
+    catalog: Arc<Catalog>,
+    restored_key: Option<[u8; 16]>,
     view: watch::Sender<ClusterView>,
     recent: RecentLog,
     halted: Option<String>,
@@ -75,14 +84,16 @@ pub struct Machine {
 
 impl Machine {
     /// A machine with nothing applied, over the configured `realms`.
-    pub fn new(realms: BTreeMap<Uri, RealmHandle>, make_realm: MakeRealm) -> Self {
+    pub fn new(realms: BTreeMap<Uri, RealmHandle>, host: Box<dyn RealmHost>) -> Self {
         let (view, _) = watch::channel(ClusterView::default());
         Self {
             cluster_id: None,
             id_key: None,
             table: NodeTable::default(),
             realms,
-            make_realm,
+            host,
+            catalog: Arc::default(),
+            restored_key: None,
             view,
             recent: RecentLog::default(),
             halted: None,
@@ -104,6 +115,8 @@ impl Machine {
             cluster_id: self.cluster_id.clone(),
             id_key: self.id_key,
             table: Arc::new(self.table.clone()),
+            catalog: Arc::clone(&self.catalog),
+            restored_key: self.restored_key,
             fatal: self.halted.clone(),
         });
     }
@@ -139,7 +152,8 @@ impl Machine {
                 Outcome::Done
             }
             Command::Batch { node, seq, at_ms, ops } => self.batch(index, node, seq, at_ms, ops),
-            Command::Change { realm, actor, request } => self.change(index, realm, &actor, &request),
+            Command::Change { realm, actor, request } => self.change(index, &realm, &actor, &request),
+            Command::Edit(edits) => self.edit(index, &edits),
         }
     }
 
@@ -183,7 +197,7 @@ impl Machine {
         for (name, op) in ops {
             let (kind, detail) = describe(&name, &op);
             self.remember(index, kind, detail);
-            let realm = self.realms.entry(name).or_insert_with_key(|name| (self.make_realm)(name));
+            let realm = realm_in(&mut self.realms, &*self.host, &name);
             if timed.as_ref() != Some(realm.name()) {
                 realm.input(Input::LogTime { unix_ms: at_ms });
                 timed = Some(realm.name().clone());
@@ -193,11 +207,17 @@ impl Machine {
         Outcome::Done
     }
 
-    fn change(&mut self, index: LogIndex, realm: Uri, actor: &str, request: &Request) -> Outcome {
+    fn change(&mut self, index: LogIndex, realm: &Uri, actor: &str, request: &Request) -> Outcome {
         let (kind, what) = request.change.describe();
         self.remember(index, kind, format!("{realm} {what} by {actor}"));
-        let realm = self.realms.entry(realm).or_insert_with_key(|name| (self.make_realm)(name));
-        Outcome::Changed(realm.change(index, request))
+        if self.catalog.was_removed(realm) {
+            return Outcome::Changed(Changed::NotFound);
+        }
+        Outcome::Changed(self.realm(realm).change(index, request))
+    }
+
+    fn realm(&mut self, name: &Uri) -> RealmHandle {
+        realm_in(&mut self.realms, &*self.host, name).clone()
     }
 
     fn remember(&self, index: LogIndex, kind: &'static str, detail: String) {
@@ -210,7 +230,7 @@ impl Machine {
 
     fn restore_state(&mut self, index: LogIndex, bytes: &[u8]) -> Result<(), String> {
         let state = pb::State::decode(bytes).map_err(|e| DecodeError::from(e).to_string())?;
-        if state.version != STATE_VERSION {
+        if !(1..=STATE_VERSION).contains(&state.version) {
             let (found, known) = (state.version, STATE_VERSION);
             return Err(DecodeError::Version {
                 what: "snapshot",
@@ -250,11 +270,13 @@ impl Machine {
             .into_iter()
             .map(|realm| (Uri::new(realm.realm), realm.registry))
             .collect();
+        let catalog = editing::catalog_from_pb(state.catalog_revision, state.catalog).map_err(|e| e.to_string())?;
+        let restored_key = match state.restored_key.len() {
+            0 => None,
+            _ => Some(<[u8; 16]>::try_from(state.restored_key.as_ref()).map_err(|_| "snapshot: key is not 16 bytes")?),
+        };
         for name in registries.keys() {
-            if !self.realms.contains_key(name) {
-                let realm = (self.make_realm)(name);
-                self.realms.insert(name.clone(), realm);
-            }
+            realm_in(&mut self.realms, &*self.host, name);
         }
         for (name, realm) in &self.realms {
             let registry = registries.remove(name).unwrap_or_default();
@@ -264,6 +286,7 @@ impl Machine {
         self.cluster_id = (!state.cluster_id.is_empty()).then_some(state.cluster_id);
         self.id_key = id_key;
         self.table = NodeTable::from_rows(rows);
+        self.restore_catalog(catalog, restored_key);
         self.publish();
         Ok(())
     }
@@ -330,6 +353,9 @@ impl StateMachine for Machine {
             id_key: self.id_key.map(|key| Bytes::copy_from_slice(&key)).unwrap_or_default(),
             slots: slots.collect(),
             realms: realms.collect(),
+            catalog_revision: self.catalog.revision,
+            catalog: editing::catalog_to_pb(&self.catalog),
+            restored_key: self.restored_key.map(|key| Bytes::copy_from_slice(&key)).unwrap_or_default(),
         }
         .encode_to_vec()
     }
@@ -341,6 +367,11 @@ impl StateMachine for Machine {
         }
         restored
     }
+}
+
+/// The shell of a realm that the log names.
+fn realm_in<'a>(realms: &'a mut BTreeMap<Uri, RealmHandle>, host: &dyn RealmHost, name: &Uri) -> &'a RealmHandle {
+    realms.entry(name.clone()).or_insert_with_key(|name| host.shell(name))
 }
 
 fn describe(realm: &Uri, op: &Op) -> (&'static str, String) {

@@ -198,9 +198,7 @@ impl Supervisor {
     /// Serves until this life is over or the node is to leave.
     async fn live(&mut self, life: NodeRef) -> Result<(), Fatal> {
         let key = self.view.borrow().id_key.unwrap_or_default();
-        for realm in self.shared.realms() {
-            realm.change_core(|core, _, _| core.set_identity(life, key));
-        }
+        self.shared.begin_life(life, key);
         *self.shared.ids.lock() = Some(SessionIds::new(key, life));
         tracing::info!(slot = life.slot.0, epoch = life.epoch, "joined");
 
@@ -219,7 +217,7 @@ impl Supervisor {
         let (queue, leader) = (Arc::clone(&self.shared), self.leader.clone());
         let propose = proposer::run(&queue.ops, life, leader);
         let told = Arc::clone(&self.shared);
-        let all = |input: Input| told.realms().for_each(|realm| realm.input(input.clone()));
+        let all = |input: Input| told.tell_all(&input);
         let stale = lease::watch_rights(leases, || all(Input::RightsStale), || all(Input::RightsKnown));
         let mut leaving = self.leaving.clone();
         let consensus = self.consensus.clone();

@@ -10,10 +10,12 @@
 
 pub mod barrier;
 pub mod bootstrap;
+pub mod catalog;
 mod change;
 pub mod command;
 pub mod consensus;
 pub mod control;
+pub mod edits;
 pub mod fellow;
 pub mod floods;
 pub mod gossip;
@@ -28,6 +30,7 @@ pub mod net;
 pub mod proposer;
 pub mod raft;
 pub mod session_id;
+pub mod settings;
 pub mod shared;
 pub mod table;
 

@@ -6,8 +6,9 @@
 //!
 //! [`session::cluster::Cluster`]: crate::session::cluster::Cluster
 
+mod realms;
+
 use std::{
-    collections::BTreeMap,
     sync::{
         Arc, OnceLock,
         atomic::{
@@ -19,6 +20,9 @@ use std::{
 };
 
 use parking_lot::Mutex;
+
+pub use realms::MakeRealm;
+use realms::RealmTable;
 
 use super::{
     barrier::BarrierQueue,
@@ -55,7 +59,7 @@ pub struct Shared {
     links: OnceLock<Links>,
     /// Who slows failed logins down.
     guard: OnceLock<Arc<Guard>>,
-    realms: OnceLock<BTreeMap<Uri, RealmHandle>>,
+    realms: RealmTable,
     /// Who answers the admin parts of other nodes.
     answering: OnceLock<Arc<dyn Answering>>,
     /// Invokes no link took; they come back as a Nack once the realm is released.
@@ -71,11 +75,6 @@ pub struct Shared {
 }
 
 impl Shared {
-    /// Sets what could not exist before this did. Called once each, before any session.
-    pub fn wire(&self, realms: BTreeMap<Uri, RealmHandle>) {
-        let _ = self.realms.set(realms);
-    }
-
     /// Has `guard` tell the guards of other nodes of logins here, and hear of theirs. Once, before any session.
     pub fn wire_guard(self: &Arc<Self>, guard: &Arc<Guard>) {
         let _ = self.guard.set(Arc::clone(guard));
@@ -113,21 +112,19 @@ impl Shared {
         self.links.get()
     }
 
-    /// The configured realms.
+    /// All realms: those of the configuration, by name, then those that came later.
     pub fn realms(&self) -> impl Iterator<Item = &RealmHandle> {
-        self.realms.get().into_iter().flat_map(BTreeMap::values)
+        self.realms.all()
     }
 
     /// The realm of that name.
     pub fn realm(&self, name: &str) -> Option<&RealmHandle> {
-        self.realms.get().and_then(|realms| realms.get(name))
+        self.realms.get(name)
     }
 
     /// Tells every realm until when this node may start invocations of `single` registrations.
     pub fn lease(&self, until: Instant) {
-        for realm in self.realms() {
-            realm.input(Input::Lease { until });
-        }
+        self.tell_all(&Input::Lease { until });
     }
 
     fn return_acked(&self) {
@@ -266,34 +263,28 @@ impl LinkEvents for IntoRealms {
     }
 
     fn up(&self, node: NodeRef) {
-        for realm in self.0.realms() {
-            realm.input(Input::PeerUp { node });
-        }
+        self.0.tell_all(&Input::PeerUp { node });
     }
 
     fn ready(&self, node: NodeRef) {
         if let Some(guard) = self.0.guard.get() {
             guard.cookies.tell_again();
         }
-        for realm in self.0.realms() {
-            realm.input(Input::PeerReady { node });
-        }
+        self.0.tell_all(&Input::PeerReady { node });
     }
 
     fn down(&self, node: NodeRef) {
         if let Some(guard) = self.0.guard.get() {
             guard.cookies.rely_on_nobody();
         }
-        for realm in self.0.realms() {
-            realm.input(Input::PeerDown { node });
-        }
+        self.0.tell_all(&Input::PeerDown { node });
     }
 
     fn frames(&self, from: NodeRef, frames: &mut Frames<'_>) {
         let mut touched = Touched::new();
         let mut entered = None;
         while let Some(name) = frames.next_realm() {
-            let Some(realm) = self.0.realm(&name) else { continue };
+            let Some(realm) = self.0.realm_or_new(&name) else { continue };
             while realm.frames(from, frames, FRAMES_AT_ONCE, &mut touched) == FRAMES_AT_ONCE {}
             let congested = touched.take_congested();
             if !congested.is_empty() {
@@ -309,7 +300,8 @@ impl LinkEvents for IntoRealms {
     }
 
     fn interest(&self, from: NodeRef, realm: &Uri, changes: Vec<(TopicKey, bool)>) {
-        if let Some(realm) = self.0.realm(realm) {
+        // It may have to be made: its node has applied more of the log than this one.
+        if let Some(realm) = self.0.realm_or_new(realm) {
             realm.input(Input::PeerInterest { node: from, changes });
         }
     }

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Definition, Jwt, Quota, Role, Topic};
 
-/// One realm.
+/// One realm. Others can be made while the cluster runs; see docs/operating.md.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Realm {

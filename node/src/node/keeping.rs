@@ -164,7 +164,7 @@ pub(super) async fn look_after(realm: RealmHandle, keeping: Keeping) {
 }
 
 /// How often clocks are compared: they drift by milliseconds in that time.
-const EVERY: Duration = Duration::from_secs(30);
+pub(super) const EVERY: Duration = Duration::from_secs(30);
 
 /// Tells a realm the time.
 pub(super) fn tell_time(realm: &RealmHandle) {

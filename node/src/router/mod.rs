@@ -63,7 +63,7 @@ pub use frame::PeerFrame;
 pub use input::{BarrierOutcome, Input, SessionInfo, Whence};
 pub use limits::RealmLimits;
 pub use op::{InvokePolicy, MatchPolicy, OnConflict, Op, OpOutcome, Origin, RegisterWishes, Testament, TestamentScope};
-pub use policy::{Authority, Change, Changed, Permission, Policy, Right, Rights, Role};
+pub use policy::{Authority, Change, Changed, Edit, Permission, Policy, Right, Rights, Role};
 pub use pools::{Pool, Pooled, Pools, Tally};
 pub use realm::{CallTimeouts, Disclosure, Realm, RealmConfig, RequestIdCheck, TimeoutUnit};
 pub use registry::Registry;

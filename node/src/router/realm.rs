@@ -126,6 +126,8 @@ pub struct RealmConfig {
     pub authorizer_cache: Duration,
     /// Who may do what. Nobody anything, unless it is said.
     pub policy: Policy,
+    /// The realm itself is of the log, which may take it away.
+    pub of_the_log: bool,
     /// Who learns who calls and publishes.
     pub disclosure: Disclosure,
     /// How long calls may take.
@@ -162,6 +164,7 @@ impl RealmConfig {
             authorizer_timeout: Duration::from_secs(3),
             authorizer_cache: Duration::from_secs(60),
             policy: Policy::default(),
+            of_the_log: false,
             disclosure: Disclosure::default(),
             call_timeouts: CallTimeouts::default(),
             trustlevels: BTreeMap::new(),

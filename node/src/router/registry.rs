@@ -12,7 +12,9 @@ use std::{
 
 use super::{
     Authority, InvokePolicy, LogIndex, MatchPolicy, NodeRef, OnConflict, Op, OpOutcome, RegisterWishes, Slot, Testament,
-    op::Lost, pattern, reflection::Definitions,
+    op::Lost,
+    pattern,
+    reflection::{Definition, Definitions},
 };
 use crate::wamp::{RegistrationId, SessionId, Uri, id::IdMap};
 
@@ -326,6 +328,14 @@ impl Registry {
     /// The testaments of a session, in the order in which they were made.
     pub fn testaments(&self, session: SessionId) -> &[Testament] {
         self.testaments.get(&session).map(|of| of.list.as_slice()).unwrap_or_default()
+    }
+
+    /// Adds definitions to those that stand, or puts them in their place.
+    pub(super) fn edit_definitions(&mut self, clear: bool, more: &[Definition]) {
+        if clear {
+            self.definitions.clear();
+        }
+        more.iter().for_each(|definition| self.definitions.put(definition));
     }
 
     /// What is said of topics, procedures and errors.

@@ -9,6 +9,7 @@ mod cancels;
 mod compat;
 mod deliveries;
 mod disclosure;
+mod edits;
 mod events;
 mod kept;
 mod meta_registrations;

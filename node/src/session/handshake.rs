@@ -239,6 +239,7 @@ impl Handshake {
             self.realms.guard.cookies.bind(cookie, realm.handle.name(), principal);
         }
         let terms = Terms {
+            generation: realm.auth.generation,
             principal: identity
                 .principal
                 .map(|principal| (Arc::clone(&realm.auth.principals), principal)),
@@ -288,7 +289,7 @@ impl Handshake {
         if !realm.is_loose() {
             return abort(error_uri::INVALID_URI, "the realm is not a URI");
         }
-        let Some(realm) = self.realms.get(realm).cloned() else {
+        let Some(realm) = self.realms.get(realm) else {
             self.note_refusal("no such realm", realm, hello.authid, "");
             return abort(error_uri::NO_SUCH_REALM, "there is no such realm");
         };

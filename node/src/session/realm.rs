@@ -6,6 +6,7 @@
 //!
 //! Lock order: realm, then outbox. Nothing waits while a realm is held.
 
+mod edit;
 mod keeper;
 mod kinds;
 mod noting;
@@ -19,7 +20,7 @@ use std::{
     collections::{HashMap, VecDeque},
     sync::{
         Arc, OnceLock, Weak,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -79,6 +80,8 @@ struct Shell {
     /// The core panicked: its state cannot be trusted, nothing enters any more.
     failed: AtomicBool,
     failure: Notify,
+    /// Counts the rules by which sessions are let in; grows while the realm is locked.
+    generation: AtomicU64,
     /// Where events are kept; nowhere until it is said.
     keeping: OnceLock<Keeper>,
     /// Who may join, as far as the log says it.
@@ -171,6 +174,7 @@ impl RealmHandle {
             rearm: rearm.clone(),
             failed: AtomicBool::new(false),
             failure: Notify::new(),
+            generation: AtomicU64::new(0),
             keeping: OnceLock::new(),
             principals: OnceLock::new(),
             audit: OnceLock::new(),
@@ -230,7 +234,7 @@ impl RealmHandle {
         terms: Terms,
     ) -> bool {
         let mut state = self.shared.lock();
-        if !terms.hold() {
+        if !terms.hold(self.shared.generation.load(Ordering::Acquire)) {
             return false;
         }
         outbox.begin();

@@ -76,6 +76,7 @@ async fn who_is_removed_after_its_credential_was_judged_is_not_let_in() {
         let terms = Terms {
             principal: Some((principals, principal)),
             bearer: None,
+            generation: 0,
         };
         let admitted = realm.admit(session, info(), &welcome, &outbox, &mut Touched::new(), terms);
         assert_eq!((admitted, realm.has(session)), (!removed, !removed));

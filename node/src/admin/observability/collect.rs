@@ -44,8 +44,9 @@ impl Collector {
     }
 
     fn realms(&self, page: &mut Page) {
-        for realm in self.0.source.inspect.shared.realms() {
-            one_realm(page, realm);
+        // Those that clients can join: one that was removed is not shown for ever.
+        for realm in self.0.source.realms.all() {
+            one_realm(page, &realm.handle);
         }
     }
 

@@ -37,14 +37,16 @@ pub(super) struct Target {
 }
 
 /// Above what a change waits for nodes.
-const WITHIN: Duration = Duration::from_secs(10);
+pub(super) const WITHIN: Duration = Duration::from_secs(10);
+/// For what looks at every principal.
+pub(super) const LONG: Duration = Duration::from_secs(120);
 
 trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
 impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
 
 impl Target {
-    /// Connects.
-    pub(super) async fn connect(&self) -> Result<Channel, Failure> {
+    /// Connects. Each answer may take as long as `patience`.
+    pub(super) async fn connect(&self, patience: Duration) -> Result<Channel, Failure> {
         let usage = |text: String| Failure { code: 2, text };
         let tls = match self.url.scheme_str() {
             Some("http") if self.cert.is_none() && self.ca.is_none() => None,
@@ -76,7 +78,7 @@ impl Target {
                 Ok::<_, std::io::Error>(TokioIo::new(stream))
             }
         });
-        let endpoint = endpoint.connect_timeout(WITHIN).timeout(WITHIN);
+        let endpoint = endpoint.connect_timeout(WITHIN).timeout(patience);
         endpoint.connect_with_connector(connector).await.map_err(|error| {
             let mut text = format!("{}: {error}", self.url);
             let mut cause = std::error::Error::source(&error);

@@ -7,7 +7,7 @@ use tonic::transport::Channel;
 
 use super::{
     output::{Output, Shown, Table, Watch},
-    reply::refused,
+    reply::{refused, standing},
 };
 use crate::cli::Failure;
 
@@ -23,15 +23,16 @@ impl List {
         let mut realms = pb::realms_client::RealmsClient::new(channel);
         let make = async || {
             let reply = realms.list(pb::ListRealmsRequest {}).await.map_err(refused)?.into_inner();
-            let mut table = Table::new(["REALM", "ROLES", "PRINCIPALS", "REVISION"]);
+            let mut table = Table::new(["REALM", "STANDS", "ROLES", "PRINCIPALS", "REVISION"]);
             let mut rows = Vec::new();
             for realm in reply.realms {
                 rows.push(json!({
-                    "name": realm.name, "roles": realm.roles, "principals": realm.principals, "revision": realm.revision,
+                    "name": realm.name, "fixed": realm.fixed, "settings_revision": realm.settings_revision, "roles": realm.roles, "principals": realm.principals, "revision": realm.revision,
                 }));
                 let numbers = [realm.roles, realm.principals, realm.revision].map(|number| number.to_string());
                 let [roles, principals, revision] = numbers;
-                table.row([realm.name, roles, principals, revision]);
+                let stands = standing(realm.fixed, realm.settings_revision);
+                table.row([realm.name, stands, roles, principals, revision]);
             }
             Ok(Shown::new(json!({ "realms": Value::from(rows) }), table.render()))
         };

@@ -258,7 +258,7 @@ impl Realm {
     }
 
     /// Ends the sessions of this node that have joined as a principal. Nobody of that name who came in otherwise is meant.
-    fn end_sessions_of(&mut self, turn: &mut Turn<'_>, authid: &str) {
+    pub(super) fn end_sessions_of(&mut self, turn: &mut Turn<'_>, authid: &str) {
         let is_its = |info: &SessionInfo| info.authid == authid && info.authmethod != "anonymous";
         let of_it = |id: &SessionId| self.session_info(*id).is_some_and(is_its);
         let sessions: Vec<SessionId> = self.sessions.ids().into_iter().filter(of_it).collect();
@@ -282,7 +282,7 @@ impl Realm {
         let authority = &self.registry.authority;
         let revocable = self.session_info(session).is_some_and(|info| {
             let by_role = authority.roles.contains_key(&info.authrole) && !self.config.policy.has_role(&info.authrole);
-            by_role || info.authmethod != "anonymous" && authority.principal(&info.authid).is_some()
+            self.config.of_the_log || by_role || info.authmethod != "anonymous" && authority.principal(&info.authid).is_some()
         });
         if revocable {
             let why = "this node has lost the cluster and cannot know whether the session still has its rights";
@@ -291,10 +291,14 @@ impl Realm {
     }
 
     fn end_session(&mut self, turn: &mut Turn<'_>, session: SessionId, why: &'static str) {
+        self.end_session_as(turn, session, why, Uri::from(error_uri::NOT_AUTHORIZED));
+    }
+
+    pub(super) fn end_session_as(&mut self, turn: &mut Turn<'_>, session: SessionId, why: &'static str, reason: Uri) {
         self.note(turn, session, || NotedWhat::Ended { why });
         let goodbye = Message::Goodbye {
             details: because(why),
-            reason: Uri::from(error_uri::NOT_AUTHORIZED),
+            reason,
         };
         turn.effects.push(Effect::Kill { session, goodbye });
         self.detach(turn, session);

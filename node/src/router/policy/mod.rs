@@ -33,6 +33,7 @@
 
 pub mod authority;
 mod dynamic;
+mod edit;
 mod enforce;
 mod known;
 mod noted;
@@ -44,8 +45,9 @@ use std::{collections::BTreeMap, fmt, sync::Arc};
 use super::{Disclosure, MatchPolicy};
 use crate::wamp::Uri;
 
-pub use authority::{Authority, Change, Changed, Request};
+pub use authority::{Authority, Change, Changed, Request, Row};
 pub(super) use dynamic::Asked;
+pub use edit::Edit;
 pub(super) use enforce::About;
 pub(super) use known::May;
 pub use noted::{Noted, NotedWhat};

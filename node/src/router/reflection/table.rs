@@ -115,6 +115,27 @@ impl Definitions {
         self.rows.values()
     }
 
+    /// Forgets all of them. Numbers are not given again.
+    pub(in crate::router) fn clear(&mut self) {
+        self.rows.clear();
+        self.bytes = 0;
+    }
+
+    /// Adds or replaces one, for whom room was found before.
+    pub(in crate::router) fn put(&mut self, definition: &Definition) {
+        let key = definition.key();
+        if let Some(former) = self.rows.remove(&key) {
+            self.bytes -= former.definition.bytes();
+        }
+        self.bytes += definition.bytes();
+        self.given += 1;
+        let row = Row {
+            definition: definition.clone(),
+            number: self.given,
+        };
+        self.rows.insert(key, row);
+    }
+
     /// For snapshots: how many numbers were given, and how far each node life came.
     pub(in crate::router) fn counters(&self) -> (u64, impl ExactSizeIterator<Item = (NodeRef, u64)>) {
         (self.given, self.settled.iter().map(|(node, number)| (*node, *number)))

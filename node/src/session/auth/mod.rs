@@ -50,6 +50,8 @@ pub struct RealmAuth {
     pub tokens: Option<Arc<Tokens>>,
     /// Who is asked about those who are no principals.
     pub authenticator: Option<Arc<Authenticator>>,
+    /// Which of the rules that its realm had one after the other these are.
+    pub generation: u64,
 }
 
 impl Default for RealmAuth {
@@ -151,6 +153,7 @@ impl RealmAuth {
             router_key: None,
             tokens: None,
             authenticator: None,
+            generation: 0,
         }
     }
 

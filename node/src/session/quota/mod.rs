@@ -25,7 +25,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 
 use self::meter::{Meter, Place};
 pub use self::{
@@ -50,6 +50,8 @@ pub struct Quotas {
     per_source: Quota,
     sources: Mutex<Table<Source>>,
     realms: BTreeMap<Uri, RealmMeters>,
+    /// Of realms that came later.
+    later: RwLock<BTreeMap<Uri, Arc<Meter>>>,
     /// How often a limit was met.
     pub counts: Counts,
 }
@@ -89,6 +91,7 @@ impl Quotas {
             per_source,
             sources: Mutex::default(),
             realms,
+            later: RwLock::default(),
             counts,
         }
     }
@@ -96,6 +99,15 @@ impl Quotas {
     /// The limits of a listener, of which nothing is taken yet.
     pub fn listener(&self, quota: Quota) -> ListenerQuota {
         ListenerQuota((!quota.is_none()).then(|| Meter::new(Scope::Listener, quota, &self.counts)))
+    }
+
+    /// What all sessions of a realm may take that the configuration does not name; sessions that are there go by what stood before.
+    pub fn limit_realm(&self, realm: &Uri, quota: Quota) {
+        let mut later = self.later.write();
+        match quota.is_none() {
+            true => _ = later.remove(realm),
+            false => _ = later.insert(realm.clone(), Meter::new(Scope::Realm, quota, &self.counts)),
+        }
     }
 
     /// A connection has come to a listener from an address: what it holds, or which limit it meets. Without limits it holds nothing.
@@ -136,20 +148,22 @@ impl Quotas {
         pass: &mut Option<Box<Pass>>,
         (realm, role, authid): (&Uri, &str, &str),
     ) -> Result<(), (Scope, Reason)> {
-        let Some(realm) = self.realms.get(realm) else {
-            return Ok(());
-        };
         let now = now.saturating_duration_since(self.epoch);
         let mut meters = Vec::new();
-        if let Some((of_role, each)) = realm.roles.get(role) {
-            if !each.is_none() {
-                let key = (role.to_owned(), authid.to_owned());
-                let new = || Meter::new(Scope::Principal, *each, &self.counts);
-                meters.push(realm.principals.lock().of(now, key, new));
+        match self.realms.get(realm) {
+            None => meters.extend(self.later.read().get(realm).cloned()),
+            Some(realm) => {
+                if let Some((of_role, each)) = realm.roles.get(role) {
+                    if !each.is_none() {
+                        let key = (role.to_owned(), authid.to_owned());
+                        let new = || Meter::new(Scope::Principal, *each, &self.counts);
+                        meters.push(realm.principals.lock().of(now, key, new));
+                    }
+                    meters.extend(of_role.clone());
+                }
+                meters.extend(realm.realm.clone());
             }
-            meters.extend(of_role.clone());
         }
-        meters.extend(realm.realm.clone());
         if meters.is_empty() {
             return Ok(());
         }

@@ -2,6 +2,8 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
+use parking_lot::{Mutex, RwLock};
+
 use super::RealmHandle;
 use crate::{
     audit::Audit,
@@ -12,10 +14,14 @@ use crate::{
     wamp::Uri,
 };
 
-/// The realms of a node, fixed at start.
+/// The realms of a node: those of its configuration, and those that the log makes and takes away.
 #[derive(Debug, Default)]
 pub struct Realms {
     realms: BTreeMap<Uri, RealmEntry>,
+    /// Of the log.
+    born: RwLock<BTreeMap<Uri, RealmEntry>>,
+    /// What took the place of the cluster's key for salts and stand-ins, if anything did.
+    restored_key: Mutex<Option<[u8; 16]>>,
     /// What their handshakes share.
     pub guard: Arc<Guard>,
     /// What clients may take.
@@ -47,6 +53,8 @@ impl Realms {
         };
         Self {
             realms: realms.into_iter().map(entry).collect(),
+            born: RwLock::default(),
+            restored_key: Mutex::default(),
             guard: Arc::default(),
             quotas: Arc::default(),
             audit: Audit::default(),
@@ -80,21 +88,59 @@ impl Realms {
     /// Opens the realms to those with a credential, once the node knows the key that the cluster shares. Until then nobody has any.
     /// Takes as long as the configured KDFs cost: not for an async thread.
     pub fn unlock(&self) {
-        for entry in self.realms.values() {
-            if let Some(key) = entry.handle.cluster().secret() {
-                self.guard.unlock(key);
-                entry.auth.principals.unlock(&key);
-            }
+        for entry in self.all() {
+            self.unlock_one(&entry);
         }
     }
 
-    /// The realm of that name.
-    pub fn get(&self, name: &str) -> Option<&RealmEntry> {
-        self.realms.get(name)
+    /// Salts and stand-ins are made of this key from now on; [`Self::unlock`] follows.
+    pub fn rekey(&self, key: [u8; 16]) {
+        *self.restored_key.lock() = Some(key);
     }
 
-    /// All realms, ordered by name.
-    pub fn iter(&self) -> impl Iterator<Item = &RealmEntry> {
-        self.realms.values()
+    fn unlock_one(&self, entry: &RealmEntry) {
+        if let Some(key) = entry.handle.cluster().secret() {
+            self.guard.unlock(key);
+            let restored = *self.restored_key.lock();
+            entry.auth.principals.unlock(&restored.unwrap_or(key));
+        }
+    }
+
+    /// Lets clients into a realm of the log, or into one that is there by other rules. It has no principals but the log's, which cost
+    /// nothing to unlock.
+    pub fn open(&self, handle: RealmHandle, mut auth: RealmAuth) {
+        auth.generation = handle.next_generation();
+        let entry = RealmEntry {
+            handle,
+            auth: Arc::new(auth),
+        };
+        self.born.write().insert(entry.handle.name().clone(), entry.clone());
+        self.unlock_one(&entry);
+    }
+
+    /// Lets nobody into a realm of the log any more; also not who was about to join.
+    pub fn close(&self, handle: &RealmHandle) {
+        self.born.write().remove(handle.name());
+        handle.next_generation();
+    }
+
+    /// True if the configuration names it.
+    pub fn is_configured(&self, name: &str) -> bool {
+        self.realms.contains_key(name)
+    }
+
+    /// The realm of that name.
+    pub fn get(&self, name: &str) -> Option<RealmEntry> {
+        let configured = self.realms.get(name).cloned();
+        configured.or_else(|| self.born.read().get(name).cloned())
+    }
+
+    /// All realms: those of the configuration first.
+    pub fn all(&self) -> Vec<RealmEntry> {
+        self.realms
+            .values()
+            .cloned()
+            .chain(self.born.read().values().cloned())
+            .collect()
     }
 }

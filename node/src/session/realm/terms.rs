@@ -18,13 +18,15 @@ pub struct Terms {
     pub principal: Option<(Arc<Principals>, Arc<Principal>)>,
     /// The token that the session stands on.
     pub bearer: Option<Box<Bearer>>,
+    /// The rules of the realm by which it was let in.
+    pub generation: u64,
 }
 
 impl Terms {
     /// True if nobody has taken back what was found when the credential was judged. Asked with the realm locked, as changes are made.
-    pub(super) fn hold(&self) -> bool {
+    pub(super) fn hold(&self, generation: u64) -> bool {
         let principal = self.principal.as_ref();
-        principal.is_none_or(|(principals, principal)| principals.is_current(principal))
+        self.generation == generation && principal.is_none_or(|(principals, principal)| principals.is_current(principal))
     }
 }
 

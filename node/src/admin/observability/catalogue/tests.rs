@@ -10,7 +10,7 @@ use crate::telemetry::names::{EVENTS, GROUPS};
 const INTRODUCTION: &str = "# Metrics
 
 With `[observability] address` set, a node answers `GET /metrics` there in the text format of Prometheus. All names begin with
-`ringfort_`, apart from those of the process, which are called as everywhere. Labels have bounds: realms are those of the configuration,
+`ringfort_`, apart from those of the process, which are called as everywhere. Labels have bounds: realms are those of the configuration and of the log,
 peers the other nodes, and the rest has the values that stand here. No session, URI, address or payload is in any of them.
 
 Rules for alerts, with a test of each, are in [deploy/prometheus](../deploy/prometheus/alerts.yaml), what to do when one fires in the
