@@ -54,7 +54,7 @@ async fn sessions_of_all_nodes_are_listed_page_by_page_shown_and_ended() -> Resu
     .await?;
 
     // Page by page, while others come and go: those that stay are seen once each.
-    let (mut seen, mut token, mut passing) = (Vec::new(), String::new(), None);
+    let (mut seen, mut token, mut passing) = (Vec::new(), String::new(), Vec::new());
     loop {
         let request = pb::ListSessionsRequest {
             page_size: 2,
@@ -65,7 +65,10 @@ async fn sessions_of_all_nodes_are_listed_page_by_page_shown_and_ended() -> Resu
         ensure!(reply.sessions.len() <= 2 && reply.index > 0, "{reply:?}");
         seen.extend(reply.sessions.iter().map(|one| one.id).filter(|id| mine.contains(id)));
         token = reply.next_page_token;
-        passing = Some(cluster.nodes[seen.len() % 3].join().await?);
+        passing.push(cluster.nodes[seen.len() % 3].join().await?);
+        if passing.len() > 2 {
+            drop(passing.remove(0));
+        }
         if token.is_empty() {
             break;
         }

@@ -16,10 +16,10 @@ use tonic_reflection::pb::v1::{
 };
 
 /// What it has learnt.
-pub struct Generic {
+pub(super) struct Generic {
     channel: Channel,
     /// The names of all services.
-    pub services: BTreeSet<String>,
+    pub(super) services: BTreeSet<String>,
     pool: DescriptorPool,
 }
 
@@ -36,7 +36,7 @@ async fn ask(channel: &Channel, question: Ask) -> Result<Told> {
 
 impl Generic {
     /// Learns what the server has.
-    pub async fn learn(channel: Channel) -> Result<Self> {
+    pub(super) async fn learn(channel: Channel) -> Result<Self> {
         let Told::ListServicesResponse(list) = ask(&channel, Ask::ListServices(String::new())).await? else {
             bail!("no list of services");
         };
@@ -82,7 +82,7 @@ impl Generic {
     }
 
     /// Calls a unary method with a request written in the text form of protobuf.
-    pub async fn call(&self, service: &str, method: &str, request: &str) -> Result<DynamicMessage, Status> {
+    pub(super) async fn call(&self, service: &str, method: &str, request: &str) -> Result<DynamicMessage, Status> {
         let described = self.pool.get_service_by_name(service).expect("a service");
         let described = described.methods().find(|one| one.name() == method).expect("a method");
         let request = DynamicMessage::parse_text_format(described.input(), request).expect("a request");
@@ -95,7 +95,7 @@ impl Generic {
     }
 
     /// The methods of a service.
-    pub fn methods(&self, service: &str) -> Vec<String> {
+    pub(super) fn methods(&self, service: &str) -> Vec<String> {
         let described = self.pool.get_service_by_name(service).expect("a service");
         described.methods().map(|method| method.name().to_owned()).collect()
     }

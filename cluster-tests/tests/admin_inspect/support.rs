@@ -12,7 +12,7 @@ use tokio::time::{sleep, timeout};
 use tonic::transport::Channel;
 
 /// Three nodes with an audit log each, which permit payload in taps.
-pub async fn cluster() -> Result<Cluster> {
+pub(super) async fn cluster() -> Result<Cluster> {
     let mut cluster = Cluster::prepare(Setup::Disks, "cluster-looked-at")?;
     for node in 0..3 {
         let file = cluster.config_path(node);
@@ -31,12 +31,12 @@ pub async fn cluster() -> Result<Cluster> {
     Ok(cluster)
 }
 
-pub async fn channel(cluster: &Cluster, node: usize) -> Result<Channel> {
+pub(super) async fn channel(cluster: &Cluster, node: usize) -> Result<Channel> {
     Ok(Channel::from_shared(cluster.nodes[node].admin.clone())?.connect().await?)
 }
 
 /// Looks again until it holds: what the log carries takes a moment.
-pub async fn until<T>(what: &str, mut look: impl AsyncFnMut() -> Result<Option<T>>) -> Result<T> {
+pub(super) async fn until<T>(what: &str, mut look: impl AsyncFnMut() -> Result<Option<T>>) -> Result<T> {
     let begun = Instant::now();
     loop {
         if let Some(found) = look().await? {
@@ -47,7 +47,7 @@ pub async fn until<T>(what: &str, mut look: impl AsyncFnMut() -> Result<Option<T
     }
 }
 
-pub fn records(cluster: &Cluster, node: usize, kind: &str) -> Result<Vec<Value>> {
+pub(super) fn records(cluster: &Cluster, node: usize, kind: &str) -> Result<Vec<Value>> {
     let text = std::fs::read_to_string(cluster.dir().join(format!("audit-{node}.jsonl")))?;
     let all = text
         .lines()
@@ -57,7 +57,7 @@ pub fn records(cluster: &Cluster, node: usize, kind: &str) -> Result<Vec<Value>>
 }
 
 /// The next GOODBYE of a session.
-pub async fn goodbye(client: &mut Client) -> Result<Value> {
+pub(super) async fn goodbye(client: &mut Client) -> Result<Value> {
     let wait = async {
         while let Some(message) = client.strays.recv().await {
             if message[0] == 6 {
