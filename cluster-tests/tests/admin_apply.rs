@@ -443,7 +443,7 @@ async fn the_command_line_shows_the_difference_and_asks_before_it_takes_anything
         "anonymous=maybe",
     ]);
     ensure!(code == Some(2) && text.contains("anonymous"), "{text}");
-    let (code, text) = ringfort(&["remove-realm", "com.example.other"]);
+    let (code, text) = ringfort(&["remove-realm", "com.example.other", "--yes"]);
     ensure!(code == Some(0), "{text}");
     let gone = Client::join(&cluster.nodes[2].websocket, "com.example.other").await;
     ensure!(

@@ -1,4 +1,5 @@
-//! Roles, permissions, principals and credentials over gRPC, and what all services that change them share: `proto/ringfort/admin/v1/access.proto` says what each call does.
+//! Roles, permissions, principals and credentials over gRPC, and what all services that change them share:
+//! `proto/ringfort/admin/v1/access.proto` says what each call does.
 //!
 //! A change is checked here, goes into the log, and is answered once the nodes have put it in force, or after two seconds with the
 //! names of those that have not said so. Credentials go in and never come out.

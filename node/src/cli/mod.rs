@@ -12,6 +12,7 @@ mod backup;
 mod ca;
 mod check;
 mod client;
+mod completions;
 mod credential;
 mod demo;
 mod doctor;
@@ -59,6 +60,7 @@ enum Command {
     Admin(admin::Admin),
     Audit(audit::Audit),
     Backup(backup::Backup),
+    Completions(completions::Completions),
 }
 
 /// Why a subcommand ends without success: what to tell the operator, and the exit code.
@@ -70,8 +72,8 @@ struct Failure {
 
 /// The exit code of failures that have none of their own. The others: 2 wrong command line, 3 settings, 4 port, 5 certificate or
 /// key, 6 data directory or audit log,
-/// 7 a change that some node has not confirmed, 8 an audit log that was changed, 9 a backup
-/// that cannot be used.
+/// 7 a change that some node has not confirmed, 8 an audit log that was changed; of `admin`: 9 refused, 10 not found, 11 nobody answers;
+/// 12 a backup that cannot be used.
 const OTHER: u8 = 1;
 
 /// Runs the process: reads its arguments, does what they say, and returns its exit code.
@@ -104,6 +106,7 @@ impl Command {
             Command::Admin(command) => command.run(),
             Command::Audit(command) => command.run(),
             Command::Backup(command) => command.run(),
+            Command::Completions(command) => command.run(),
         }
     }
 }

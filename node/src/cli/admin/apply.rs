@@ -1,7 +1,7 @@
 //! `ringfort admin apply`: a document of realms, roles and principals, its difference to what stands, and the change.
 
 use std::{
-    io::{BufRead, IsTerminal, Read, Write},
+    io::{IsTerminal, Read},
     path::PathBuf,
 };
 
@@ -11,9 +11,13 @@ use ringfort_proto::admin::v1::{
     difference::{Action, Kind},
     documents_client::DocumentsClient,
 };
+use serde_json::{Value, json};
 use tonic::transport::Channel;
 
-use super::{confirmed, refused};
+use super::{
+    output::{Output, Shown, Sure},
+    reply::{confirmed, refused, told},
+};
 use crate::cli::{Failure, print_line};
 
 /// Put realms, roles and principals into place as a file says, after showing what that changes.
@@ -30,13 +34,12 @@ pub(super) struct Apply {
     /// Take away what the document does not name: roles and principals of its realms, and realms that were put.
     #[arg(long)]
     prune: bool,
-    /// Do not ask.
-    #[arg(long)]
-    yes: bool,
+    #[command(flatten)]
+    sure: Sure,
 }
 
 impl Apply {
-    pub(super) async fn ask(self, channel: Channel) -> Result<(), Failure> {
+    pub(super) async fn ask(self, channel: Channel, output: Output) -> Result<(), Failure> {
         let document = self.read()?;
         let mut documents = DocumentsClient::new(channel);
         let request = pb::DiffRequest {
@@ -45,15 +48,19 @@ impl Apply {
         };
         let diff = documents.diff(request).await.map_err(refused)?.into_inner();
         let coloured = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-        for line in lines(&diff, coloured) {
-            print_line(&line)?;
-        }
+        let differences = json_of(&diff.differences);
+        let text = lines(&diff, coloured).join("\n");
         if self.dry_run || diff.differences.is_empty() {
-            return Ok(());
+            let json = json!({ "differences": differences, "unchanged": diff.unchanged });
+            return output.show(&Shown::new(json, text));
+        }
+        if output == Output::Table {
+            print_line(&text)?;
         }
         let taken = diff.differences.iter().filter(|one| one.takes_away).count();
-        if taken > 0 && !self.yes {
-            self.confirm(taken)?;
+        if taken > 0 {
+            let what = format!("{taken} of these take something away: sessions may end, and requests be refused");
+            self.sure.ask(&what)?;
         }
         let request = pb::ApplyRequest {
             document,
@@ -62,11 +69,17 @@ impl Apply {
         };
         let reply = documents.apply(request).await.map_err(refused)?.into_inner();
         let count = reply.differences.len();
-        confirmed(
-            &format!("{count} changed at log index {}", reply.index),
-            &reply.confirmed,
-            &reply.unconfirmed,
-        )
+        let text = format!(
+            "{count} changed at log index {}, in force on {}",
+            reply.index,
+            reply.confirmed.join(", ")
+        );
+        let json = json!({
+            "differences": differences, "unchanged": diff.unchanged, "index": reply.index, "confirmed": reply.confirmed,
+            "unconfirmed": told(&reply.unconfirmed),
+        });
+        output.show(&Shown::new(json, text))?;
+        confirmed(&reply.unconfirmed)
     }
 
     fn read(&self) -> Result<String, Failure> {
@@ -78,23 +91,18 @@ impl Apply {
         read.map_err(|error| Failure::new(format!("{}: {error}", self.file.display())))?;
         Ok(text)
     }
+}
 
-    fn confirm(&self, taken: usize) -> Result<(), Failure> {
-        let what = format!("{taken} of these take something away: sessions may end, and requests be refused");
-        if !std::io::stdin().is_terminal() || self.file.to_str() == Some("-") {
-            let text = format!("{what}; nothing was changed: say --yes if that is meant");
-            return Err(Failure { code: 2, text });
-        }
-        print!("{what}. Go on? [y/N] ");
-        // Where it cannot be shown it cannot be answered either.
-        let _ = std::io::stdout().flush();
-        let mut answer = String::new();
-        let read = std::io::stdin().lock().read_line(&mut answer);
-        match read.map(|_| answer.trim().to_lowercase()) {
-            Ok(answer) if answer == "y" || answer == "yes" => Ok(()),
-            _ => Err(Failure::new("nothing was changed")),
-        }
-    }
+/// The difference for programs.
+fn json_of(differences: &[pb::Difference]) -> Value {
+    let one = |one: &pb::Difference| {
+        json!({
+            "kind": one.kind().as_str_name().to_lowercase(), "action": one.action().as_str_name().to_lowercase(),
+            "realm": one.realm, "name": one.name, "revision": one.revision, "before": one.before, "after": one.after,
+            "takes_away": one.takes_away,
+        })
+    };
+    differences.iter().map(one).collect()
 }
 
 /// The difference for people: + what comes, - what goes, ~ what changes, and ! where something is taken away.

@@ -8,13 +8,17 @@ use std::{
 
 use clap::Args;
 use ringfort_proto::admin::v1::{self as pb, backup_client::BackupClient};
+use serde_json::json;
 use tokio_stream::StreamExt;
 use tonic::transport::Channel;
 
-use super::{confirmed, refused};
+use super::{
+    output::{Output, Shown},
+    reply::{confirmed, refused, told},
+};
 use crate::{
     admin::backup::file::Contents,
-    cli::{Failure, backup, print_line},
+    cli::{Failure, backup},
 };
 
 /// Write what cannot be made again into a file: realms, roles, principals with their verifiers, definitions, and the cluster's key.
@@ -40,7 +44,7 @@ pub(super) struct Restore {
 }
 
 impl CreateBackup {
-    pub(super) async fn ask(self, channel: Channel) -> Result<(), Failure> {
+    pub(super) async fn ask(self, channel: Channel, output: Output) -> Result<(), Failure> {
         let mut client = BackupClient::new(channel);
         let mut chunks = client.create(pb::CreateBackupRequest {}).await.map_err(refused)?.into_inner();
         let mut bytes = Vec::new();
@@ -51,7 +55,13 @@ impl CreateBackup {
         Contents::from_bytes(&bytes).map_err(|error| Failure::new(format!("what the node sent: {error}")))?;
         write(&self.out, &bytes).map_err(|error| Failure::new(format!("{}: {error}", self.out.display())))?;
         let contents = backup::read(&self.out)?;
-        print_line(&backup::told(&self.out, &contents))
+        let counts = contents.counts();
+        let json = json!({
+            "file": self.out.display().to_string(), "cluster": contents.cluster_id, "at_ms": contents.at_ms, "node": contents.node,
+            "index": contents.index, "realms": counts.realms, "roles": counts.roles, "principals": counts.principals,
+            "definitions": counts.definitions,
+        });
+        output.show(&Shown::new(json, backup::told(&self.out, &contents)))
     }
 }
 
@@ -80,7 +90,7 @@ fn write(out: &Path, bytes: &[u8]) -> std::io::Result<()> {
 }
 
 impl Restore {
-    pub(super) async fn ask(self, channel: Channel) -> Result<(), Failure> {
+    pub(super) async fn ask(self, channel: Channel, output: Output) -> Result<(), Failure> {
         let (bytes, _) = backup::bytes(&self.file)?;
         let other_cluster = self.other_cluster;
         let chunks: Vec<pb::RestoreChunk> = bytes
@@ -97,10 +107,21 @@ impl Restore {
             .map_err(refused)?
             .into_inner();
         let text = format!(
-            "restored {} realms, {} roles, {} principals, {} definitions of cluster {} at log index {}",
-            reply.realms, reply.roles, reply.principals, reply.definitions, reply.cluster_id, reply.index
+            "restored {} realms, {} roles, {} principals, {} definitions of cluster {} at log index {}, in force on {}",
+            reply.realms,
+            reply.roles,
+            reply.principals,
+            reply.definitions,
+            reply.cluster_id,
+            reply.index,
+            reply.confirmed.join(", ")
         );
-        confirmed(&text, &reply.confirmed, &reply.unconfirmed)
+        let json = json!({
+            "cluster": reply.cluster_id, "at_ms": reply.at_ms, "realms": reply.realms, "roles": reply.roles, "principals": reply.principals,
+            "definitions": reply.definitions, "index": reply.index, "confirmed": reply.confirmed, "unconfirmed": told(&reply.unconfirmed),
+        });
+        output.show(&Shown::new(json, text))?;
+        confirmed(&reply.unconfirmed)
     }
 }
 

@@ -4,7 +4,10 @@ use clap::Args;
 use ringfort_proto::admin::v1::{self as pb, realms_client::RealmsClient};
 use tonic::transport::Channel;
 
-use super::changed;
+use super::{
+    output::{Output, Sure},
+    reply::changed,
+};
 use crate::{
     cli::Failure,
     cluster::{catalog::replicable, settings},
@@ -33,27 +36,33 @@ pub(super) struct RemoveRealm {
     /// Only if its settings still have this revision.
     #[arg(long)]
     revision: Option<u64>,
+    #[command(flatten)]
+    sure: Sure,
 }
 
 impl PutRealm {
-    pub(super) async fn ask(self, channel: Channel) -> Result<(), Failure> {
+    pub(super) async fn ask(self, channel: Channel, output: Output) -> Result<(), Failure> {
         let settings = settings_of(&self.realm, &self.set)?;
         let request = pb::PutRealmRequest {
             realm: self.realm,
             settings: Some(settings),
             expected: self.revision,
         };
-        changed(RealmsClient::new(channel).put(request).await)
+        changed(RealmsClient::new(channel).put(request).await, output)
     }
 }
 
 impl RemoveRealm {
-    pub(super) async fn ask(self, channel: Channel) -> Result<(), Failure> {
+    pub(super) async fn ask(self, channel: Channel, output: Output) -> Result<(), Failure> {
+        self.sure.ask(&format!(
+            "this takes realm {} away on every node, with its roles, principals and sessions",
+            self.realm
+        ))?;
         let request = pb::RemoveRealmRequest {
             realm: self.realm,
             expected: self.revision,
         };
-        changed(RealmsClient::new(channel).remove(request).await)
+        changed(RealmsClient::new(channel).remove(request).await, output)
     }
 }
 
