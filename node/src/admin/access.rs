@@ -9,6 +9,7 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
+use parking_lot::RwLock;
 use ringfort_proto::admin::v1::{self as pb, principals_server::Principals, realms_server::Realms, roles_server::Roles};
 use tonic::{Request, Response, Status};
 
@@ -39,13 +40,16 @@ pub struct Fixed {
     pub principals: BTreeMap<String, String>,
 }
 
+/// The same of all realms, as it stands now.
+pub type FixedRights = Arc<RwLock<BTreeMap<Uri, Arc<Fixed>>>>;
+
 /// The services.
 #[derive(Clone)]
 pub struct Access {
     inspect: Inspect,
     name: Arc<str>,
     audit: Audit,
-    fixed: Arc<BTreeMap<Uri, Fixed>>,
+    fixed: FixedRights,
 }
 
 /// How long a change waits for the nodes.
@@ -58,17 +62,17 @@ type Reply<T> = Result<Response<T>, Status>;
 
 impl Access {
     /// The services of the node `name`, whose changes are kept in `audit`.
-    pub fn new(inspect: Inspect, name: &str, audit: Audit, fixed: BTreeMap<Uri, Fixed>) -> Self {
+    pub fn new(inspect: Inspect, name: &str, audit: Audit, fixed: FixedRights) -> Self {
         Self {
             inspect,
             name: name.into(),
             audit,
-            fixed: Arc::new(fixed),
+            fixed,
         }
     }
 
-    fn realm(&self, name: &str) -> Result<(RealmHandle, &Fixed), Status> {
-        let fixed = self.fixed.get(name);
+    fn realm(&self, name: &str) -> Result<(RealmHandle, Arc<Fixed>), Status> {
+        let fixed = self.fixed.read().get(name).cloned();
         let handle = self.inspect.shared.realm(&Uri::from(name));
         let found = handle.cloned().zip(fixed);
         found.ok_or_else(|| Status::not_found(format!("there is no realm {name}")))
@@ -211,7 +215,8 @@ fn refusal(error: Error) -> Status {
 #[tonic::async_trait]
 impl Realms for Access {
     async fn list(&self, _: Request<pb::ListRealmsRequest>) -> Reply<pb::ListRealmsReply> {
-        let realms = self.fixed.keys().filter_map(|name| {
+        let names: Vec<Uri> = self.fixed.read().keys().cloned().collect();
+        let realms = names.iter().filter_map(|name| {
             let handle = self.inspect.shared.realm(name)?;
             Some(handle.with_core(|core| {
                 let authority = core.authority();

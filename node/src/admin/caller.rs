@@ -49,6 +49,7 @@ const OPERATOR: &[&str] = &[
     "/ringfort.admin.v1.Principals/Put",
     "/ringfort.admin.v1.Principals/Remove",
     "/ringfort.admin.v1.Logs/SetLogLevel",
+    "/ringfort.admin.v1.Settings/Reload",
 ];
 
 /// The least role for a request to that path.

@@ -1,5 +1,5 @@
 //! What operators look at, over plain HTTP on the admin address: health, readiness, status and the newest log entries; and what they
-//! change there, over gRPC: roles, permissions, principals and credentials ([`access`]), and how much is logged ([`logs`]).
+//! change there, over gRPC: roles, permissions, principals and credentials ([`access`]), and how much is logged ([`logs`]), the settings of the file ([`settings`]).
 //!
 //! Owns: that port and its answers, and who may have which ([`caller`]). On a loopback address without TLS whoever reaches it is
 //! trusted; else clients show certificates. Nothing here shows a payload or a secret.
@@ -17,6 +17,7 @@ pub mod access;
 pub mod caller;
 pub mod logs;
 pub mod observability;
+pub mod settings;
 pub mod status;
 mod terms;
 pub mod tls;
@@ -34,7 +35,7 @@ use hyper_util::{
 };
 use ringfort_proto::admin::v1::{
     DESCRIPTORS, logs_server::LogsServer, principals_server::PrincipalsServer, realms_server::RealmsServer,
-    roles_server::RolesServer,
+    roles_server::RolesServer, settings_server::SettingsServer,
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -49,6 +50,7 @@ use self::{
     access::Access,
     caller::{Caller, Callers},
     logs::LogLevels,
+    settings::SettingsService,
     status::Source,
 };
 use crate::{
@@ -104,6 +106,7 @@ impl Server {
             .add_service(RolesServer::new(access.clone()))
             .add_service(PrincipalsServer::new(access))
             .add_service(LogsServer::new(LogLevels))
+            .add_service(SettingsServer::new(SettingsService(Arc::clone(&source.settings))))
             .add_service(health_service);
         let described = || {
             tonic_reflection::server::Builder::configure()

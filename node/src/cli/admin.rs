@@ -1,6 +1,7 @@
 //! `ringfort admin`: roles, permissions and principals of a running cluster, through any of its nodes.
 
 mod channel;
+mod settings;
 
 use clap::{Args, Subcommand};
 use ringfort_proto::admin::v1 as pb;
@@ -82,6 +83,8 @@ enum What {
         #[arg(long, value_name = "SECONDS", requires = "level")]
         back_after: Option<u32>,
     },
+    /// Have the node that is asked read its configuration file again, and tell what came of it. Exit code 3 if the file is wrong.
+    Reload,
     /// Tell whether somebody may do something, and which permission decides. Exit code 0 either way.
     Why {
         authid: String,
@@ -132,6 +135,7 @@ impl What {
         let mut roles = pb::roles_client::RolesClient::new(channel.clone());
         let mut principals = pb::principals_client::PrincipalsClient::new(channel.clone());
         match self {
+            Self::Reload => settings::reload(channel).await,
             Self::LogLevel { level, back_after } => log_level(channel, level, back_after).await,
             Self::Realms => {
                 let reply = realms.list(pb::ListRealmsRequest {}).await.map_err(refused)?.into_inner();

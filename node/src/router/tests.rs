@@ -35,3 +35,4 @@ mod shared;
 mod slow;
 mod subscriptions;
 mod timeouts;
+mod trace_context;

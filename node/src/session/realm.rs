@@ -13,6 +13,7 @@ mod plain;
 mod present;
 mod realms;
 mod terms;
+mod traced;
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -43,15 +44,17 @@ use present::Present;
 pub use realms::{RealmEntry, Realms};
 pub use terms::Terms;
 use terms::TokenJudge;
+use traced::Traces;
 
 use crate::{
     audit::Audit,
-    auth::Principals,
+    auth::{Principals, principals::Prepared},
     router::{
         Ask, Change, Changed, Effect, Input, LogIndex, Op, Realm, SessionInfo, SlowConsumer,
         kept::{HistoryAnswer, HistoryFailure},
-        policy::Request,
+        policy::{Request, Resettled},
     },
+    telemetry::traces::Tracer,
     wamp::{Message, Payload, SessionId, SubscriptionId, Uri, error_uri},
 };
 
@@ -105,6 +108,8 @@ struct State {
     /// Subscriptions given up while a fan-out was open: its later chunks skip them.
     given_up: Vec<(SessionId, SubscriptionId)>,
     stats: ShellStats,
+    /// What is traced; nothing if there is none.
+    traces: Option<Box<Traces>>,
 }
 
 /// What the shell of a realm counts.
@@ -161,6 +166,7 @@ impl RealmHandle {
                 open_fanouts: 0,
                 given_up: Vec::new(),
                 stats: ShellStats::default(),
+                traces: None,
             }),
             rearm: rearm.clone(),
             failed: AtomicBool::new(false),
@@ -247,7 +253,7 @@ impl RealmHandle {
             if !state.outboxes.contains_key(&session) {
                 break;
             }
-            self.shared.message(&mut state, session, message, touched);
+            self.shared.message(&mut state, session, message, false, touched);
         }
         self.shared.settle(state);
     }
@@ -343,6 +349,17 @@ impl RealmHandle {
         })
     }
 
+    /// Puts other settings of the configuration in force, and its principals, if they have changed. Who is revoked cannot join any more before
+    /// the sessions end that it has.
+    pub fn resettle(&self, settings: Resettled, principals: Option<(&Principals, Prepared)>) {
+        self.change_core(|core, now, effects| {
+            let revoked = principals
+                .map(|(principals, prepared)| principals.refix(prepared))
+                .unwrap_or_default();
+            core.resettle(now, settings, &revoked, effects);
+        });
+    }
+
     /// Replaces what the log says of this realm by a snapshot taken at `index`.
     ///
     /// # Errors
@@ -355,6 +372,12 @@ impl RealmHandle {
             }
             Ok(())
         })
+    }
+
+    /// Has what happens in this realm traced from now on, as that of the node of this name.
+    pub fn trace_by(&self, tracer: Arc<Tracer>, node: Arc<str>) {
+        let traces = Traces::new(tracer, self.shared.name.clone(), node);
+        self.shared.lock().traces = Some(Box::new(traces));
     }
 
     /// Says who judges the newer tokens that sessions of this realm show. Called once.
@@ -506,6 +529,9 @@ impl Shell {
         } else {
             touched.time(now)
         };
+        if let Some(traces) = &mut state.traces {
+            traces.input(&input);
+        }
         state.core.handle(time, input, &mut effects);
         std::mem::forget(watch);
         self.carry_out(state, &mut effects, touched);
@@ -513,6 +539,9 @@ impl Shell {
     }
 
     fn carry_out(&self, state: &mut MutexGuard<'_, State>, effects: &mut Vec<Effect>, touched: &mut Touched) {
+        if let Some(traces) = &mut state.traces {
+            traces.effects(effects);
+        }
         let mut rest = effects.drain(..);
         // What was given up before this is nothing to the fan-outs of these effects.
         let mut released = None;
@@ -595,6 +624,9 @@ impl Shell {
                     touched.note_forwarded();
                 }
             }
+        }
+        if let Some(traces) = &mut state.traces {
+            traces.carried_out();
         }
         if released.is_some() {
             state.open_fanouts -= 1;

@@ -8,10 +8,7 @@ use std::{
     time::Instant,
 };
 
-use super::{
-    Authority, Change, Changed, NotedWhat, Policy, Request, Right, authority::sessions_stand, dynamic::Key, known::May,
-    known::Verdict, role::Who,
-};
+use super::{Authority, Change, Changed, NotedWhat, Policy, Request, Right, dynamic::Key, known::May, known::Verdict, role::Who};
 use crate::{
     router::{
         Disclosure, Effect, LogIndex, MatchPolicy, Op, Realm, SessionInfo,
@@ -225,7 +222,7 @@ impl Realm {
             // The configuration's own stands.
             Change::PutRole { .. } | Change::RemoveRole { .. } => {}
             Change::PutPrincipal { principal } => {
-                if former.is_some_and(|former| !sessions_stand(&former.value, principal)) {
+                if former.is_some_and(|former| !former.value.stands_as(principal)) {
                     self.end_sessions_of(turn, &principal.authid);
                 }
             }
@@ -258,7 +255,7 @@ impl Realm {
     }
 
     /// Ends the sessions of this node that have joined as a principal. Nobody of that name who came in otherwise is meant.
-    fn end_sessions_of(&mut self, turn: &mut Turn<'_>, authid: &str) {
+    pub(super) fn end_sessions_of(&mut self, turn: &mut Turn<'_>, authid: &str) {
         let is_its = |info: &SessionInfo| info.authid == authid && info.authmethod != "anonymous";
         let of_it = |id: &SessionId| self.session_info(*id).is_some_and(is_its);
         let sessions: Vec<SessionId> = self.sessions.ids().into_iter().filter(of_it).collect();

@@ -37,6 +37,7 @@ mod enforce;
 mod known;
 mod noted;
 mod reach;
+mod resettle;
 mod role;
 
 use std::{collections::BTreeMap, fmt, sync::Arc};
@@ -49,6 +50,7 @@ pub(super) use dynamic::Asked;
 pub(super) use enforce::About;
 pub(super) use known::May;
 pub use noted::{Noted, NotedWhat};
+pub use resettle::Resettled;
 pub use role::{Explanation, Role, Who};
 
 /// Something a permission allows or denies.

@@ -25,7 +25,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 
 use self::meter::{Meter, Place};
 pub use self::{
@@ -47,14 +47,14 @@ pub struct RealmQuotas {
 #[derive(Debug)]
 pub struct Quotas {
     epoch: Instant,
-    per_source: Quota,
+    per_source: RwLock<Quota>,
     sources: Mutex<Table<Source>>,
-    realms: BTreeMap<Uri, RealmMeters>,
+    realms: RwLock<BTreeMap<Uri, RealmMeters>>,
     /// How often a limit was met.
     pub counts: Counts,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct RealmMeters {
     realm: Option<Arc<Meter>>,
     roles: BTreeMap<String, (Option<Arc<Meter>>, Quota)>,
@@ -84,10 +84,35 @@ impl Quotas {
         });
         Self {
             epoch: Instant::now(),
-            per_source,
+            per_source: RwLock::new(per_source),
             sources: Mutex::default(),
-            realms: realms.collect(),
+            realms: RwLock::new(realms.collect()),
             counts: Counts::default(),
+        }
+    }
+
+    /// Puts other limits in force. What was taken counts against them, as far as there was a limit before; what a session may hold in its
+    /// realm is that of when it joined.
+    pub fn set(&self, per_source: Quota, realms: impl IntoIterator<Item = (Uri, RealmQuotas)>) {
+        *self.per_source.write() = per_source;
+        self.sources.lock().meters.values().for_each(|meter| meter.set(per_source));
+        let mut present = self.realms.write();
+        for (name, mut quotas) in realms {
+            let meters = present.entry(name).or_default();
+            put(&mut meters.realm, Scope::Realm, quotas.realm);
+            for (role, (all, each)) in &mut meters.roles {
+                let (of_all, of_each) = quotas.roles.remove(role).unwrap_or_default();
+                put(all, Scope::Role, of_all);
+                *each = of_each;
+            }
+            for (role, (of_all, of_each)) in quotas.roles {
+                let mut all = None;
+                put(&mut all, Scope::Role, of_all);
+                meters.roles.insert(role, (all, of_each));
+            }
+            for ((role, _), meter) in &meters.principals.lock().meters {
+                meter.set(meters.roles.get(role).map(|(_, each)| *each).unwrap_or_default());
+            }
         }
     }
 
@@ -101,17 +126,18 @@ impl Quotas {
         listener: &ListenerQuota,
         from: IpAddr,
     ) -> Result<Option<Box<Pass>>, Reason> {
-        if self.per_source.is_none() && listener.0.is_none() {
+        let per_source = *self.per_source.read();
+        if per_source.is_none() && listener.0.is_none() {
             return Ok(None);
         }
         let now = now.saturating_duration_since(self.epoch);
         let mut places = Vec::new();
         // First whoever comes too often, so that it takes no part of what all share.
-        if !self.per_source.is_none() {
+        if !per_source.is_none() {
             let meter = self
                 .sources
                 .lock()
-                .of(now, Source::of(from), || Meter::new(Scope::Source, self.per_source));
+                .of(now, Source::of(from), || Meter::new(Scope::Source, per_source));
             places.push(meter.enter(now, &self.counts)?);
         }
         if let Some(meter) = &listener.0 {
@@ -130,7 +156,8 @@ impl Quotas {
         pass: &mut Option<Box<Pass>>,
         (realm, role, authid): (&Uri, &str, &str),
     ) -> Result<(), (Scope, Reason)> {
-        let Some(realm) = self.realms.get(realm) else {
+        let realms = self.realms.read();
+        let Some(realm) = realms.get(realm) else {
             return Ok(());
         };
         let now = now.saturating_duration_since(self.epoch);
@@ -154,6 +181,14 @@ impl Quotas {
         let pass = pass.get_or_insert_with(|| Box::new(Pass::new(self, Vec::new())));
         pass.session = places;
         Ok(())
+    }
+}
+
+fn put(meter: &mut Option<Arc<Meter>>, scope: Scope, quota: Quota) {
+    match meter {
+        Some(meter) => meter.set(quota),
+        None if quota.is_none() => {}
+        None => *meter = Some(Meter::new(scope, quota)),
     }
 }
 
@@ -238,7 +273,7 @@ impl Pass {
 
     fn least<T: Ord + Copy + Default>(&self, most: T, of: impl Fn(&Quota) -> T) -> T {
         let all = self.connection.iter().chain(&self.session);
-        all.map(|place| of(&place.0.quota))
+        all.map(|place| of(&place.0.quota()))
             .filter(|one| *one != T::default())
             .fold(most, T::min)
     }

@@ -289,7 +289,10 @@ impl LongPoll {
             _place: place,
         });
         self.transports.lock().insert(id.clone(), transport.clone());
-        tokio::spawn(task::run(self.connection(far, serializer, peer, pass), self.service.clone()));
+        tokio::spawn(task::run(
+            self.connection(far, serializer, peer, pass),
+            self.service.current(),
+        ));
         tokio::spawn(watch_polls(Arc::downgrade(self), id.clone(), transport, self.settings.idle));
         let text = serde_json::json!({ "protocol": protocol, "transport": id }).to_string();
         Ok(content(form_of_open(), text.into()))
@@ -297,7 +300,7 @@ impl LongPoll {
 
     /// What the session task gets: a RawSocket connection over a pipe.
     fn connection(&self, far: DuplexStream, serializer: Serializer, peer: &PeerFacts, pass: Option<Box<Pass>>) -> Connection {
-        let bytes_max = self.service.limits.message_bytes_max;
+        let bytes_max = self.service.current().limits.message_bytes_max;
         let peer = PeerFacts {
             tls: None,
             cookie: None,
@@ -326,7 +329,7 @@ impl LongPoll {
         let mut ended = transport.ended.subscribe();
         let messages = async {
             let mut reader = transport.reader.lock().await;
-            let body_max = self.service.limits.message_bytes_max;
+            let body_max = self.service.current().limits.message_bytes_max;
             reader.next(transport.form, body_max).await
         };
         let messages = tokio::select! {
@@ -348,7 +351,8 @@ impl LongPoll {
     /// `POST PATH/ID/send`: one message, or a batch.
     async fn send(&self, id: &str, request: Request<Incoming>) -> Result<Answer, Refusal> {
         let transport = self.find(id)?;
-        let limits = &self.service.limits;
+        let service = self.service.current();
+        let limits = &service.limits;
         // Who has no session yet has little to say.
         let welcome = transport.reader.try_lock().map_or(true, |reader| reader.welcome);
         let bytes_max = if welcome {
