@@ -14,6 +14,7 @@ mod change;
 pub mod command;
 pub mod consensus;
 pub mod control;
+pub mod fellow;
 pub mod floods;
 pub mod gossip;
 pub mod identity;
@@ -114,6 +115,8 @@ pub struct Inspect {
     pub pulse: watch::Receiver<std::time::Instant>,
     /// For how long a node goes on after its last renewal.
     pub node_lease: std::time::Duration,
+    /// The way to the admin parts of other nodes.
+    pub fellows: fellow::Fellows,
 }
 
 /// The running cluster part of a node.
@@ -300,6 +303,7 @@ async fn control(
             .add_service(InterceptedService::new(consensus.service(), authenticated))
             .add_service(ringfort_proto::cluster::v1::control_server::ControlServer::new(service))
             .add_service(links.control_service())
+            .add_service(fellow::service(&cluster_id, &shared, &data))
             .add_service(gossip.service());
         tasks.spawn(async move {
             if let Err(error) = on_control.serve_with_incoming(control_connections).await {
@@ -354,6 +358,7 @@ async fn control(
         heard,
         leader: leader.clone(),
         node_lease: settings.timing.node_lease(),
+        fellows: fellow::Fellows::new(&cluster_id, &name, channels.clone(), view.clone(), &shared),
     };
     let timing = settings.timing;
     let supervisor = Supervisor {

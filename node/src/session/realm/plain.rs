@@ -47,6 +47,7 @@ impl RealmHandle {
         touched: &mut Touched,
     ) {
         let mut state = self.shared.lock();
+        let tapped = state.taps.is_some();
         for item in gathered {
             if !state.outboxes.contains_key(&session) {
                 break;
@@ -57,6 +58,7 @@ impl RealmHandle {
                     let traces = state.traces.as_mut();
                     let picked = traces.is_some_and(|traces| traces.plain(session, plain));
                     if !picked
+                        && !tapped
                         && self
                             .shared
                             .plain(&mut state, session, plain, input, serializer, touched)
@@ -68,6 +70,9 @@ impl RealmHandle {
                     (message(plain, input, serializer), picked)
                 }
             };
+            if tapped {
+                state.tap_incoming(session, &message);
+            }
             self.shared.message(&mut state, session, message, picked, touched);
         }
         self.shared.settle(state);
@@ -78,6 +83,7 @@ impl RealmHandle {
     /// Takes frames of another node, up to `max`, under one lock. Returns how many there were.
     pub fn frames(&self, from: NodeRef, frames: &mut impl Incoming, max: usize, touched: &mut Touched) -> usize {
         let mut state = self.shared.lock();
+        let tapped = state.taps.is_some();
         let mut count = 0;
         while count < max
             && let Some(frame) = frames.next()
@@ -87,7 +93,7 @@ impl RealmHandle {
                 Arrived::Frame(frame) => frame,
                 Arrived::Plain(frame, payload) => {
                     touched.on_behalf_of(flood_source_of(frame));
-                    if self.shared.plain_frame(&mut state, from, frame, payload, touched).is_some() {
+                    if !tapped && self.shared.plain_frame(&mut state, from, frame, payload, touched).is_some() {
                         self.shared.follow_up(&mut state, touched);
                         continue;
                     }
