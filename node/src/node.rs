@@ -321,7 +321,7 @@ pub async fn start(config: Config) -> Result<RunningNode, StartError> {
     );
     let (gate, gates) = mpsc::channel(4);
     let cluster = cluster::start(
-        settings(&config).map_err(cluster::StartError::Net)?,
+        settings(&config, &audit).map_err(cluster::StartError::Net)?,
         shared,
         machine,
         gate,
@@ -727,6 +727,7 @@ fn listener_config(listener: &config::Listener, limits: &config::Limits) -> List
                 config::CrlExpired::Refuse => ExpiredLists::Refuse,
             },
         }),
+        tickets_in_clear: listener.tickets_in_clear,
         cookies: listener.cookies,
         longpoll: compat::longpoll(listener),
         pages: pages::from_config(&listener.pages),
@@ -743,7 +744,7 @@ fn pair(pair: &config::CertificateAndKey) -> Pair {
     }
 }
 
-fn settings(config: &Config) -> Result<Settings, net::Error> {
+fn settings(config: &Config, audit: &Audit) -> Result<Settings, net::Error> {
     let cluster = &config.cluster;
     let identity = net::Identity::new(cluster.id.clone(), config.node.name.clone())?;
     let mut peers: Vec<(String, String)> = cluster
@@ -785,6 +786,7 @@ fn settings(config: &Config) -> Result<Settings, net::Error> {
         listen,
         security,
         data_dir: cluster.data_dir.clone(),
+        audit: audit.clone(),
         timing,
     })
 }

@@ -58,7 +58,7 @@ async fn the_command_line_shows_tables_and_json_asks_before_it_ends_anything_and
     let (head, rows) = table.split_once('\n').context("lines")?;
     let at = head.find("REALM").context("a column")?;
     ensure!(
-        head.starts_with("SESSION") && rows.lines().all(|row| row[at..].starts_with(REALM)),
+        head.trim_start().starts_with("SESSION") && rows.lines().all(|row| row[at..].starts_with(REALM)),
         "{table}"
     );
     for (words, says) in [

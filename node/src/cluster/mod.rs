@@ -49,6 +49,7 @@ use self::{
     net::{Acceptor, Addresses, Dialer, PeerChannels, Security},
     shared::{IntoRealms, Shared},
 };
+use crate::audit::Audit;
 
 /// What the cluster part of a node is built from, checked.
 #[derive(Clone, Debug)]
@@ -63,6 +64,8 @@ pub struct Settings {
     pub security: Security,
     /// Where the log is kept; `None` keeps it in memory only.
     pub data_dir: Option<PathBuf>,
+    /// Keeps who was refused on the cluster address.
+    pub audit: Audit,
     /// Times.
     pub timing: Timing,
 }
@@ -236,7 +239,8 @@ async fn control(
     let acceptor = match &settings.listen {
         Some(address) => {
             let (identity, security) = (settings.identity.clone(), settings.security.clone());
-            Some(Acceptor::bind(address, identity, security, data.clone()).await?)
+            let (acceptor, control, lanes) = Acceptor::bind(address, identity, security, data.clone()).await?;
+            Some((acceptor.audited_by(settings.audit.clone()), control, lanes))
         }
         None => None,
     };

@@ -19,7 +19,8 @@ pub struct Limits {
     pub handshake_bytes_max: usize,
     /// Bytes of one message before WELCOME, of the head of an HTTP request, and of a TLS handshake where no client certificates are asked
     /// for (else `handshake_bytes_max` holds for that). Default 4096. This is what somebody unknown can have the node keep; with what the
-    /// node needs itself a connection then stays below 16 KiB. Raise it for long JWTs, or for browsers with many cookies.
+    /// node needs itself a connection then stays below 16 KiB. A record of TLS may be 1 KiB longer; a still longer one ends the connection.
+    /// Raise it for long JWTs, or for browsers with many cookies.
     pub handshake_message_bytes_max: usize,
     /// Bytes of one WAMP message, from a client or to it. Default 16777216, the most RawSocket can carry. RawSocket announces
     /// the next lower power of two.

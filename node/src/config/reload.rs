@@ -2,7 +2,7 @@
 
 use toml::Value;
 
-use super::{Config, Principal, Realm, RightsFrom};
+use super::{Config, Principal, Quota, Realm, RightsFrom};
 
 impl Config {
     /// What is in force once `newer` has been read while this is. Whatever is not taken over here needs a restart; docs/operating.md
@@ -13,6 +13,7 @@ impl Config {
         config.limits = newer.limits.clone();
         // The places of a listener are made when it begins to listen.
         config.limits.sessions_max = self.limits.sessions_max;
+        keep_held(&mut config.limits.per_source, self.limits.per_source);
         let traces = &mut config.observability.traces;
         traces.ratio = newer.observability.traces.ratio;
         traces.per_second_max = newer.observability.traces.per_second_max;
@@ -120,7 +121,13 @@ fn take_over(realm: &mut Realm, newer: &Realm) {
     if realm.rights != newer.rights {
         return;
     }
-    realm.roles.clone_from(&newer.roles);
+    let former = std::mem::replace(&mut realm.roles, newer.roles.clone());
+    for role in &mut realm.roles {
+        if let Some(former) = former.iter().find(|former| former.name == role.name) {
+            keep_held(&mut role.quota, former.quota);
+            keep_held(&mut role.per_principal, former.per_principal);
+        }
+    }
     realm.disclose = newer.disclose;
     realm.trustlevels.clone_from(&newer.trustlevels);
     realm.call_timeout_min = newer.call_timeout_min;
@@ -129,7 +136,15 @@ fn take_over(realm: &mut Realm, newer: &Realm) {
     realm.prefer_local_callees = newer.prefer_local_callees;
     realm.allow_force_reregister = newer.allow_force_reregister;
     realm.allow_define = newer.allow_define;
-    realm.quota = newer.quota;
+    let former = std::mem::replace(&mut realm.quota, newer.quota);
+    keep_held(&mut realm.quota, former);
+}
+
+/// How much the sessions of a scope may hold together is fixed when the scope is made: what they hold was counted against it.
+fn keep_held(quota: &mut Quota, former: Quota) {
+    quota.subscriptions_max = former.subscriptions_max;
+    quota.registrations_max = former.registrations_max;
+    quota.calls_max = former.calls_max;
 }
 
 /// Lists of tables are compared place by place where they are as long as before; of others the whole is named.

@@ -46,6 +46,9 @@ impl Realm {
         );
         for id in self.sessions.ids().into_iter().chain([asker()]) {
             let Some(session) = self.sessions.get(id) else { continue };
+            if let Some(what) = session.miscounts() {
+                return Err(format!("what {id} has taken of its pools is not what it holds: {what:?}"));
+            }
             self.check_caller(id, session, &mut calls_out)?;
             self.check_flows(id, session, &mut timers)?;
             self.check_callee(id, session, &mut calls_in, &mut timers)?;

@@ -57,6 +57,8 @@ pub enum End {
     Broken,
     /// The router ends the session with a GOODBYE of this reason.
     Goodbye(Uri),
+    /// The same, since the certificate that it came in by was revoked.
+    Revoked(Uri),
     /// Somebody had the session ended: its realm has forgotten it, and a GOODBYE of this reason and `message` is still to be said.
     Killed { reason: Uri, text: Option<String> },
 }
@@ -538,8 +540,8 @@ impl Outbox {
     /// Asks the session's task to end the session; the first reason stands, except that a GOODBYE gives way.
     pub fn request_end(&self, end: End) {
         let mut inner = self.inner.lock();
-        if matches!(inner.end, None | Some(End::Goodbye(_) | End::Killed { .. })) {
-            if !matches!(end, End::Goodbye(_) | End::Killed { .. }) {
+        if matches!(inner.end, None | Some(End::Goodbye(_) | End::Revoked(_) | End::Killed { .. })) {
+            if !matches!(end, End::Goodbye(_) | End::Revoked(_) | End::Killed { .. }) {
                 self.open.store(false, Ordering::Release);
             }
             inner.end = Some(end);

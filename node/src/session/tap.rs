@@ -1,7 +1,8 @@
 //! A look at the messages of one session, or about one URI, as they pass the realm.
 //!
-//! Owns: what is watched, the head that is kept of a message ([`head`]), how the URI of an answer is known ([`requests`]), and the bounded
-//! buffer from which the admin part takes heads. Does not own where messages pass: that is the realm's shell (`realm/tapping.rs`).
+//! Owns: what is watched, the head that is kept of a message (`tap/head.rs`), how the URI of an answer is known (`tap/requests.rs`), and
+//! the bounded buffer from which the admin part takes heads. Does not own where messages pass: that is the realm's shell
+//! (`realm/tapping.rs`).
 //!
 //! Invariants: nothing here waits, and what finds no room is dropped and counted before anything of it is copied. Heads hold neither
 //! payload, unless that is asked for, nor option values that may be private.

@@ -35,7 +35,7 @@ impl World {
             trustlevel: None,
             features,
             compat: crate::router::Compat::default(),
-            bounds: crate::router::Bounds::default(),
+            pools: crate::router::Pools::default(),
             whence: None,
         };
         self.input(node, Input::SessionJoined { session, info });

@@ -113,7 +113,12 @@ impl Realm {
                 self.keeper.asking.insert((session, request));
                 turn.effects.push(Effect::AskHistory(Box::new(ask)));
             }
-            Err((error, details)) => self.refuse(turn, session, code::CALL, request, error, details),
+            Err((error, details)) => {
+                if error == error_uri::UNAVAILABLE {
+                    self.note_limit(turn, session, "history_calls_max", procedure);
+                }
+                self.refuse(turn, session, code::CALL, request, error, details);
+            }
         }
         true
     }

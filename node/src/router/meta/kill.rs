@@ -16,6 +16,7 @@ use crate::{
     router::{
         Effect, Op, SessionInfo,
         compat::MetaResults,
+        policy::NotedWhat,
         turn::{Turn, because},
     },
     wamp::{Dict, Message, SessionId, Uri, Value, error_uri},
@@ -150,6 +151,14 @@ impl Realm {
             if order.request.whom == Whom::All {
                 turn.propose(Op::Hush { session });
             }
+            self.note(turn, session, || NotedWhat::Killed {
+                by: order.caller,
+                authid: self
+                    .registry
+                    .session(order.caller)
+                    .map(|row| row.authid.clone())
+                    .unwrap_or_default(),
+            });
             self.kill_session(turn, session, &order.request.reason, order.request.message.as_deref());
             killed.push(Value::from(session.get()));
         }

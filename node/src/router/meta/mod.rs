@@ -196,6 +196,7 @@ impl Realm {
             }
         };
         if self.meta.pending.len() >= self.config.limits.meta_calls_max {
+            self.note_limit(turn, session, "meta_calls_max", procedure);
             let details = because("too many meta calls are under way on this node (setting meta_calls_max)");
             self.refuse_meta_call(turn, session, request, error_uri::UNAVAILABLE, details);
             return true;
@@ -221,6 +222,15 @@ impl Realm {
             Ok(proposed) => proposed,
             Err(_) if again => (None, None),
             Err((error, details)) => {
+                match (&what, error) {
+                    (Request::Testament(_), error_uri::UNAVAILABLE) => {
+                        self.note_limit(turn, session, "testaments_per_session_max", procedure);
+                    }
+                    (Request::Reflection(_), error_uri::NOT_AUTHORIZED) => {
+                        self.note_ruled_out(turn, session, "allow_define", procedure);
+                    }
+                    _ => {}
+                }
                 self.refuse_meta_call(turn, session, request, error, details);
                 return true;
             }
@@ -342,7 +352,7 @@ impl Realm {
             }
             Request::Removal(request) => removal::answer(request, &pending.answers, !pending.missing.is_empty()),
             Request::Authorizer(_) => authorizer::answer(&pending.answers),
-            Request::Reflection(request) => self.answer_reflection(request, pending.outcome.as_ref()),
+            Request::Reflection(request) => self.answer_reflection(pending.session, request, pending.outcome.as_ref()),
             Request::Testament(_) => {
                 let told = pending.told.filter(|_| form == MetaResults::Crossbar);
                 Self::answer_testament(pending.missing.contains(&self.me), told)
@@ -365,6 +375,9 @@ impl Realm {
             }
             Err((error, because)) => {
                 details.0.extend(because.0);
+                if matches!(pending.outcome, Some(OpOutcome::NoRoom)) {
+                    self.note_limit(turn, pending.session, "definitions_max", &Uri::from("wamp.reflect.define"));
+                }
                 self.refuse_meta_call(turn, pending.session, pending.request, error, details);
             }
         }

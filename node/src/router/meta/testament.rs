@@ -108,7 +108,7 @@ impl Realm {
         if let Request::Add(will) = request
             && !self.verdict(session, Right::Publish, &will.topic).allowed
         {
-            self.stats.unauthorized += 1;
+            self.note_refusal(turn, session, Right::Publish, &will.topic);
             return Err((error_uri::NOT_AUTHORIZED, self.missing(session, Right::Publish, &will.topic)));
         }
         if let Request::Add(will) = request

@@ -745,7 +745,7 @@ fn a_node_that_lost_the_cluster_ends_what_the_log_could_have_revoked() {
         trustlevel: None,
         features: Vec::new(),
         compat: crate::router::Compat::default(),
-        bounds: crate::router::Bounds::default(),
+        pools: crate::router::Pools::default(),
         whence: None,
     };
     let joins = |number: u64, role: &str| {

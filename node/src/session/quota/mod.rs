@@ -1,7 +1,7 @@
 //! What listeners, sources, realms, roles and principals may take of this node.
 //!
-//! Owns: the limits of the configuration, what each scope has, and what a connection holds of them ([`Pass`]). What a session may hold in
-//! its realm goes into the core as [`Bounds`]. Does not own the limits that every session has ([`super::limits`]).
+//! Owns: the limits of the configuration, what each scope has, and what a connection holds of them ([`Pass`]). What sessions hold
+//! in their realms is counted in the core, in [`Pools`] that are made here. Does not own the limits that every session has ([`super::limits`]).
 //!
 //! | what is exceeded | what happens |
 //! |---|---|
@@ -32,7 +32,7 @@ pub use self::{
     counts::{Counts, Reason, Scope},
     meter::Quota,
 };
-use crate::{auth::throttle::Source, router::Bounds, wamp::Uri};
+use crate::{auth::throttle::Source, router::Pools, wamp::Uri};
 
 /// The limits of a realm.
 #[derive(Clone, Debug, Default)]
@@ -70,7 +70,8 @@ impl Default for Quotas {
 impl Quotas {
     /// Limits of sources and realms, of which nothing is taken yet.
     pub fn new(per_source: Quota, realms: impl IntoIterator<Item = (Uri, RealmQuotas)>) -> Self {
-        let meter = |scope, quota: Quota| (!quota.is_none()).then(|| Meter::new(scope, quota));
+        let counts = Counts::default();
+        let meter = |scope, quota: Quota| (!quota.is_none()).then(|| Meter::new(scope, quota, &counts));
         let realms = realms.into_iter().map(|(name, quotas)| {
             let roles = quotas.roles.into_iter();
             let meters = RealmMeters {
@@ -82,32 +83,33 @@ impl Quotas {
             };
             (name, meters)
         });
+        let realms = realms.collect();
         Self {
             epoch: Instant::now(),
             per_source: RwLock::new(per_source),
             sources: Mutex::default(),
-            realms: RwLock::new(realms.collect()),
-            counts: Counts::default(),
+            realms: RwLock::new(realms),
+            counts,
         }
     }
 
-    /// Puts other limits in force. What was taken counts against them, as far as there was a limit before; what a session may hold in its
-    /// realm is that of when it joined.
+    /// Puts other limits in force. What was taken counts against them, as far as there was a limit before. What the
+    /// sessions of a scope may hold together in their realms stays as it was made.
     pub fn set(&self, per_source: Quota, realms: impl IntoIterator<Item = (Uri, RealmQuotas)>) {
         *self.per_source.write() = per_source;
         self.sources.lock().meters.values().for_each(|meter| meter.set(per_source));
         let mut present = self.realms.write();
         for (name, mut quotas) in realms {
             let meters = present.entry(name).or_default();
-            put(&mut meters.realm, Scope::Realm, quotas.realm);
+            put(&mut meters.realm, Scope::Realm, quotas.realm, &self.counts);
             for (role, (all, each)) in &mut meters.roles {
                 let (of_all, of_each) = quotas.roles.remove(role).unwrap_or_default();
-                put(all, Scope::Role, of_all);
+                put(all, Scope::Role, of_all, &self.counts);
                 *each = of_each;
             }
             for (role, (of_all, of_each)) in quotas.roles {
                 let mut all = None;
-                put(&mut all, Scope::Role, of_all);
+                put(&mut all, Scope::Role, of_all, &self.counts);
                 meters.roles.insert(role, (all, of_each));
             }
             for ((role, _), meter) in &meters.principals.lock().meters {
@@ -116,16 +118,21 @@ impl Quotas {
         }
     }
 
+    /// The limits of a listener, of which nothing is taken yet.
+    pub fn listener(&self, quota: Quota) -> ListenerQuota {
+        ListenerQuota((!quota.is_none()).then(|| Meter::new(Scope::Listener, quota, &self.counts)))
+    }
+
     /// A connection has come to a listener from an address: what it holds, or which limit it meets. Without limits it holds nothing.
     ///
     /// # Errors
-    /// It is not let in.
+    /// It is not let in; whose limit it is, and which.
     pub fn connection(
         self: &Arc<Self>,
         now: Instant,
         listener: &ListenerQuota,
         from: IpAddr,
-    ) -> Result<Option<Box<Pass>>, Reason> {
+    ) -> Result<Option<Box<Pass>>, (Scope, Reason)> {
         let per_source = *self.per_source.read();
         if per_source.is_none() && listener.0.is_none() {
             return Ok(None);
@@ -134,10 +141,9 @@ impl Quotas {
         let mut places = Vec::new();
         // First whoever comes too often, so that it takes no part of what all share.
         if !per_source.is_none() {
-            let meter = self
-                .sources
-                .lock()
-                .of(now, Source::of(from), || Meter::new(Scope::Source, per_source));
+            let meter = self.sources.lock().of(now, Source::of(from), || {
+                Meter::new(Scope::Source, per_source, &self.counts)
+            });
             places.push(meter.enter(now, &self.counts)?);
         }
         if let Some(meter) = &listener.0 {
@@ -165,7 +171,7 @@ impl Quotas {
         if let Some((of_role, each)) = realm.roles.get(role) {
             if !each.is_none() {
                 let key = (role.to_owned(), authid.to_owned());
-                let new = || Meter::new(Scope::Principal, *each);
+                let new = || Meter::new(Scope::Principal, *each, &self.counts);
                 meters.push(realm.principals.lock().of(now, key, new));
             }
             meters.extend(of_role.clone());
@@ -176,7 +182,7 @@ impl Quotas {
         }
         let places = meters
             .iter()
-            .map(|meter| meter.enter(now, &self.counts).map_err(|reason| (meter.scope, reason)))
+            .map(|meter| meter.enter(now, &self.counts))
             .collect::<Result<Vec<_>, _>>()?;
         let pass = pass.get_or_insert_with(|| Box::new(Pass::new(self, Vec::new())));
         pass.session = places;
@@ -184,24 +190,17 @@ impl Quotas {
     }
 }
 
-fn put(meter: &mut Option<Arc<Meter>>, scope: Scope, quota: Quota) {
+fn put(meter: &mut Option<Arc<Meter>>, scope: Scope, quota: Quota, counts: &Counts) {
     match meter {
         Some(meter) => meter.set(quota),
         None if quota.is_none() => {}
-        None => *meter = Some(Meter::new(scope, quota)),
+        None => *meter = Some(Meter::new(scope, quota, counts)),
     }
 }
 
 /// The limits of one listener.
 #[derive(Clone, Debug, Default)]
 pub struct ListenerQuota(Option<Arc<Meter>>);
-
-impl ListenerQuota {
-    /// The limits of a listener of which nothing is taken yet.
-    pub fn new(quota: Quota) -> Self {
-        Self((!quota.is_none()).then(|| Meter::new(Scope::Listener, quota)))
-    }
-}
 
 /// What a connection and its session hold of the limits they are under.
 #[derive(Debug)]
@@ -258,24 +257,15 @@ impl Pass {
 
     /// The longest message that is taken, at most `most`.
     pub fn message_bytes_max(&self, most: usize) -> usize {
-        self.least(most, |quota| quota.message_bytes_max)
+        let places = self.connection.iter().chain(&self.session);
+        let limits = places.map(|Place(meter)| meter.quota().message_bytes_max);
+        limits.filter(|limit| *limit != 0).fold(most, usize::min)
     }
 
-    /// What the session may hold in its realm.
-    pub fn bounds(&self) -> Bounds {
-        let least = |of: fn(&Quota) -> u32| self.least(u32::MAX, of);
-        Bounds {
-            subscriptions: least(|quota| quota.subscriptions_max),
-            registrations: least(|quota| quota.registrations_max),
-            calls: least(|quota| quota.calls_max),
-        }
-    }
-
-    fn least<T: Ord + Copy + Default>(&self, most: T, of: impl Fn(&Quota) -> T) -> T {
-        let all = self.connection.iter().chain(&self.session);
-        all.map(|place| of(&place.0.quota()))
-            .filter(|one| *one != T::default())
-            .fold(most, T::min)
+    /// What the session draws on for what it holds in its realm.
+    pub fn pools(&self) -> Pools {
+        let places = self.connection.iter().chain(&self.session);
+        places.filter_map(|Place(meter)| meter.pool.clone()).collect()
     }
 }
 

@@ -216,3 +216,23 @@ fn is_role(role: &Value) -> bool {
     role.as_dict()
         .is_some_and(|role| role.get("features").is_none_or(are_features))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_role_of_the_text_is_a_dict_with_features_or_without_and_another_is_anything() {
+        let judged = |role: &str, value: Value| {
+            let roles = Dict::new().with(role, value);
+            check(code::HELLO, &Dict::new().with("roles", roles))
+        };
+        let with = |features: Value| Value::Dict(Dict::new().with("features", features));
+        assert_eq!(judged("caller", with(Value::Null)), Ok(()));
+        assert_eq!(judged("caller", Dict::new().into()), Ok(()));
+        assert_eq!(judged("_gateway", Value::from("1")), Ok(()));
+        for value in [Value::Null, Value::from(1_u64), with(Value::from(true))] {
+            assert!(judged("caller", value).is_err());
+        }
+    }
+}

@@ -68,7 +68,7 @@ impl Node {
                 trustlevel: None,
                 features: vec!["callee.call_canceling".into()],
                 compat: crate::router::Compat::default(),
-                bounds: crate::router::Bounds::default(),
+                pools: crate::router::Pools::default(),
                 whence: None,
             };
             realm.join(session(n), info, &welcome, &outbox, &mut Touched::new());
