@@ -8,6 +8,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         "ringfort/admin/v1/realms.proto",
         "ringfort/admin/v1/registrations.proto",
         "ringfort/admin/v1/sessions.proto",
+        "ringfort/admin/v1/settings.proto",
         "ringfort/admin/v1/slow.proto",
         "ringfort/admin/v1/subscriptions.proto",
         "ringfort/admin/v1/tap.proto",

@@ -36,7 +36,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("router", &["wamp", "auth"]),
     ("client", &["wamp"]),
     ("config", &["wamp", "auth"]),
-    ("telemetry", &["config"]),
+    ("telemetry", &["wamp", "config"]),
     ("store", &["wamp", "config", "telemetry"]),
     ("audit", &["wamp"]),
     ("session", &["wamp", "auth", "router", "transport", "@"]),
@@ -92,6 +92,11 @@ const ONLY_IN: &[(&str, &[&str], &str)] = &[
         "ringfort_proto",
         &["cluster", "admin", "cli/admin"],
         "generated types stay in cluster and admin, and with the client of the latter",
+    ),
+    (
+        "opentelemetry_proto",
+        &["telemetry/traces"],
+        "OTLP's types stay in telemetry/traces",
     ),
     // With the colons: a setting may be called `redis`, a type of that crate may not be used.
     ("redis::", &["store"], "redis stays in store"),

@@ -20,6 +20,8 @@ pub enum Signal {
     Continue,
     /// Asks it to end in order.
     Terminate,
+    /// Asks it to read its settings again.
+    Hangup,
 }
 
 /// Sends a signal to a process of ours by its id.
@@ -32,6 +34,7 @@ pub fn signal(pid: u32, signal: Signal) -> Result<()> {
         Signal::Stop => "-STOP",
         Signal::Continue => "-CONT",
         Signal::Terminate => "-TERM",
+        Signal::Hangup => "-HUP",
     };
     let status = Command::new("kill")
         .arg(name)

@@ -301,8 +301,16 @@ impl Client {
     /// # Errors
     /// If the session is gone.
     pub async fn start_call(&self, procedure: &str, args: &[Value]) -> Result<Answer> {
+        self.start_call_with(procedure, json!({}), args).await
+    }
+
+    /// The same with CALL.Options.
+    ///
+    /// # Errors
+    /// If the session is gone.
+    pub async fn start_call_with(&self, procedure: &str, options: Value, args: &[Value]) -> Result<Answer> {
         let (tx, rx) = oneshot::channel();
-        self.request(Pending::Call(tx), |id| json!([48, id, {}, procedure, args]))
+        self.request(Pending::Call(tx), |id| json!([48, id, options, procedure, args]))
             .await?;
         Ok(Answer(rx))
     }

@@ -11,7 +11,9 @@ import pathlib
 import re
 import shutil
 import tempfile
+import tomllib
 
+import jsonschema
 import kubernetes_validate
 import yaml
 
@@ -25,6 +27,8 @@ VERSIONS = ["1.34", "1.35", "1.36", "1.37"]
 HELM = os.environ.get("HELM", "helm")
 RINGFORT = os.environ.get("RINGFORT_BIN", str(TARGET / "release/ringfort"))
 WORK = TARGET / "charts"
+# What editors hold a configuration against.
+SETTINGS = json.loads((ROOT / "docs/config.schema.json").read_text())
 # Findings of checkov that stand, each with the reason. One that is found no longer must go from here.
 SUPPRESSED = {
     "CKV_K8S_15": "tags are versions and never moved, so that pulling at each start only makes a registry a part of every restart",
@@ -199,9 +203,10 @@ def policies_fit(things, values):
     watched = {7600} if values.get("observability", {}).get("scrapers") else set()
     cluster = {7400} if of(things, "StatefulSet")["spec"]["replicas"] > 1 else set()
     redis = {values["redis"].get("port", 6379)} if values.get("redis", {}).get("enabled") else set()
+    traces = {values["traces"].get("port", 4317)} if values.get("traces", {}).get("enabled") else set()
     extra = {port["port"] for rule in values.get("networkPolicy", {}).get("extraEgress", []) for port in rule["ports"]}
     assert set(allowed["Ingress"][core]) == clients | cluster | watched, f"into the nodes: {allowed['Ingress'][core]}"
-    assert set(allowed["Egress"][core]) == {53} | cluster | redis | extra, f"out of the nodes: {allowed['Egress'][core]}"
+    assert set(allowed["Egress"][core]) == {53} | cluster | redis | traces | extra, f"out of the nodes: {allowed['Egress'][core]}"
     for port in watched:
         assert core not in allowed["Ingress"][core][port] and '{"everybody": true}' not in allowed["Ingress"][core][port]
     for port in cluster:
@@ -331,7 +336,7 @@ class Disk:
 
 
 def settings_are_taken(things, _values):
-    """`ringfort check` accepts the settings of every node, with the files and variables that its pod gets."""
+    """The JSON Schema and `ringfort check` accept the settings of every node, with the files and variables that its pod gets."""
     nodes = of(things, "StatefulSet")
     pod, name = nodes["spec"]["template"]["spec"], nodes["metadata"]["name"]
     container = pod["containers"][0]
@@ -356,6 +361,7 @@ def settings_are_taken(things, _values):
             rooted = {key: text.replace("/etc/ringfort", f"{root}/etc/ringfort") for key, text in environment.items()}
             file = root / "etc/ringfort/config/ringfort.toml"
             file.write_text(file.read_text().replace("/etc/ringfort", f"{root}/etc/ringfort"))
+            jsonschema.validate(tomllib.loads(file.read_text()), SETTINGS)
             good, told = output([RINGFORT, "check", file], env={"PATH": "/usr/bin", **rooted})
             assert good and "no problems" in told, f"{node}: {told}\n{file.read_text()}"
             good, told = output([RINGFORT, "check", "--print", file], env={"PATH": "/usr/bin", **rooted})

@@ -9,8 +9,10 @@ mod definitions;
 mod keeping;
 pub mod policy;
 mod realms;
+mod reload;
 mod seeding;
 mod tokens;
+mod traces;
 
 use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -24,9 +26,10 @@ use tokio::{
 use crate::{
     admin::{
         self,
-        access::{Access, Fixed},
+        access::{Access, Fixed, FixedRights},
         local::Local,
         observability::{self, Observed},
+        reload::{Standing, Trigger},
         settings::seed,
         status::Source,
     },
@@ -62,6 +65,8 @@ pub use definitions::BadDefinition;
 use keeping::Stores;
 use seeding::{Plan, Seeding};
 pub use tokens::BadIssuer;
+use traces::Tracing;
+pub use traces::check_traces;
 
 /// A node that could not start; nothing of it runs.
 #[derive(Debug, thiserror::Error)]
@@ -90,6 +95,9 @@ pub enum StartError {
     /// An issuer of tokens.
     #[error(transparent)]
     Issuer(#[from] BadIssuer),
+    /// Where traces go.
+    #[error(transparent)]
+    Traces(#[from] crate::telemetry::traces::Error),
     /// The cluster part.
     #[error("{source}{}", chain(source))]
     Cluster {
@@ -137,7 +145,7 @@ impl StartError {
             }
             | StartError::Store(_)
             | StartError::Audit(_) => 6,
-            StartError::Definition(_) | StartError::Issuer(_) => 3,
+            StartError::Definition(_) | StartError::Issuer(_) | StartError::Traces(_) => 3,
             StartError::Cluster { .. } => 1,
         }
     }
@@ -153,6 +161,10 @@ pub struct RunningNode {
     stop_accepting: watch::Sender<bool>,
     stores: Stores,
     audit: Audit,
+    tracing: Tracing,
+    /// What it was started with and what takes other settings, until it is said where these come from.
+    reloadable: Option<(Config, reload::Parts)>,
+    settings: Arc<Standing>,
     tasks: JoinSet<()>,
 }
 
@@ -212,11 +224,25 @@ impl RunningNode {
         }
     }
 
+    /// Says where the settings came from: if from a file, it is read again when it changes, and whenever somebody asks for it.
+    pub fn reload_from(&mut self, source: config::Source, environment: Vec<(String, String)>) {
+        if let Some((config, parts)) = self.reloadable.take() {
+            let reloader = reload::Reloader::new(config, parts, source, environment);
+            self.tasks.spawn(reloader.watch());
+        }
+    }
+
+    /// Reads the settings again, as somebody at the machine has asked. False where they did not come from a file.
+    pub async fn reload(&self) -> bool {
+        self.settings.reload(Trigger::Signal).await.is_some()
+    }
+
     /// Says goodbye to clients and cluster, then ends every part.
     pub async fn stop(mut self) {
         self.stop_accepting.send_replace(true);
         self.cluster.leave().await;
         self.stores.finish(STORES_WITHIN).await;
+        self.tracing.finish().await;
         self.tasks.shutdown().await;
         auditing::finish(self.audit).await;
     }
@@ -280,7 +306,9 @@ pub async fn start(config: Config) -> Result<RunningNode, StartError> {
         }
         joinable.push((handle, auth));
     }
-    shared.wire(handles.clone(), realms::maker(&config, &audit));
+    let tracing = Tracing::start(&config, &handles)?;
+    let realm_handles = handles.clone();
+    shared.wire(handles.clone(), realms::maker(&config, &audit, tracing.tracer.clone()));
     let service = Service::new(
         Arc::new(
             Realms::new(joinable)
@@ -304,7 +332,7 @@ pub async fn start(config: Config) -> Result<RunningNode, StartError> {
         realms: Arc::clone(&service.realms),
         config: config.clone(),
         router_key,
-        make: realms::maker(&config, &audit),
+        make: realms::maker(&config, &audit, tracing.tracer.clone()),
         runtime: Handle::current(),
     };
     let machine = Machine::new(handles, Box::new(host));
@@ -322,6 +350,11 @@ pub async fn start(config: Config) -> Result<RunningNode, StartError> {
     )
     .await?;
 
+    let settings_stand = Arc::<Standing>::default();
+    let rights = FixedRights::default();
+    rights
+        .write()
+        .extend(fixed(&config).into_iter().map(|(name, fixed)| (name, Arc::new(fixed))));
     let mut admin = None;
     if let Some(address) = config.admin.address.0 {
         let source = Source {
@@ -329,8 +362,9 @@ pub async fn start(config: Config) -> Result<RunningNode, StartError> {
             inspect: cluster.inspect.clone(),
             realms: Arc::clone(&service.realms),
             sessions: Arc::clone(&service.sessions),
+            settings: Arc::clone(&settings_stand),
         };
-        let access = Access::new(cluster.inspect.clone(), &config.node.name, audit.clone(), fixed(&config));
+        let access = Access::new(cluster.inspect.clone(), &config.node.name, audit.clone(), Arc::clone(&rights));
         let server = match admin::Server::bind(address, &config.admin, source, access).await {
             Ok(server) => server,
             Err(source) => {
@@ -355,6 +389,7 @@ pub async fn start(config: Config) -> Result<RunningNode, StartError> {
                 inspect: cluster.inspect.clone(),
                 realms: Arc::clone(&service.realms),
                 sessions: Arc::clone(&service.sessions),
+                settings: Arc::clone(&settings_stand),
             },
             service: Arc::clone(&service),
             stores: stores.named(),
@@ -362,6 +397,7 @@ pub async fn start(config: Config) -> Result<RunningNode, StartError> {
             certificates: certificates(&config),
             connections_max: config.limits.sessions_max.saturating_mul(config.listeners.len()),
             members_expected: config.cluster.peers.len().max(1),
+            tracer: tracing.tracer.clone(),
         };
         let server = match observability::Server::bind(address, observed).await {
             Ok(server) => server,
@@ -385,6 +421,14 @@ pub async fn start(config: Config) -> Result<RunningNode, StartError> {
         }));
     }
     let goodbye = Duration::from_secs(config.node.drain_secs);
+    let parts = reload::Parts {
+        service: Arc::clone(&service),
+        realms: realm_handles,
+        fixed: rights,
+        tracer: tracing.tracer.clone(),
+        audit: audit.clone(),
+        standing: Arc::clone(&settings_stand),
+    };
     let seeding = Seeding {
         plans,
         leader: cluster.inspect.leader.clone(),
@@ -400,6 +444,9 @@ pub async fn start(config: Config) -> Result<RunningNode, StartError> {
         stop_accepting,
         stores,
         audit,
+        tracing,
+        reloadable: Some((config, parts)),
+        settings: settings_stand,
         tasks,
     })
 }
@@ -572,17 +619,18 @@ fn throttle(limits: &config::Limits) -> throttle::Settings {
 }
 
 fn quotas(config: &Config) -> Quotas {
-    let of = |realm: &config::Realm| {
-        let roles = realm.roles.iter();
-        let quotas = RealmQuotas {
-            realm: quota(realm.quota),
-            roles: roles
-                .map(|role| (role.name.clone(), (quota(role.quota), quota(role.per_principal))))
-                .collect(),
-        };
-        (Uri::from(realm.name.as_str()), quotas)
+    Quotas::new(quota(config.limits.per_source), config.realms.iter().map(realm_quotas))
+}
+
+fn realm_quotas(realm: &config::Realm) -> (Uri, RealmQuotas) {
+    let roles = realm.roles.iter();
+    let quotas = RealmQuotas {
+        realm: quota(realm.quota),
+        roles: roles
+            .map(|role| (role.name.clone(), (quota(role.quota), quota(role.per_principal))))
+            .collect(),
     };
-    Quotas::new(quota(config.limits.per_source), config.realms.iter().map(of))
+    (Uri::from(realm.name.as_str()), quotas)
 }
 
 fn quota(quota: config::Quota) -> Quota {

@@ -1,6 +1,7 @@
 //! Arguments, and what they start.
 
 mod churn;
+mod collector;
 mod common;
 mod idle;
 mod load;
@@ -56,6 +57,8 @@ enum Command {
     /// Serves a floor: a relay without WAMP to measure against.
     #[command(subcommand)]
     Floor(servers::Floor),
+    /// Serves a collector of traces that throws away what it gets.
+    Collector(collector::Collector),
     /// Serves a proxy before a WAMP router that reorders, drops and doubles what it delivers, to convict the history checker.
     ConvictProxy(servers::ConvictProxy),
     /// Kills a node and sees all its sessions come back to the others, while those go on working.
@@ -125,6 +128,7 @@ impl Cli {
                 Command::FloorChurn(churn) => churn.run(load::Kind::Floor).await,
                 Command::Register(register) => register.run().await,
                 Command::Floor(floor) => floor.run().await,
+                Command::Collector(collector) => collector.run().await,
                 Command::ConvictProxy(proxy) => proxy.run().await,
                 Command::Compare(compare) => {
                     let Compare { json, html, .. } = &compare;

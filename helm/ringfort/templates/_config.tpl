@@ -12,6 +12,12 @@ address = "127.0.0.1:7500"
 [observability]
 address = {{ printf "%s:7600" .Values.bindAddress | quote }}
 {{- end }}
+{{- if .Values.traces.enabled }}
+
+[observability.traces]
+endpoint = {{ required "traces.endpoint: say where the collector is, such as http://otel-collector.monitoring:4317" .Values.traces.endpoint | quote }}
+{{- include "ringfort.toml.lines" .Values.traces.settings }}
+{{- end }}
 
 [cluster]
 id = {{ include "ringfort.clusterId" . | quote }}

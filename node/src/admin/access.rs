@@ -10,6 +10,7 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
+use parking_lot::{RwLock, RwLockReadGuard};
 use ringfort_proto::admin::v1::{self as pb, principals_server::Principals, roles_server::Roles};
 use tonic::{Request, Response, Status};
 
@@ -42,13 +43,16 @@ pub struct Fixed {
     pub seeds: bool,
 }
 
+/// The same of all realms, as it stands now.
+pub type FixedRights = Arc<RwLock<BTreeMap<Uri, Arc<Fixed>>>>;
+
 /// The services.
 #[derive(Clone)]
 pub struct Access {
     pub(super) inspect: Inspect,
     pub(super) name: Arc<str>,
     pub(super) audit: Audit,
-    pub(super) fixed: Arc<BTreeMap<Uri, Fixed>>,
+    fixed: FixedRights,
     /// What it says of a realm of the log.
     nothing: Arc<Fixed>,
 }
@@ -63,19 +67,31 @@ pub(super) type Reply<T> = Result<Response<T>, Status>;
 
 impl Access {
     /// The services of the node `name`, whose changes are kept in `audit`.
-    pub fn new(inspect: Inspect, name: &str, audit: Audit, fixed: BTreeMap<Uri, Fixed>) -> Self {
+    pub fn new(inspect: Inspect, name: &str, audit: Audit, fixed: FixedRights) -> Self {
         Self {
             inspect,
             name: name.into(),
             audit,
-            fixed: Arc::new(fixed),
+            fixed,
             nothing: Arc::default(),
         }
     }
 
-    pub(super) fn realm(&self, name: &str) -> Result<(RealmHandle, &Fixed), Status> {
-        let of_log = || self.inspect.view.borrow().catalog.settings(name).map(|_| &*self.nothing);
-        let fixed = self.fixed.get(name).or_else(of_log);
+    /// What the configuration says of its realms, as it stands now.
+    pub(super) fn fixed(&self) -> RwLockReadGuard<'_, BTreeMap<Uri, Arc<Fixed>>> {
+        self.fixed.read()
+    }
+
+    pub(super) fn realm(&self, name: &str) -> Result<(RealmHandle, Arc<Fixed>), Status> {
+        let of_log = || {
+            self.inspect
+                .view
+                .borrow()
+                .catalog
+                .settings(name)
+                .map(|_| Arc::clone(&self.nothing))
+        };
+        let fixed = self.fixed().get(name).cloned().or_else(of_log);
         let handle = self.inspect.shared.realm(&Uri::from(name));
         let found = handle.cloned().zip(fixed);
         found.ok_or_else(|| Status::not_found(format!("there is no realm {name}")))

@@ -56,6 +56,7 @@ const OPERATOR: &[&str] = &[
     "/ringfort.admin.v1.Principals/Put",
     "/ringfort.admin.v1.Principals/Remove",
     "/ringfort.admin.v1.Logs/SetLogLevel",
+    "/ringfort.admin.v1.Settings/Reload",
     "/ringfort.admin.v1.Sessions/Kill",
     "/ringfort.admin.v1.Registrations/Remove",
     "/ringfort.admin.v1.Tap/Watch",

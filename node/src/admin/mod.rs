@@ -1,7 +1,7 @@
 //! What operators look at, over plain HTTP on the admin address: health, readiness, status and the newest log entries; and what they
 //! change there, over gRPC: realms, roles, permissions, principals and credentials ([`access`]), all of these by a document or a backup
-//! ([`backup`]), and how much is logged ([`logs`]); and who is there, with what (`sessions`, `registrations`, `subscriptions`), and what
-//! passes (`tap`), on all nodes ([`local`], `look`).
+//! ([`backup`]), how much is logged ([`logs`]), and the settings of the file ([`reload`]); and who is there, with what (`sessions`,
+//! `registrations`, `subscriptions`), and what passes (`tap`), on all nodes ([`local`], `look`).
 //!
 //! Owns: that port and its answers, and who may have which ([`caller`]). On a loopback address without TLS whoever reaches it is
 //! trusted; else clients show certificates. Nothing here shows a payload or a secret.
@@ -29,6 +29,7 @@ mod page;
 mod realms;
 mod refusal;
 mod registrations;
+pub mod reload;
 mod sessions;
 pub mod settings;
 pub mod status;
@@ -57,8 +58,8 @@ use hyper_util::{
 use ringfort_proto::admin::v1::{
     DESCRIPTORS, backup_server::BackupServer, documents_server::DocumentsServer, logs_server::LogsServer,
     principals_server::PrincipalsServer, realms_server::RealmsServer, registrations_server::RegistrationsServer,
-    roles_server::RolesServer, sessions_server::SessionsServer, slow_consumers_server::SlowConsumersServer,
-    subscriptions_server::SubscriptionsServer, tap_server::TapServer,
+    roles_server::RolesServer, sessions_server::SessionsServer, settings_server::SettingsServer,
+    slow_consumers_server::SlowConsumersServer, subscriptions_server::SubscriptionsServer, tap_server::TapServer,
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -75,6 +76,7 @@ use self::{
     deadline::Deadline,
     logs::LogLevels,
     look::Look,
+    reload::SettingsService,
     status::Source,
 };
 use crate::{
@@ -141,6 +143,7 @@ impl Server {
             .add_service(DocumentsServer::new(access.clone()).max_decoding_message_size(DOCUMENT_MESSAGE_BYTES_MAX))
             .add_service(BackupServer::new(access))
             .add_service(LogsServer::new(LogLevels))
+            .add_service(SettingsServer::new(SettingsService(Arc::clone(&source.settings))))
             .add_service(SessionsServer::new(sessions::Service(look.clone())))
             .add_service(RegistrationsServer::new(registrations))
             .add_service(SubscriptionsServer::new(subscriptions.clone()))

@@ -22,10 +22,10 @@ use crate::{
 impl Realms for Access {
     async fn list(&self, _: Request<pb::ListRealmsRequest>) -> Reply<pb::ListRealmsReply> {
         let catalog = std::sync::Arc::clone(&self.inspect.view.borrow().catalog);
-        let fixed = self.fixed.keys().map(|name| (name.clone(), None));
-        let of_log = catalog.live().filter(|(name, ..)| !self.fixed.contains_key(*name));
+        let fixed: Vec<_> = self.fixed().keys().map(|name| (name.clone(), None)).collect();
+        let of_log = catalog.live().filter(|(name, ..)| !self.fixed().contains_key(*name));
         let of_log = of_log.map(|(name, revision, settings)| (name.clone(), Some((revision, settings::to_pb(settings)))));
-        let mut all: Vec<_> = fixed.chain(of_log).collect();
+        let mut all: Vec<_> = fixed.into_iter().chain(of_log).collect();
         all.sort_by(|(one, _), (other, _)| one.cmp(other));
         let realms = all.into_iter().filter_map(|(name, of_log)| {
             let handle = self.inspect.shared.realm(&name)?;
@@ -67,7 +67,7 @@ impl Realms for Access {
 
 impl Access {
     async fn change_realm(&self, caller: &Caller, name: &str, itself: Itself, expected: Option<u64>) -> Reply<pb::ChangeReply> {
-        if self.fixed.contains_key(name) {
+        if self.fixed().contains_key(name) {
             let text = format!("realm {name} stands in the configuration of this node and is changed there");
             return Err(Status::failed_precondition(text));
         }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
+use super::reload::Standing;
 use crate::{
     cluster::{Inspect, member::Stage},
     router::{LogIndex, NodeRef},
@@ -24,6 +25,8 @@ pub struct Source {
     pub realms: Arc<Realms>,
     /// The connections of clients.
     pub sessions: Arc<Sessions>,
+    /// How the settings stand.
+    pub settings: Arc<Standing>,
 }
 
 fn node(node: NodeRef) -> Value {
@@ -90,6 +93,7 @@ impl Source {
             "cluster": view.cluster_id,
             "authentication": self.authentication(),
             "limits": self.limits(),
+            "settings": self.settings.told(),
             "tls": json!({ "sessions_revoked": self.sessions.revoked() }),
             "members": members.collect::<Vec<_>>(),
             "realms": realms.collect::<Vec<_>>(),

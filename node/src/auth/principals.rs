@@ -17,7 +17,7 @@ use super::{CertificateMatch, Clear, Credential, Principal, hmac_sha256, mock::S
 pub struct Principals {
     realm: String,
     /// Those of the configuration.
-    seeds: Vec<Seed>,
+    seeds: RwLock<Vec<Seed>>,
     table: RwLock<Table>,
     verifications: AtomicU64,
     /// What those look like that an authenticator has named.
@@ -31,6 +31,14 @@ pub struct Seed {
     pub principal: Principal,
     /// Secrets of which verifiers are made when the realm is unlocked.
     pub clear: Vec<Clear>,
+}
+
+/// Principals of the configuration, made ready to be put in force.
+#[derive(Debug)]
+pub struct Prepared {
+    seeds: Vec<Seed>,
+    /// `None` where the realm was not unlocked.
+    fixed: Option<Vec<Principal>>,
 }
 
 #[derive(Debug, Default)]
@@ -49,7 +57,7 @@ impl Principals {
     pub fn new(realm: &str, seeds: Vec<Seed>) -> Self {
         Self {
             realm: realm.to_owned(),
-            seeds,
+            seeds: RwLock::new(seeds),
             table: RwLock::default(),
             verifications: AtomicU64::new(0),
             learned: RwLock::default(),
@@ -64,11 +72,39 @@ impl Principals {
         if self.table.read().key == Some(key) {
             return;
         }
-        let fixed: Vec<Principal> = self.seeds.iter().map(|seed| seed.grown(&key)).collect();
+        let seeds = self.seeds.read().clone();
+        let fixed: Vec<Principal> = seeds.iter().map(|seed| seed.grown(&key)).collect();
         let mut table = self.table.write();
         table.key = Some(key);
         table.fixed = fixed.into_iter().map(|one| (one.authid.clone(), Arc::new(one))).collect();
         table.index();
+    }
+
+    /// What [`Self::refix`] puts in the place of those of the configuration. Takes as long as the configured KDFs cost: not for an async
+    /// thread.
+    pub fn prepare(&self, seeds: Vec<Seed>) -> Prepared {
+        let key = self.table.read().key;
+        let fixed = key.map(|key| seeds.iter().map(|seed| seed.grown(&key)).collect());
+        Prepared { seeds, fixed }
+    }
+
+    /// Replaces the principals of the configuration. Returns those whose sessions do not stand any more: they are gone, or act in another
+    /// role, or have lost a credential.
+    pub fn refix(&self, prepared: Prepared) -> Vec<String> {
+        let Prepared { seeds, fixed } = prepared;
+        *self.seeds.write() = seeds;
+        // Nobody is in a realm that is not unlocked; what was prepared then is made when it is.
+        let Some(fixed) = fixed else { return Vec::new() };
+        let mut table = self.table.write();
+        let fixed = fixed.into_iter().map(|one| (one.authid.clone(), Arc::new(one)));
+        let former = std::mem::replace(&mut table.fixed, fixed.collect());
+        table.index();
+        let stands = |old: &Principal| table.find(&old.authid).is_some_and(|new| old.stands_as(new));
+        former
+            .into_values()
+            .filter(|old| !stands(old))
+            .map(|old| old.authid.clone())
+            .collect()
     }
 
     /// The principals that `seeds` become in a realm of this name, with the key of its cluster, as [`Self::unlock`] does it.
@@ -102,7 +138,7 @@ impl Principals {
 
     /// True if `authid` stands in the configuration, and so is not changed at run time.
     pub fn is_fixed(&self, authid: &str) -> bool {
-        self.seeds.iter().any(|seed| seed.principal.authid == authid)
+        self.seeds.read().iter().any(|seed| seed.principal.authid == authid)
     }
 
     /// The principal of that name.
@@ -265,6 +301,11 @@ impl Table {
 }
 
 impl Principal {
+    /// True if the sessions of a principal go on where it is changed like this: its role is the same, and no credential is gone.
+    pub fn stands_as(&self, new: &Principal) -> bool {
+        self.role == new.role && self.credentials.iter().all(|credential| new.credentials.contains(credential))
+    }
+
     /// True if it can be found by something else than its name.
     fn is_indexed(&self) -> bool {
         let indexed = |one: &Credential| matches!(one, Credential::CryptoSign(_) | Credential::Certificate(_));

@@ -124,6 +124,11 @@ impl Throttle {
         }
     }
 
+    /// Puts other times and limits in force; how many entries there may be stays.
+    pub fn set(&mut self, settings: Settings) {
+        self.settings = settings;
+    }
+
     /// What would be done about an attempt now; counts nothing.
     pub fn look(&mut self, now: Instant, source: Source, subject: Subject) -> Verdict {
         let settings = self.settings.clone();

@@ -12,6 +12,7 @@ mod registrations;
 mod reply;
 mod roles;
 mod sessions;
+mod settings;
 mod subscriptions;
 mod tap;
 
@@ -52,6 +53,7 @@ enum What {
     PutPrincipal(principals::Put),
     RemovePrincipal(principals::Remove),
     LogLevel(logs::Level),
+    Reload(settings::Reload),
     Why(roles::Why),
     Sessions(sessions::List),
     Session(sessions::Get),
@@ -95,6 +97,7 @@ impl What {
             Self::PutPrincipal(command) => command.ask(channel, output).await,
             Self::RemovePrincipal(command) => command.ask(channel, output).await,
             Self::LogLevel(command) => command.ask(channel, output).await,
+            Self::Reload(command) => command.ask(channel, output).await,
             Self::Why(command) => command.ask(channel, output).await,
             Self::Sessions(command) => command.ask(channel, output).await,
             Self::Session(command) => command.ask(channel, output).await,

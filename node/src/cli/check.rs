@@ -19,7 +19,11 @@ use crate::{
 #[derive(Debug, Args)]
 pub(super) struct Check {
     /// The TOML file, or - for standard input.
-    file: PathBuf,
+    #[arg(required_unless_present = "schema")]
+    file: Option<PathBuf>,
+    /// Print instead a JSON Schema of the settings, for editors.
+    #[arg(long, exclusive = true)]
+    schema: bool,
     /// Also print the settings in effect, defaults included and secrets masked.
     #[arg(long)]
     print: bool,
@@ -47,13 +51,20 @@ struct About {
 
 impl Check {
     pub(super) fn run(self) -> Result<(), Failure> {
-        let source = Source::from_argument(Some(&self.file));
+        if self.schema {
+            return print_line(SCHEMA.trim_end());
+        }
+        let source = Source::from_argument(self.file.as_deref());
         let config = Config::load(&source, environment())?;
         node::check_definitions(&config).map_err(|error| Failure {
             text: error.to_string(),
             code: node::StartError::from(error).exit_code(),
         })?;
         node::check_issuers(&config).map_err(|error| Failure {
+            text: error.to_string(),
+            code: node::StartError::from(error).exit_code(),
+        })?;
+        node::check_traces(&config).map_err(|error| Failure {
             text: error.to_string(),
             code: node::StartError::from(error).exit_code(),
         })?;
@@ -121,6 +132,9 @@ impl About {
         })
     }
 }
+
+/// Made from the structs of the configuration; a test keeps both equal.
+const SCHEMA: &str = include_str!("../../../docs/config.schema.json");
 
 /// The exit code of a wrong command line.
 const USAGE: u8 = 2;

@@ -14,7 +14,7 @@ use crate::{
 /// Run one node.
 ///
 /// Without --config it runs alone on 127.0.0.1:8080, with realm1 open to clients of this machine. SIGTERM or Ctrl-C stops it in
-/// good order. Exit codes: 3 wrong settings, 4 a port is taken, 5 a certificate or key, 6 the data directory.
+/// good order. The file is read again when it changes, and at SIGHUP; docs/operating.md says what can be changed like that. Exit codes: 3 wrong settings, 4 a port is taken, 5 a certificate or key, 6 the data directory.
 #[derive(Debug, Args)]
 pub(super) struct Serve {
     /// The TOML file with the settings, or - for standard input; docs/config.md lists them.
@@ -30,7 +30,8 @@ pub(super) struct Serve {
 
 impl Serve {
     pub(super) fn run(self) -> Result<(), Failure> {
-        let config = Config::load(&Source::from_argument(self.config.as_deref()), environment())?;
+        let source = Source::from_argument(self.config.as_deref());
+        let config = Config::load(&source, environment())?;
         logging::start(&config.log);
         tracing::info!(settings = config.redacted(), "starting");
         let mut builder = tokio::runtime::Builder::new_multi_thread();
@@ -39,11 +40,12 @@ impl Serve {
         }
         let runtime = builder.enable_all().thread_name("ringfort").build();
         let runtime = runtime.map_err(|error| Failure::new(format!("cannot start threads: {error}")))?;
-        runtime.block_on(Box::pin(self.serve(config)))
+        runtime.block_on(Box::pin(self.serve(config, source)))
     }
 
-    async fn serve(self, config: Config) -> Result<(), Failure> {
+    async fn serve(self, config: Config, source: Source) -> Result<(), Failure> {
         let mut stop = signals::Stop::new()?;
+        let mut hangup = signals::Hangup::new()?;
         let mut stdin_ended = self.exit_with_stdin.then(signals::end_of_stdin);
         let parent_gone = async {
             match &mut stdin_ended {
@@ -52,10 +54,11 @@ impl Serve {
                 None => std::future::pending().await,
             }
         };
-        let node = node::start(config).await.map_err(|error| Failure {
+        let mut node = node::start(config).await.map_err(|error| Failure {
             code: error.exit_code(),
             text: error.to_string(),
         })?;
+        node.reload_from(source, environment().collect());
         tokio::pin!(parent_gone);
         let told_to_stop = tokio::select! {
             () = node.wait_ready() => false,
@@ -64,6 +67,7 @@ impl Serve {
                 return Err(Failure::new(format!("the node had to stop: {why}")));
             }
             () = stop.wait() => true,
+            () = hangup.reload(&node) => true,
             () = &mut parent_gone => true,
         };
         let mut result = Ok(());
@@ -77,6 +81,7 @@ impl Serve {
             tokio::select! {
                 why = node.failed() => result = Err(Failure::new(format!("the node had to stop: {why}"))),
                 () = stop.wait() => {}
+                () = hangup.reload(&node) => {}
                 () = parent_gone => {}
             }
         }

@@ -8,6 +8,7 @@ use tokio::{
 };
 
 use super::Failure;
+use crate::node::RunningNode;
 
 /// Ctrl-C and SIGTERM. They are caught from the moment this is made.
 pub(super) struct Stop {
@@ -29,6 +30,29 @@ impl Stop {
         tokio::select! {
             _ = self.interrupt.recv() => {}
             _ = self.terminate.recv() => {}
+        }
+    }
+}
+
+/// SIGHUP: the settings are to be read again. It is caught from the moment this is made.
+pub(super) struct Hangup(Signal);
+
+impl Hangup {
+    pub(super) fn new() -> Result<Self, Failure> {
+        let hangup = signal(SignalKind::hangup());
+        let listened = hangup.map_err(|error| Failure::new(format!("cannot listen for signals: {error}")))?;
+        Ok(Self(listened))
+    }
+
+    /// Has the node read its settings again each time; for ever.
+    pub(super) async fn reload(&mut self, node: &RunningNode) {
+        loop {
+            if self.0.recv().await.is_none() {
+                std::future::pending::<()>().await;
+            }
+            if !node.reload().await {
+                tracing::warn!("SIGHUP: the settings did not come from a file, so there is nothing to read again");
+            }
         }
     }
 }

@@ -26,12 +26,14 @@ mod observability;
 mod principal;
 mod quota;
 mod realm;
+mod reload;
 mod report;
 mod role;
 mod schema;
 mod secret;
 mod store;
 mod topic;
+mod traces;
 mod tree;
 mod validate;
 
@@ -59,6 +61,7 @@ pub use role::{Permission, Right, Role};
 pub use secret::Secret;
 pub use store::{Store, StoreRedis};
 pub use topic::{History, Match, Retain, SlowConsumer, StoreKind, Topic};
+pub use traces::Traces;
 
 /// Everything a node is told at its start. A value of this type that came from [`Config::load`] has passed every check.
 #[derive(Clone, Debug, Deserialize, Serialize)]

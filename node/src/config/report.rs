@@ -53,6 +53,20 @@ impl Fault {
 }
 
 impl Report {
+    /// Each problem with its place and its remedy, on a line of its own.
+    pub fn lines(&self) -> Vec<String> {
+        let line = |problem: &Problem| {
+            let one = Self {
+                source_name: self.source_name.clone(),
+                problems: vec![problem.clone()],
+            };
+            let text = one.to_string();
+            let lines = text.lines().skip(1).map(str::trim).filter(|line| !line.is_empty());
+            lines.collect::<Vec<_>>().join("; ")
+        };
+        self.problems.iter().map(line).collect()
+    }
+
     /// The exit code for the whole: that of the first setting that is wrong, else that of the first problem.
     pub fn exit_code(&self) -> u8 {
         let first = self

@@ -15,7 +15,7 @@ use toml::Value;
 use super::{
     Admin, AdminClient, AdminTls, Audit, CertificateAndKey, Cluster, ClusterTls, Compat, Definition, History, Jwt, Limits,
     Listener, ListenerTls, Log, Longpoll, Node as NodeSection, Observability, Peer, Permission, Principal, Problem, Quota, Realm,
-    Role, Store, StoreRedis, Timing, Topic,
+    Role, Store, StoreRedis, Timing, Topic, Traces,
     tree::{Entry, Node},
 };
 
@@ -28,7 +28,7 @@ pub(super) struct Section {
     /// The keys of its struct.
     pub(super) keys: fn() -> &'static [&'static str],
     /// Whether a table with a few of its keys can be read.
-    try_read: fn(toml::Table) -> Result<(), toml::de::Error>,
+    pub(super) try_read: fn(toml::Table) -> Result<(), toml::de::Error>,
     /// The sections inside.
     pub(super) sections: &'static [Section],
 }
@@ -73,14 +73,14 @@ pub(super) const SECTIONS: &[Section] = &[
     ),
     one::<Admin>("admin", &[one::<AdminTls>("tls", &[]), many::<AdminClient>("clients", &[])]),
     one::<Audit>("audit", &[]),
-    one::<Observability>("observability", &[]),
+    one::<Observability>("observability", &[one::<Traces>("traces", &[])]),
     one::<Limits>("limits", &[one::<Quota>("per_source", &[])]),
     one::<Store>("store", &[one::<StoreRedis>("redis", &[])]),
     one::<Log>("log", &[]),
 ];
 
 /// Settings whose values are shown nowhere.
-const SECRETS: &[&str] = &["ticket", "wampcra", "scram", "verifiers", "url"];
+const SECRETS: &[&str] = &["ticket", "wampcra", "scram", "verifiers", "url", "headers"];
 
 const fn one<T: DeserializeOwned + 'static>(key: &'static str, sections: &'static [Section]) -> Section {
     Section {

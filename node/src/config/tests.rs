@@ -1,4 +1,5 @@
 mod certificates;
+mod json_schema;
 mod reference;
 
 use std::path::PathBuf;

@@ -6,6 +6,7 @@ use super::{
     ClientCertificates, Config, Fault, Listener, Match, Node, Pages, Principal, Problem, Quota, Realm, RightsFrom, StoreKind,
     Timing,
     certificate::{self, Identity},
+    traces,
 };
 use crate::{
     auth::{CertificateMatch, Credential, cryptosign::unhex, kdf::PBKDF2_ITERATIONS_MAX},
@@ -25,6 +26,7 @@ pub(super) fn validate(config: &Config) -> Vec<Problem> {
     audit(config, &mut problems);
     seeds(config, &mut problems);
     kept(config, &mut problems);
+    traces::validate(&config.observability.traces, &mut problems);
     if !config.log.is_level() {
         let remedy = "write error, warn, info, debug or trace, or info,ringfort::cluster=debug";
         problems.push(Problem::new("log.level", "not a log level", remedy).value(quoted(&config.log.level)));

@@ -20,6 +20,7 @@ use crate::{
         cluster::Cluster,
         realm::{RealmHandle, Realms},
     },
+    telemetry::traces::Tracer,
     wamp::Uri,
 };
 
@@ -41,14 +42,18 @@ pub(super) fn shell(shared: &Arc<Shared>, name: &Uri, core: crate::router::Realm
 }
 
 /// How realms are made that the configuration does not name.
-pub(super) fn maker(config: &Config, audit: &Audit) -> MakeRealm {
+pub(super) fn maker(config: &Config, audit: &Audit, tracer: Option<Arc<Tracer>>) -> MakeRealm {
     let (config, audit, runtime) = (config.clone(), audit.clone(), Handle::current());
+    let node: Arc<str> = config.node.name.as_str().into();
     Box::new(move |shared, name| {
         let _entered = runtime.enter();
         let realm = shell(shared, name, realm_config(name, None, Vec::new(), &config));
         keeping::tell_time(&realm);
         realm.keep_principals(Arc::new(Principals::new(name, Vec::new())));
         realm.audit_in(audit.clone());
+        if let Some(tracer) = &tracer {
+            realm.trace_by(Arc::clone(tracer), Arc::clone(&node));
+        }
         realm
     })
 }

@@ -36,3 +36,4 @@ mod shared;
 mod slow;
 mod subscriptions;
 mod timeouts;
+mod trace_context;

@@ -15,6 +15,7 @@ mod present;
 mod realms;
 mod tapping;
 mod terms;
+mod traced;
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -47,15 +48,17 @@ pub use tapping::Tapping;
 use tapping::Taps;
 pub use terms::Terms;
 use terms::TokenJudge;
+use traced::Traces;
 
 use crate::{
     audit::Audit,
-    auth::Principals,
+    auth::{Principals, principals::Prepared},
     router::{
         Ask, Change, Changed, Effect, Input, LogIndex, Op, Realm, SessionInfo, SlowConsumer,
         kept::{HistoryAnswer, HistoryFailure},
-        policy::Request,
+        policy::{Request, Resettled},
     },
+    telemetry::traces::Tracer,
     wamp::{Message, Payload, SessionId, SubscriptionId, Uri, error_uri},
 };
 
@@ -113,6 +116,8 @@ struct State {
     /// Who looks at messages; `None` while nobody does.
     taps: Option<Box<Taps>>,
     stats: ShellStats,
+    /// What is traced; nothing if there is none.
+    traces: Option<Box<Traces>>,
 }
 
 /// What the shell of a realm counts.
@@ -170,6 +175,7 @@ impl RealmHandle {
                 given_up: Vec::new(),
                 taps: None,
                 stats: ShellStats::default(),
+                traces: None,
             }),
             rearm: rearm.clone(),
             failed: AtomicBool::new(false),
@@ -262,7 +268,7 @@ impl RealmHandle {
             if tapped {
                 state.tap_incoming(session, &message);
             }
-            self.shared.message(&mut state, session, message, touched);
+            self.shared.message(&mut state, session, message, false, touched);
         }
         self.shared.settle(state);
     }
@@ -358,6 +364,17 @@ impl RealmHandle {
         })
     }
 
+    /// Puts other settings of the configuration in force, and its principals, if they have changed. Who is revoked cannot join any more before
+    /// the sessions end that it has.
+    pub fn resettle(&self, settings: Resettled, principals: Option<(&Principals, Prepared)>) {
+        self.change_core(|core, now, effects| {
+            let revoked = principals
+                .map(|(principals, prepared)| principals.refix(prepared))
+                .unwrap_or_default();
+            core.resettle(now, settings, &revoked, effects);
+        });
+    }
+
     /// Replaces what the log says of this realm by a snapshot taken at `index`.
     ///
     /// # Errors
@@ -370,6 +387,12 @@ impl RealmHandle {
             }
             Ok(())
         })
+    }
+
+    /// Has what happens in this realm traced from now on, as that of the node of this name.
+    pub fn trace_by(&self, tracer: Arc<Tracer>, node: Arc<str>) {
+        let traces = Traces::new(tracer, self.shared.name.clone(), node);
+        self.shared.lock().traces = Some(Box::new(traces));
     }
 
     /// Says who judges the newer tokens that sessions of this realm show. Called once.
@@ -521,6 +544,9 @@ impl Shell {
         } else {
             touched.time(now)
         };
+        if let Some(traces) = &mut state.traces {
+            traces.input(&input);
+        }
         state.core.handle(time, input, &mut effects);
         std::mem::forget(watch);
         self.carry_out(state, &mut effects, touched);
@@ -528,6 +554,9 @@ impl Shell {
     }
 
     fn carry_out(&self, state: &mut MutexGuard<'_, State>, effects: &mut Vec<Effect>, touched: &mut Touched) {
+        if let Some(traces) = &mut state.traces {
+            traces.effects(effects);
+        }
         if state.taps.is_some() {
             state.tap_outgoing(effects);
         }
@@ -613,6 +642,9 @@ impl Shell {
                     touched.note_forwarded();
                 }
             }
+        }
+        if let Some(traces) = &mut state.traces {
+            traces.carried_out();
         }
         if released.is_some() {
             state.open_fanouts -= 1;

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use tokio::sync::Notify;
 
 use super::{
@@ -31,6 +31,8 @@ pub struct Service {
     pub sessions: Arc<Sessions>,
     /// What their outboxes count.
     pub stats: Arc<OutboxStats>,
+    /// The same with other limits, for connections that come after.
+    newer: RwLock<Option<Arc<Service>>>,
 }
 
 impl Service {
@@ -41,7 +43,25 @@ impl Service {
             limits,
             sessions: Arc::default(),
             stats: Arc::default(),
+            newer: RwLock::default(),
         })
+    }
+
+    /// Has connections that come from now on live under other limits; those that are there keep theirs.
+    pub fn relimit(&self, limits: SessionLimits) {
+        let newer = Self {
+            realms: Arc::clone(&self.realms),
+            limits,
+            sessions: Arc::clone(&self.sessions),
+            stats: Arc::clone(&self.stats),
+            newer: RwLock::default(),
+        };
+        *self.newer.write() = Some(Arc::new(newer));
+    }
+
+    /// What a connection that comes now lives under.
+    pub fn current(self: &Arc<Self>) -> Arc<Self> {
+        self.newer.read().clone().unwrap_or_else(|| Arc::clone(self))
     }
 }
 

@@ -27,7 +27,7 @@ pub enum Error {
 /// What logs now.
 struct Running {
     filter: reload::Handle<Targets, Registry>,
-    configured: String,
+    configured: Mutex<String>,
     level: Mutex<String>,
     /// Counts changes, so that an older one does not take a newer one back.
     changes: AtomicU64,
@@ -53,7 +53,7 @@ pub fn start(log: &Log) {
     {
         let running = Running {
             filter: handle,
-            configured: log.level.clone(),
+            configured: Mutex::new(log.level.clone()),
             level: Mutex::new(log.level.clone()),
             changes: AtomicU64::new(0),
         };
@@ -67,7 +67,7 @@ pub fn start(log: &Log) {
 /// [`Error::NotOurs`].
 pub fn level() -> Result<(String, String), Error> {
     let running = RUNNING.get().ok_or(Error::NotOurs)?;
-    Ok((running.level.lock().clone(), running.configured.clone()))
+    Ok((running.level.lock().clone(), running.configured.lock().clone()))
 }
 
 /// Changes how much is logged, written as in `log.level`; an empty text goes back to the configuration. With `back_after` it goes back by
@@ -77,17 +77,30 @@ pub fn level() -> Result<(String, String), Error> {
 /// See [`Error`].
 pub fn set_level(level: &str, back_after: Option<Duration>) -> Result<(), Error> {
     let running = RUNNING.get().ok_or(Error::NotOurs)?;
-    let level = if level.trim().is_empty() { &running.configured } else { level };
+    let configured = running.configured.lock().clone();
+    let level = if level.trim().is_empty() { &configured } else { level };
     let change = running.set(level)?;
     if let Some(after) = back_after {
         tokio::spawn(async move {
             tokio::time::sleep(after).await;
             if running.changes.load(Ordering::Acquire) == change {
                 // It was read when the node started.
-                drop(running.set(&running.configured));
+                let configured = running.configured.lock().clone();
+                drop(running.set(&configured));
             }
         });
     }
+    Ok(())
+}
+
+/// The configuration says another level: it counts from now on, whatever was set by hand.
+///
+/// # Errors
+/// See [`Error`].
+pub fn configure(level: &str) -> Result<(), Error> {
+    let running = RUNNING.get().ok_or(Error::NotOurs)?;
+    running.set(level)?;
+    level.clone_into(&mut running.configured.lock());
     Ok(())
 }
 

@@ -520,6 +520,41 @@ pub static ADMIN_REQUESTS: Metric = metric(
     &[one_of("protocol", &["http", "grpc"])],
     "Requests on the admin port.",
 );
+/// `ringfort_trace_spans_total`
+pub static TRACE_SPANS: Metric = metric(
+    Kind::Counter,
+    "ringfort_trace_spans_total",
+    &[one_of("outcome", &["exported", "overflowed", "failed"])],
+    "Spans of traces: taken by the collector, dropped since the queue to it was full (observability.traces.queue_max), or not taken by it.",
+);
+/// `ringfort_traces_bounded_total`
+pub static TRACES_BOUNDED: Metric = metric(
+    Kind::Counter,
+    "ringfort_traces_bounded_total",
+    &[one_of("whose", &["own", "client"])],
+    "Traces that were not begun since there were as many in that second as observability.traces allows: picked by the router, or asked for by clients.",
+);
+/// `ringfort_settings_reloads_total`
+pub static SETTINGS_RELOADS: Metric = metric(
+    Kind::Counter,
+    "ringfort_settings_reloads_total",
+    &[one_of("outcome", &["applied", "unchanged", "refused"])],
+    "How often the configuration file was read again, and what came of it.",
+);
+/// `ringfort_settings_refused`
+pub static SETTINGS_REFUSED: Metric = metric(
+    Kind::Gauge,
+    "ringfort_settings_refused",
+    &[],
+    "1 while the configuration file, as it was last read, is wrong: the former settings are in force, and the node would not start with it.",
+);
+/// `ringfort_settings_waiting`
+pub static SETTINGS_WAITING: Metric = metric(
+    Kind::Gauge,
+    "ringfort_settings_waiting",
+    &[],
+    "Settings of the configuration file that wait for a restart of the node.",
+);
 /// `ringfort_scrape_seconds`
 pub static SCRAPE_SECONDS: Metric = metric(
     Kind::Gauge,
@@ -568,6 +603,7 @@ pub static EVENTS: &[&Metric] = &[
     &RAFT_SNAPSHOTS,
     &RAFT_SYNC_SECONDS,
     &ADMIN_REQUESTS,
+    &SETTINGS_RELOADS,
 ];
 
 /// All that is measured of a node, apart from what the core of each realm counts.
@@ -679,6 +715,11 @@ pub static GROUPS: &[Group] = &[
         metrics: &[
             &ADMIN_REQUESTS,
             &SCRAPE_SECONDS,
+            &TRACE_SPANS,
+            &TRACES_BOUNDED,
+            &SETTINGS_RELOADS,
+            &SETTINGS_REFUSED,
+            &SETTINGS_WAITING,
             &BUILD,
             &CPU,
             &RESIDENT,

@@ -361,7 +361,7 @@ enum Spoken {
 impl Port {
     async fn connection(self: Arc<Self>, socket: TcpStream, peer: SocketAddr, mut place: Place) {
         let since = tokio::time::Instant::now();
-        let timeout = self.service.limits.handshake_timeout;
+        let timeout = self.service.current().limits.handshake_timeout;
         let stranger = Stranger {
             source: peer.ip(),
             listener: socket.local_addr().ok(),
@@ -382,7 +382,7 @@ impl Port {
                 connection.pass = place.pass.take();
                 let tls = connection.peer.tls.clone();
                 // It is among the sessions from here on: new material finds it there, or is found here.
-                let session = Box::pin(task::run(connection, self.service.clone()));
+                let session = Box::pin(task::run(connection, self.service.current()));
                 if self.was_revoked(tls.as_ref().and_then(|tls| tls.shown.as_deref())) {
                     return;
                 }
@@ -410,7 +410,8 @@ impl Port {
         full: Option<Full>,
     ) -> io::Result<Option<Spoken>> {
         socket.set_nodelay(true)?;
-        let limits = &self.service.limits;
+        let service = self.service.current();
+        let limits = &service.limits;
         watch_peer(&socket, limits.ping_after, limits.dead_after)?;
         let Some((mut stream, generation)) = self.secure(socket, stranger).await? else {
             return Ok(None);
@@ -500,7 +501,7 @@ impl Port {
                 }
             };
             let (socket, connection) = stream.get_mut();
-            socket.handshaken(self.service.limits.handshake_message_bytes_max);
+            socket.handshaken(self.service.current().limits.handshake_message_bytes_max);
             // Who goes on with a former handshake shows no certificate: the one it has shown then is judged as it stands now.
             if connection.handshake_kind() == Some(HandshakeKind::Resumed)
                 && material.standing(connection.peer_certificates().unwrap_or_default()) != Standing::Good
@@ -521,7 +522,8 @@ impl Port {
 
     /// How much a client may send for the handshake of TLS. Certificates make it long; where none are asked for, a ClientHello is most of it.
     fn tls_bytes_max(&self) -> usize {
-        let limits = &self.service.limits;
+        let service = self.service.current();
+        let limits = &service.limits;
         match self.config.tls.as_ref().map(|files| &files.clients) {
             Some(tls::ClientCertificates::Optional(_) | tls::ClientCertificates::Required(_)) => limits.handshake_bytes_max,
             _ => limits.handshake_message_bytes_max,
@@ -568,7 +570,7 @@ impl Port {
                 return Ok(None);
             }
         };
-        let takes = self.service.limits.message_bytes_max;
+        let takes = self.service.current().limits.message_bytes_max;
         stream.write_all(&rawsocket::reply(request.serializer, takes)).await?;
         stream.flush().await?;
         let decoder = Decoder::RawSocket(rawsocket::frame::Decoder::new(rawsocket::announced_bytes_max(takes)));
@@ -630,7 +632,7 @@ impl Port {
         };
         stream.write_all(upgrade.response.as_bytes()).await?;
         stream.flush().await?;
-        let bytes_max = self.service.limits.message_bytes_max;
+        let bytes_max = self.service.current().limits.message_bytes_max;
         let batched = |kind| Decoder::Batched(Box::new(websocket::batch::Decoder::new(kind, bytes_max)));
         let decoder = match upgrade.framing {
             Framing::WebSocketTextBatch => batched(websocket::batch::Kind::Text),

@@ -11,11 +11,13 @@ pub mod id;
 pub mod message;
 pub mod payload;
 pub mod timestamp;
+pub mod trace;
 pub mod uri;
 pub mod value;
 
 pub use id::{PublicationId, RegistrationId, RequestId, SessionId, SubscriptionId};
 pub use message::Message;
 pub use payload::{Payload, Serializer};
+pub use trace::TraceContext;
 pub use uri::{Uri, UriCheck};
 pub use value::{Dict, Value};

@@ -188,7 +188,7 @@ impl Access {
 
     /// A realm that stands as its configuration seeded it is none of the cluster's own: it gives way.
     fn expect_seeds(&self, edits: &mut Edits) {
-        for (name, _) in self.fixed.iter().filter(|(_, fixed)| fixed.seeds) {
+        for (name, _) in self.fixed().iter().filter(|(_, fixed)| fixed.seeds) {
             let realm = self.inspect.shared.realm(name);
             if realm.is_none_or(|realm| realm.with_core(|core| core.authority().revision()) != 1) {
                 continue;

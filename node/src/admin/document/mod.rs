@@ -109,7 +109,7 @@ impl Access {
         let named = |name: &Uri| pairs.iter().any(|(wanted, _)| wanted.name == *name);
         let others = catalog
             .live()
-            .filter(|(name, ..)| prune && !named(name) && !self.fixed.contains_key(*name));
+            .filter(|(name, ..)| prune && !named(name) && !self.fixed().contains_key(*name));
         let others: Vec<(Uri, Standing)> = others.map(|(name, ..)| (name.clone(), standing(name))).collect();
         let prune = if prune { Prune::Yes } else { Prune::No };
         // Secrets are derived anew with the salts that stand, which takes as long as logging in with each.
@@ -142,8 +142,8 @@ impl Access {
                     "{setting} cannot be replicated: set it in the configuration file of each node"
                 ))
             })?;
-            let fixed = self.fixed.get(&name);
-            if let Some(fixed) = fixed {
+            let fixed = self.fixed().get(&name).cloned();
+            if let Some(fixed) = &fixed {
                 let untouched = config::Realm {
                     name: realm.name.clone(),
                     rights: config::RightsFrom::Seed,

@@ -20,6 +20,7 @@ use crate::{
         certificates::expires,
         names as m,
         process::{Process, disk},
+        traces::{Counts, Tracer},
     },
 };
 
@@ -38,6 +39,7 @@ impl Collector {
         self.consensus(&mut page);
         self.links(&mut page);
         self.stores(&mut page);
+        self.traces_and_settings(&mut page);
         process(&mut page);
         page.set_f64(&m::SCRAPE_SECONDS, &[], began.elapsed().as_secs_f64());
         page.render()
@@ -79,7 +81,11 @@ impl Collector {
         page.set(&m::CONNECTIONS, &[], outboxes.len() as u64);
         page.set(&m::OUTBOX_BYTES, &[], bytes as u64);
         page.set(&m::OUTBOX_BYTES_LARGEST, &[], largest as u64);
-        page.set(&m::OUTBOX_BYTES_MAX, &[], self.0.service.limits.outbox_bytes_max as u64);
+        page.set(
+            &m::OUTBOX_BYTES_MAX,
+            &[],
+            self.0.service.current().limits.outbox_bytes_max as u64,
+        );
         page.set(&m::OUTBOX_MESSAGES, &[], messages as u64);
         page.set(&m::OUTBOXES_WAITING, &[], waiting as u64);
         let stats = &self.0.service.stats;
@@ -158,6 +164,25 @@ impl Collector {
             page.set(&m::DISK_FREE, &[], free);
             page.set(&m::DISK_SIZE, &[], all);
         }
+    }
+}
+
+impl Collector {
+    fn traces_and_settings(&self, page: &mut Page) {
+        let (refused, waiting) = self.0.source.settings.look();
+        page.set(&m::SETTINGS_REFUSED, &[], refused.into());
+        page.set(&m::SETTINGS_WAITING, &[], waiting as u64);
+        let none = Counts::default();
+        let counts = self.0.tracer.as_deref().map_or(&none, Tracer::counts);
+        for (outcome, count) in [
+            ("exported", &counts.exported),
+            ("overflowed", &counts.overflowed),
+            ("failed", &counts.failed),
+        ] {
+            page.set(&m::TRACE_SPANS, &[outcome], count.load(Relaxed));
+        }
+        page.set(&m::TRACES_BOUNDED, &["own"], counts.own_bounded.load(Relaxed));
+        page.set(&m::TRACES_BOUNDED, &["client"], counts.clients_bounded.load(Relaxed));
     }
 }
 

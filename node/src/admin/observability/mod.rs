@@ -29,7 +29,11 @@ use tokio::{
 
 use self::{collect::Collector, probes::Probes};
 use super::{reply, status::Source};
-use crate::{session::sessions::Service, store::StoreHandle, telemetry};
+use crate::{
+    session::sessions::Service,
+    store::StoreHandle,
+    telemetry::{self, traces::Tracer},
+};
 
 /// At most this many connections at once; a probe and a few scrapers need one each.
 const CONNECTIONS_MAX: usize = 64;
@@ -54,6 +58,8 @@ pub struct Observed {
     pub connections_max: usize,
     /// How many nodes the configuration names.
     pub members_expected: usize,
+    /// What traces calls and publications, if something does.
+    pub tracer: Option<Arc<Tracer>>,
 }
 
 /// A bound observability port.

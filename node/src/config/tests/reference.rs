@@ -36,6 +36,7 @@ const SOURCES: &[(&str, &str, &str)] = &[
     ("admin.clients", "AdminClient", include_str!("../admin.rs")),
     ("audit", "Audit", include_str!("../audit.rs")),
     ("observability", "Observability", include_str!("../observability.rs")),
+    ("observability.traces", "Traces", include_str!("../traces.rs")),
     ("limits", "Limits", include_str!("../limits.rs")),
     ("limits.per_source", "Quota", include_str!("../quota.rs")),
     ("store", "Store", include_str!("../store.rs")),
@@ -52,6 +53,10 @@ wrong is reported at once, with the remedy. Paths are relative to the directory 
 A variable of the environment overrides a setting: `RINGFORT__SECTION__KEY`, items of a list by their index, as in
 `RINGFORT__LISTENER__0__ADDRESS` or `RINGFORT__CLUSTER__PEERS__2__ADDRESS`. Its value is read as TOML (`true`, `5`, `["*"]`), and as
 plain text where it is none.
+
+Editors that know JSON Schema take [config.schema.json](config.schema.json), which `ringfort check --schema` prints too: in VS Code with Even Better
+TOML or with Taplo, write `#:schema https://…/config.schema.json` or a path into the first line. What can be changed while a node runs is listed in
+[operating.md](operating.md#change-settings-while-it-runs).
 
 Exit codes: 2 wrong command line, 3 wrong settings, 4 a port that is in use or cannot be opened, 5 a certificate or key, 6 the data
 directory or the audit log, 1 anything else.
@@ -118,32 +123,45 @@ fn config_reference_matches_the_structs() {
 
 fn describe(section: &Section, parent: &str, out: &mut String) {
     let path = format!("{parent}{}", section.key);
-    let (_, name, source) = SOURCES
-        .iter()
-        .find(|(key, ..)| *key == path)
-        .expect("each section has its source here");
     let heading = match (section.repeated, path.contains('.')) {
         (true, false) => format!("[[{path}]]"),
         (true, true) => format!("{path} (a list of tables)"),
         _ => format!("[{path}]"),
     };
-    let about = doc_before(source, &format!("pub struct {name} {{"));
-    writeln!(out, "\n## {heading}\n\n{about}\n").unwrap();
+    writeln!(out, "\n## {heading}\n\n{}\n", about(&path)).unwrap();
+    for key in (section.keys)() {
+        writeln!(out, "- **`{key}`** — {}", meaning(&path, key)).unwrap();
+    }
+    for inner in section.sections {
+        describe(inner, &format!("{path}."), out);
+    }
+}
+
+fn source(path: &str) -> (&'static str, &'static str) {
+    let found = SOURCES.iter().find(|(key, ..)| *key == path);
+    let (_, name, source) = found.expect("each section has its source here");
+    (name, source)
+}
+
+/// What the section at that path is about.
+pub(super) fn about(path: &str) -> String {
+    let (name, source) = source(path);
+    doc_before(source, &format!("pub struct {name} {{"))
+}
+
+/// What a key of the section at that path means.
+pub(super) fn meaning(path: &str, key: &str) -> String {
+    let (name, source) = source(path);
     let body = source
         .split(&format!("pub struct {name} {{"))
         .nth(1)
         .and_then(|rest| rest.split("\n}").next())
         .unwrap();
-    for key in (section.keys)() {
-        // A key that is a word of the language is written with r# before it.
-        let body = body.replace("pub r#", "pub ");
-        let doc = doc_before(&body, &format!("pub {key}:"));
-        assert!(!doc.is_empty(), "{path}.{key} has no doc comment");
-        writeln!(out, "- **`{key}`** — {doc}").unwrap();
-    }
-    for inner in section.sections {
-        describe(inner, &format!("{path}."), out);
-    }
+    // A key that is a word of the language is written with r# before it.
+    let body = body.replace("pub r#", "pub ");
+    let doc = doc_before(&body, &format!("pub {key}:"));
+    assert!(!doc.is_empty(), "{path}.{key} has no doc comment");
+    doc
 }
 
 /// The doc comment above the line that begins with `item`, as one paragraph per paragraph.

@@ -15,7 +15,7 @@ use crate::{
         reflection::Kind,
         turn::{Turn, because},
     },
-    wamp::{Dict, Message, Payload, PublicationId, RequestId, SessionId, Uri, error_uri, message::code},
+    wamp::{Dict, Message, Payload, PublicationId, RequestId, SessionId, TraceContext, Uri, error_uri, message::code},
 };
 
 /// An event on its way to the subscribers of this node and, from its publisher's node, to others.
@@ -68,7 +68,7 @@ impl Realm {
             let rule = "PUBLISH.Options.ppt_scheme without publisher feature payload_passthru_mode in HELLO";
             return self.abort(turn, session, rule);
         }
-        let sealed = passthru::of(options);
+        let (sealed, traced) = (passthru::of(options), TraceContext::of(options));
         let options = Options::read(options);
         let acknowledged = options.acknowledge && options.acknowledge_delivery;
         let valid = topic.is_uri(self.config.uri_check) && !topic.is_reserved() && !topic.starts_with(OWN_TOPICS);
@@ -118,6 +118,9 @@ impl Realm {
         }
         if let Some(key) = options.key {
             details.set("_key", key);
+        }
+        if let Some(context) = traced {
+            context.put(&mut details);
         }
         let mut audience = options.audience;
         if let Some(resource) = options.resource {

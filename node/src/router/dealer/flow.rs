@@ -23,7 +23,7 @@ use crate::{
         timers::Timer,
         turn::{Turn, because},
     },
-    wamp::{Dict, RegistrationId, RequestId, SessionId, Uri, Value, error_uri, message::code},
+    wamp::{Dict, RegistrationId, RequestId, SessionId, TraceContext, Uri, Value, error_uri, message::code},
 };
 
 /// The wishes of one CALL.
@@ -149,6 +149,9 @@ impl Realm {
             details.set("receive_progress", true);
         }
         passthru::copy(options, &mut details);
+        if let Some(context) = TraceContext::of(options) {
+            context.put(&mut details);
+        }
         let patience = self
             .config
             .call_timeouts

@@ -34,9 +34,10 @@ use super::{
     turn::Turn,
 };
 use crate::wamp::{
-    RequestId, SessionId, SubscriptionId, Uri,
+    Dict, RequestId, SessionId, SubscriptionId, Uri,
     history::{self, KeptEvent, Stamp},
     timestamp::Micros,
+    trace::TRACEPARENT,
 };
 
 pub use ask::{AskHistory, HistoryAnswer, HistoryFailure, history_payload};
@@ -220,7 +221,7 @@ impl Realm {
             stamp,
             topic: event.topic.clone(),
             audience,
-            details: event.details.clone(),
+            details: lasting(&event.details),
             payload: event.payload.apart(),
         });
         let rules = self.keeper.rules.kept_by(&event.topic);
@@ -269,6 +270,13 @@ impl Realm {
             })));
         }
     }
+}
+
+/// What of the details of an event is worth keeping: the trace that it was a part of is over when it is read.
+fn lasting(details: &Dict) -> Dict {
+    let mut details = details.clone();
+    details.0.retain(|(key, _)| key != TRACEPARENT);
+    details
 }
 
 /// How far ahead another node's clock may be to be followed: a second.

@@ -146,16 +146,11 @@ impl Authority {
     pub(in crate::router) fn revoked_by(&self, newer: &Authority) -> Vec<String> {
         let stands = |old: &Principal| {
             let new = newer.principals.get(&old.authid).map(|row| &row.value);
-            new.is_some_and(|new| sessions_stand(old, new))
+            new.is_some_and(|new| old.stands_as(new))
         };
         let revoked = self.principals.values().filter(|row| !stands(&row.value));
         revoked.map(|row| row.value.authid.clone()).collect()
     }
-}
-
-/// True if the sessions of a principal go on where it is changed like this.
-pub(in crate::router) fn sessions_stand(old: &Principal, new: &Principal) -> bool {
-    old.role == new.role && old.credentials.iter().all(|credential| new.credentials.contains(credential))
 }
 
 fn conflict<T>(rows: &BTreeMap<String, Row<T>>, name: &str, expected: Option<u64>) -> Option<Changed> {

@@ -8,10 +8,7 @@ use std::{
     time::Instant,
 };
 
-use super::{
-    Authority, Change, Changed, NotedWhat, Policy, Request, Right, authority::sessions_stand, dynamic::Key, known::May,
-    known::Verdict, role::Who,
-};
+use super::{Authority, Change, Changed, NotedWhat, Policy, Request, Right, dynamic::Key, known::May, known::Verdict, role::Who};
 use crate::{
     router::{
         Disclosure, Effect, LogIndex, MatchPolicy, Op, Realm, SessionInfo,
@@ -225,7 +222,7 @@ impl Realm {
             // The configuration's own stands.
             Change::PutRole { .. } | Change::RemoveRole { .. } => {}
             Change::PutPrincipal { principal } => {
-                if former.is_some_and(|former| !sessions_stand(&former.value, principal)) {
+                if former.is_some_and(|former| !former.value.stands_as(principal)) {
                     self.end_sessions_of(turn, &principal.authid);
                 }
             }

@@ -38,6 +38,7 @@ mod enforce;
 mod known;
 mod noted;
 mod reach;
+mod resettle;
 mod role;
 
 use std::{collections::BTreeMap, fmt, sync::Arc};
@@ -51,6 +52,7 @@ pub use edit::Edit;
 pub(super) use enforce::About;
 pub(super) use known::May;
 pub use noted::{Noted, NotedWhat};
+pub use resettle::Resettled;
 pub use role::{Explanation, Role, Who};
 
 /// Something a permission allows or denies.

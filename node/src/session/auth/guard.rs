@@ -83,6 +83,11 @@ impl Guard {
         }
     }
 
+    /// Puts other times and limits in force; what has failed counts.
+    pub fn set(&self, settings: Settings) {
+        self.throttle.lock().set(settings);
+    }
+
     /// Gives it the key that all nodes of the cluster share. Only the first counts.
     pub fn unlock(&self, key: [u8; 16]) {
         let _ = self.key.set(key);

@@ -8,6 +8,8 @@ use std::{
     time::Duration,
 };
 
+use parking_lot::RwLock;
+
 use super::{
     bucket::Bucket,
     counts::{Counts, Reason, Scope},
@@ -46,7 +48,7 @@ impl Quota {
 #[derive(Debug)]
 pub(super) struct Meter {
     pub(super) scope: Scope,
-    pub(super) quota: Quota,
+    quota: RwLock<Quota>,
     sessions: AtomicU32,
     handshakes: Bucket,
     messages: Bucket,
@@ -60,7 +62,7 @@ impl Meter {
         let held = [quota.subscriptions_max, quota.registrations_max, quota.calls_max];
         Arc::new(Self {
             scope,
-            quota,
+            quota: RwLock::new(quota),
             sessions: AtomicU32::new(0),
             handshakes: Bucket::default(),
             messages: Bucket::default(),
@@ -69,20 +71,31 @@ impl Meter {
         })
     }
 
+    /// What it may take now.
+    pub(super) fn quota(&self) -> Quota {
+        *self.quota.read()
+    }
+
+    /// It may take that from now on; what it has taken counts.
+    pub(super) fn set(&self, quota: Quota) {
+        *self.quota.write() = quota;
+    }
+
     /// Takes a place for one more connection or session.
     pub(super) fn enter(self: &Arc<Self>, now: Duration, counts: &Counts) -> Result<Place, (Scope, Reason)> {
         let refused = |reason| {
             counts.count(self.scope, reason);
             Err((self.scope, reason))
         };
-        let rate = u64::from(self.quota.handshakes_per_sec);
+        let quota = self.quota();
+        let rate = u64::from(quota.handshakes_per_sec);
         if rate != 0 && !self.handshakes.try_draw(now, rate) {
             return refused(Reason::Handshakes);
         }
-        let most = if self.quota.sessions_max == 0 {
+        let most = if quota.sessions_max == 0 {
             u32::MAX
         } else {
-            self.quota.sessions_max
+            quota.sessions_max
         };
         let entered = self
             .sessions
@@ -95,7 +108,7 @@ impl Meter {
 
     /// Counts what has come, and says how long nothing more is to be read, and which rate says so.
     pub(super) fn charge(&self, now: Duration, messages: u64, bytes: u64) -> (Duration, Reason) {
-        let quota = &self.quota;
+        let quota = self.quota();
         let mut wait = (Duration::ZERO, Reason::Messages);
         if quota.messages_per_sec != 0 {
             wait.0 = self.messages.draw(now, messages, u64::from(quota.messages_per_sec));

@@ -47,16 +47,16 @@ pub struct RealmQuotas {
 #[derive(Debug)]
 pub struct Quotas {
     epoch: Instant,
-    per_source: Quota,
+    per_source: RwLock<Quota>,
     sources: Mutex<Table<Source>>,
-    realms: BTreeMap<Uri, RealmMeters>,
+    realms: RwLock<BTreeMap<Uri, RealmMeters>>,
     /// Of realms that came later.
     later: RwLock<BTreeMap<Uri, Arc<Meter>>>,
     /// How often a limit was met.
     pub counts: Counts,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct RealmMeters {
     realm: Option<Arc<Meter>>,
     roles: BTreeMap<String, (Option<Arc<Meter>>, Quota)>,
@@ -88,11 +88,36 @@ impl Quotas {
         let realms = realms.collect();
         Self {
             epoch: Instant::now(),
-            per_source,
+            per_source: RwLock::new(per_source),
             sources: Mutex::default(),
-            realms,
+            realms: RwLock::new(realms),
             later: RwLock::default(),
             counts,
+        }
+    }
+
+    /// Puts other limits in force. What was taken counts against them, as far as there was a limit before. What the
+    /// sessions of a scope may hold together in their realms stays as it was made.
+    pub fn set(&self, per_source: Quota, realms: impl IntoIterator<Item = (Uri, RealmQuotas)>) {
+        *self.per_source.write() = per_source;
+        self.sources.lock().meters.values().for_each(|meter| meter.set(per_source));
+        let mut present = self.realms.write();
+        for (name, mut quotas) in realms {
+            let meters = present.entry(name).or_default();
+            put(&mut meters.realm, Scope::Realm, quotas.realm, &self.counts);
+            for (role, (all, each)) in &mut meters.roles {
+                let (of_all, of_each) = quotas.roles.remove(role).unwrap_or_default();
+                put(all, Scope::Role, of_all, &self.counts);
+                *each = of_each;
+            }
+            for (role, (of_all, of_each)) in quotas.roles {
+                let mut all = None;
+                put(&mut all, Scope::Role, of_all, &self.counts);
+                meters.roles.insert(role, (all, of_each));
+            }
+            for ((role, _), meter) in &meters.principals.lock().meters {
+                meter.set(meters.roles.get(role).map(|(_, each)| *each).unwrap_or_default());
+            }
         }
     }
 
@@ -120,16 +145,18 @@ impl Quotas {
         listener: &ListenerQuota,
         from: IpAddr,
     ) -> Result<Option<Box<Pass>>, (Scope, Reason)> {
-        if self.per_source.is_none() && listener.0.is_none() {
+        let per_source = *self.per_source.read();
+        if per_source.is_none() && listener.0.is_none() {
             return Ok(None);
         }
         let now = now.saturating_duration_since(self.epoch);
         let mut places = Vec::new();
         // First whoever comes too often, so that it takes no part of what all share.
-        if !self.per_source.is_none() {
-            let meter = self.sources.lock().of(now, Source::of(from), || {
-                Meter::new(Scope::Source, self.per_source, &self.counts)
-            });
+        if !per_source.is_none() {
+            let meter = self
+                .sources
+                .lock()
+                .of(now, Source::of(from), || Meter::new(Scope::Source, per_source, &self.counts));
             places.push(meter.enter(now, &self.counts)?);
         }
         if let Some(meter) = &listener.0 {
@@ -148,9 +175,10 @@ impl Quotas {
         pass: &mut Option<Box<Pass>>,
         (realm, role, authid): (&Uri, &str, &str),
     ) -> Result<(), (Scope, Reason)> {
+        let realms = self.realms.read();
         let now = now.saturating_duration_since(self.epoch);
         let mut meters = Vec::new();
-        match self.realms.get(realm) {
+        match realms.get(realm) {
             None => meters.extend(self.later.read().get(realm).cloned()),
             Some(realm) => {
                 if let Some((of_role, each)) = realm.roles.get(role) {
@@ -174,6 +202,14 @@ impl Quotas {
         let pass = pass.get_or_insert_with(|| Box::new(Pass::new(self, Vec::new())));
         pass.session = places;
         Ok(())
+    }
+}
+
+fn put(meter: &mut Option<Arc<Meter>>, scope: Scope, quota: Quota, counts: &Counts) {
+    match meter {
+        Some(meter) => meter.set(quota),
+        None if quota.is_none() => {}
+        None => *meter = Some(Meter::new(scope, quota, counts)),
     }
 }
 
@@ -237,7 +273,7 @@ impl Pass {
     /// The longest message that is taken, at most `most`.
     pub fn message_bytes_max(&self, most: usize) -> usize {
         let places = self.connection.iter().chain(&self.session);
-        let limits = places.map(|Place(meter)| meter.quota.message_bytes_max);
+        let limits = places.map(|Place(meter)| meter.quota().message_bytes_max);
         limits.filter(|limit| *limit != 0).fold(most, usize::min)
     }
 

@@ -52,10 +52,13 @@ impl RealmHandle {
             if !state.outboxes.contains_key(&session) {
                 break;
             }
-            let message = match item {
-                Gathered::Message(message) => message,
+            let (message, picked) = match item {
+                Gathered::Message(message) => (message, false),
                 Gathered::Plain(plain) => {
-                    if !tapped
+                    let traces = state.traces.as_mut();
+                    let picked = traces.is_some_and(|traces| traces.plain(session, plain));
+                    if !picked
+                        && !tapped
                         && self
                             .shared
                             .plain(&mut state, session, plain, input, serializer, touched)
@@ -64,13 +67,13 @@ impl RealmHandle {
                         self.shared.follow_up(&mut state, touched);
                         continue;
                     }
-                    message(plain, input, serializer)
+                    (message(plain, input, serializer), picked)
                 }
             };
             if tapped {
                 state.tap_incoming(session, &message);
             }
-            self.shared.message(&mut state, session, message, touched);
+            self.shared.message(&mut state, session, message, picked, touched);
         }
         self.shared.settle(state);
     }
@@ -180,7 +183,18 @@ impl Shell {
         Some(())
     }
 
-    pub(super) fn message(&self, state: &mut MutexGuard<'_, State>, session: SessionId, message: Message, touched: &mut Touched) {
+    /// Lets the core judge a client's message; it is to be traced if it is `picked`.
+    pub(super) fn message(
+        &self,
+        state: &mut MutexGuard<'_, State>,
+        session: SessionId,
+        mut message: Message,
+        picked: bool,
+        touched: &mut Touched,
+    ) {
+        if let Some(traces) = &mut state.traces {
+            traces.message(session, &mut message, picked);
+        }
         if let Message::Unsubscribe { subscription, .. } = &message
             && state.open_fanouts > 0
         {
@@ -192,6 +206,9 @@ impl Shell {
             outbox.forget_subscription(*subscription);
         }
         self.take(state, Input::Message { session, message }, touched);
+        if let Some(traces) = &mut state.traces {
+            traces.handled();
+        }
     }
 }
 

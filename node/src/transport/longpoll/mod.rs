@@ -314,7 +314,7 @@ impl LongPoll {
             ended: watch::Sender::new(false),
             _place: place,
         });
-        let session = task::run(self.connection(far, serializer, peer, pass), self.service.clone());
+        let session = task::run(self.connection(far, serializer, peer, pass), self.service.current());
         // It is among the sessions from here on: new material finds it there, or is found here. The connection may be older than that.
         let shown = peer.tls.as_ref().and_then(|tls| tls.shown.as_deref());
         if let (Some(tls), Some(shown)) = (&self.tls, shown)
@@ -332,7 +332,7 @@ impl LongPoll {
 
     /// What the session task gets: a RawSocket connection over a pipe.
     fn connection(&self, far: DuplexStream, serializer: Serializer, peer: &PeerFacts, pass: Option<Box<Pass>>) -> Connection {
-        let bytes_max = self.service.limits.message_bytes_max;
+        let bytes_max = self.service.current().limits.message_bytes_max;
         // It has no TLS of its own, nor is a certificate its proof; but it ends with the one that it came in by.
         let tls = peer.tls.as_ref().map(|tls| TlsFacts {
             shown: tls.shown.clone(),
@@ -366,7 +366,7 @@ impl LongPoll {
         let mut ended = transport.ended.subscribe();
         let messages = async {
             let mut reader = transport.reader.lock().await;
-            let body_max = self.service.limits.message_bytes_max;
+            let body_max = self.service.current().limits.message_bytes_max;
             reader.next(transport.form, body_max).await
         };
         let messages = tokio::select! {
@@ -388,7 +388,8 @@ impl LongPoll {
     /// `POST PATH/ID/send`: one message, or a batch.
     async fn send(&self, id: &str, request: Request<Incoming>) -> Result<Answer, Refusal> {
         let transport = self.find(id)?;
-        let limits = &self.service.limits;
+        let service = self.service.current();
+        let limits = &service.limits;
         // Who has no session yet has little to say.
         let welcome = transport.reader.try_lock().map_or(true, |reader| reader.welcome);
         let bytes_max = if welcome {
