@@ -53,7 +53,8 @@ use hyper_util::{
 use ringfort_proto::admin::v1::{
     DESCRIPTORS, logs_server::LogsServer, principals_server::PrincipalsServer, realms_server::RealmsServer,
     registrations_server::RegistrationsServer, roles_server::RolesServer, sessions_server::SessionsServer,
-    settings_server::SettingsServer, slow_consumers_server::SlowConsumersServer, subscriptions_server::SubscriptionsServer, tap_server::TapServer,
+    settings_server::SettingsServer, slow_consumers_server::SlowConsumersServer, subscriptions_server::SubscriptionsServer,
+    tap_server::TapServer,
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -69,8 +70,8 @@ use self::{
     caller::{Caller, Callers},
     deadline::Deadline,
     logs::LogLevels,
-    settings::SettingsService,
     look::Look,
+    settings::SettingsService,
     status::Source,
 };
 use crate::{

@@ -141,9 +141,10 @@ impl Quotas {
         let mut places = Vec::new();
         // First whoever comes too often, so that it takes no part of what all share.
         if !per_source.is_none() {
-            let meter = self.sources.lock().of(now, Source::of(from), || {
-                Meter::new(Scope::Source, per_source, &self.counts)
-            });
+            let meter = self
+                .sources
+                .lock()
+                .of(now, Source::of(from), || Meter::new(Scope::Source, per_source, &self.counts));
             places.push(meter.enter(now, &self.counts)?);
         }
         if let Some(meter) = &listener.0 {
