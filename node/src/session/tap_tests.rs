@@ -32,7 +32,7 @@ fn join(realm: &RealmHandle, id: u64) {
         trustlevel: None,
         features: Vec::new(),
         compat: crate::router::Compat::default(),
-        bounds: crate::router::Bounds::default(),
+        pools: crate::router::Pools::default(),
         whence: None,
     };
     let welcome = Message::Welcome {
