@@ -60,7 +60,7 @@ impl Node {
             trustlevel: None,
             features: Vec::new(),
             compat: Compat::default(),
-            bounds: ringfort::router::Bounds::default(),
+            pools: ringfort::router::Pools::default(),
             whence: None,
         };
         let session = session(number);
