@@ -196,12 +196,12 @@ impl Access {
 ///
 /// # Errors
 /// The request came by another way than the admin port.
-fn caller<T>(request: &Request<T>) -> Result<Caller, Status> {
+pub(super) fn caller<T>(request: &Request<T>) -> Result<Caller, Status> {
     let caller = request.extensions().get::<Caller>().cloned();
     caller.ok_or_else(|| Status::unauthenticated("it is not known who asks"))
 }
 
-fn refusal(error: Error) -> Status {
+pub(super) fn refusal(error: Error) -> Status {
     match error {
         Error::Unknown(_) | Error::Unreadable(_) => Status::unknown(error.to_string()),
         Error::NoLeader | Error::NotLeader | Error::Refused(_) => Status::unavailable(error.to_string()),

@@ -1,5 +1,6 @@
 //! What operators look at, over plain HTTP on the admin address: health, readiness, status and the newest log entries; and what they
-//! change there, over gRPC: roles, permissions, principals and credentials ([`access`]), and how much is logged ([`logs`]).
+//! change there, over gRPC: roles, permissions, principals and credentials ([`access`]), the nodes ([`nodes`]), and how much is logged
+//! ([`logs`]).
 //!
 //! Owns: that port and its answers, and who may have which ([`caller`]). On a loopback address without TLS whoever reaches it is
 //! trusted; else clients show certificates. Nothing here shows a payload or a secret.
@@ -16,7 +17,9 @@
 pub mod access;
 pub mod caller;
 pub mod logs;
+pub mod nodes;
 pub mod observability;
+mod recorded;
 pub mod status;
 mod terms;
 pub mod tls;
@@ -33,8 +36,8 @@ use hyper_util::{
     server::conn::auto,
 };
 use ringfort_proto::admin::v1::{
-    DESCRIPTORS, logs_server::LogsServer, principals_server::PrincipalsServer, realms_server::RealmsServer,
-    roles_server::RolesServer,
+    DESCRIPTORS, cluster_server::ClusterServer, logs_server::LogsServer, principals_server::PrincipalsServer,
+    realms_server::RealmsServer, roles_server::RolesServer,
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -49,6 +52,7 @@ use self::{
     access::Access,
     caller::{Caller, Callers},
     logs::LogLevels,
+    nodes::Nodes,
     status::Source,
 };
 use crate::{
@@ -98,12 +102,14 @@ impl Server {
     /// # Errors
     /// The address cannot be listened on, or the certificates cannot be used.
     pub async fn bind(address: SocketAddr, settings: &config::Admin, source: Source, access: Access) -> Result<Self, BindError> {
+        let nodes = Nodes::new(source.inspect.clone(), &source.name, source.realms.audit.clone());
         let (health, health_service) = tonic_health::server::health_reporter();
         // Made at build time; were it none, reflection alone would be missing.
         let mut services = Routes::new(RealmsServer::new(access.clone()))
             .add_service(RolesServer::new(access.clone()))
             .add_service(PrincipalsServer::new(access))
             .add_service(LogsServer::new(LogLevels))
+            .add_service(ClusterServer::new(nodes))
             .add_service(health_service);
         let described = || {
             tonic_reflection::server::Builder::configure()

@@ -1,6 +1,7 @@
-//! `ringfort admin`: roles, permissions and principals of a running cluster, through any of its nodes.
+//! `ringfort admin`: nodes, roles, permissions and principals of a running cluster, through any of its nodes.
 
 mod channel;
+mod nodes;
 
 use clap::{Args, Subcommand};
 use ringfort_proto::admin::v1 as pb;
@@ -9,7 +10,7 @@ use tonic::transport::Channel;
 use self::channel::Target;
 use super::{Failure, print_line, small_runtime};
 
-/// Look at who may do what in a running cluster, and change it on every node.
+/// Look at the nodes of a running cluster and at who may do what in it, and change that on every node.
 ///
 /// Asks the admin port of any node. What the configuration files say is shown as fixed and is changed there. A change is answered once
 /// the nodes have put it in force; those that have not said so are named.
@@ -23,6 +24,8 @@ pub(super) struct Admin {
 
 #[derive(Debug, Subcommand)]
 enum What {
+    #[command(flatten)]
+    Nodes(nodes::Nodes),
     /// List the realms.
     Realms,
     /// List the roles of a realm and what they may do.
@@ -103,7 +106,11 @@ enum What {
 impl Admin {
     pub(super) fn run(self) -> Result<(), Failure> {
         small_runtime()?.block_on(async {
-            let channel = self.target.connect().await?;
+            let patience = match &self.what {
+                What::Nodes(nodes) => nodes.patience(),
+                _ => None,
+            };
+            let channel = self.target.connect(patience).await?;
             self.what.ask(channel).await
         })
     }
@@ -132,6 +139,7 @@ impl What {
         let mut roles = pb::roles_client::RolesClient::new(channel.clone());
         let mut principals = pb::principals_client::PrincipalsClient::new(channel.clone());
         match self {
+            Self::Nodes(nodes) => nodes.ask(channel).await,
             Self::LogLevel { level, back_after } => log_level(channel, level, back_after).await,
             Self::Realms => {
                 let reply = realms.list(pb::ListRealmsRequest {}).await.map_err(refused)?.into_inner();

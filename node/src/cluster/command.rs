@@ -8,10 +8,13 @@ use bytes::Bytes;
 use prost::Message as _;
 use ringfort_proto::cluster::v1 as pb;
 
-use super::change;
+use super::{
+    change,
+    roster::{self, Step},
+};
 use crate::{
     router::{
-        Changed, InvokePolicy, MatchPolicy, NodeRef, OnConflict, Op, RegisterWishes, Slot, Testament, TestamentScope,
+        Changed, InvokePolicy, LogIndex, MatchPolicy, NodeRef, OnConflict, Op, RegisterWishes, Slot, Testament, TestamentScope,
         policy::Request,
         reflection::{Definition, Kind, Room},
     },
@@ -19,7 +22,9 @@ use crate::{
 };
 
 /// The command version this build writes and understands.
-const VERSION: u32 = 3;
+const VERSION: u32 = 4;
+/// The oldest one it understands: a node that joined then is a core node.
+const OLDEST: u32 = 3;
 
 /// How an outcome says that there is no room.
 const FULL: &str = "the realm has as many of these as it can";
@@ -35,6 +40,8 @@ pub enum Command {
         incarnation: u64,
         name: String,
         version: String,
+        edge: bool,
+        address: String,
     },
     /// Ends a node life: its sessions and registrations go.
     Fence { node: NodeRef, reason: String },
@@ -49,6 +56,8 @@ pub enum Command {
     },
     /// A change of roles or principals of a realm, and who asked for it.
     Change { realm: Uri, actor: String, request: Request },
+    /// A step of the core membership.
+    Membership(Step),
 }
 
 /// What applying a [`Command`] did.
@@ -66,6 +75,10 @@ pub enum Outcome {
     Refused(String),
     /// What came of a change of roles or principals.
     Changed(Changed),
+    /// A plan was opened, or was open already for the same disk.
+    Planned(LogIndex),
+    /// The disk that asks was removed from the cluster for good.
+    Removed,
 }
 
 /// Bytes that are not a command, snapshot or outcome of a version this build knows.
@@ -95,11 +108,15 @@ impl Command {
                 incarnation,
                 name,
                 version,
+                edge,
+                address,
             } => pb::command::Body::Join(pb::NodeJoin {
                 raft_id: *raft_id,
                 incarnation: *incarnation,
                 name: name.clone(),
                 version: version.clone(),
+                edge: *edge,
+                address: address.clone(),
             }),
             Command::Fence { node, reason } => pb::command::Body::Fence(pb::FenceNode {
                 slot: node.slot.0.into(),
@@ -114,6 +131,7 @@ impl Command {
                 ops: ops.iter().map(|(realm, op)| op_to_pb(realm, op)).collect(),
             }),
             Command::Change { realm, actor, request } => pb::command::Body::Change(change::to_pb(realm, actor, request)),
+            Command::Membership(step) => pb::command::Body::Membership(roster::step_to_pb(step)),
         };
         pb::Command {
             version: VERSION,
@@ -130,7 +148,7 @@ impl Command {
     /// The bytes are from a newer build or damaged; the node must stop applying.
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
         let command = pb::Command::decode(bytes)?;
-        if command.version != VERSION {
+        if !(OLDEST..=VERSION).contains(&command.version) {
             return Err(DecodeError::Version {
                 what: "log entry",
                 found: command.version,
@@ -154,6 +172,8 @@ impl Command {
                 incarnation: join.incarnation,
                 name: join.name,
                 version: join.version,
+                edge: join.edge,
+                address: join.address,
             }),
             pb::command::Body::Fence(fence) => Ok(Command::Fence {
                 node: node_ref(fence.slot, fence.epoch)?,
@@ -169,6 +189,7 @@ impl Command {
                 let (realm, actor, request) = change::from_pb(change)?;
                 Ok(Command::Change { realm, actor, request })
             }
+            pb::command::Body::Membership(membership) => Ok(Command::Membership(roster::step_from_pb(membership)?)),
         }
     }
 }
@@ -189,6 +210,8 @@ impl Outcome {
             Outcome::Changed(Changed::Done(revision)) => pb::outcome::Outcome::Changed(*revision),
             Outcome::Changed(Changed::Conflict(revision)) => pb::outcome::Outcome::Conflict(*revision),
             Outcome::Changed(Changed::NotFound) => pb::outcome::Outcome::NotFound(pb::NotFound {}),
+            Outcome::Planned(plan) => pb::outcome::Outcome::Planned(*plan),
+            Outcome::Removed => pb::outcome::Outcome::Removed(pb::Removed {}),
         };
         pb::Outcome { outcome: Some(outcome) }.encode_to_vec().into()
     }
@@ -211,6 +234,8 @@ impl Outcome {
             pb::outcome::Outcome::Changed(revision) => Outcome::Changed(Changed::Done(revision)),
             pb::outcome::Outcome::Conflict(revision) => Outcome::Changed(Changed::Conflict(revision)),
             pb::outcome::Outcome::NotFound(_) => Outcome::Changed(Changed::NotFound),
+            pb::outcome::Outcome::Planned(plan) => Outcome::Planned(plan),
+            pb::outcome::Outcome::Removed(_) => Outcome::Removed,
         })
     }
 }
@@ -586,7 +611,39 @@ mod tests {
                 incarnation: 2,
                 name: "n1".into(),
                 version: "0.1.0".into(),
+                edge: true,
+                address: "10.0.0.1:7400".into(),
             },
+            Command::Membership(Step::Announce {
+                name: "n4".into(),
+                replaces: Some("n2".into()),
+                actor: "somebody".into(),
+            }),
+            Command::Membership(Step::Announce {
+                name: "n4".into(),
+                replaces: None,
+                actor: String::new(),
+            }),
+            Command::Membership(Step::Admit {
+                raft_id: 7,
+                name: "n4".into(),
+                address: "10.0.0.4:7400".into(),
+                listed: true,
+            }),
+            Command::Membership(Step::PlanRemoval {
+                name: "n4".into(),
+                actor: "somebody".into(),
+            }),
+            Command::Membership(Step::Retire {
+                plan: 3,
+                raft_id: 7,
+                name: "n4".into(),
+            }),
+            Command::Membership(Step::Close {
+                plan: 3,
+                failed: Some("no".into()),
+            }),
+            Command::Membership(Step::Close { plan: 3, failed: None }),
             Command::Fence {
                 node: node(3, 4),
                 reason: "silent".into(),
@@ -665,9 +722,29 @@ mod tests {
             Outcome::Changed(Changed::Conflict(0)),
             Outcome::Changed(Changed::NotFound),
             Outcome::Changed(Changed::Full),
+            Outcome::Planned(17),
+            Outcome::Removed,
         ] {
             assert_eq!(Outcome::decode(&outcome.encode()).unwrap(), outcome);
         }
+    }
+
+    #[test]
+    fn a_join_of_the_version_before_is_that_of_a_core_node() {
+        let join = pb::NodeJoin {
+            raft_id: 1,
+            incarnation: 2,
+            name: "n1".into(),
+            version: "0.1.0".into(),
+            ..pb::NodeJoin::default()
+        };
+        let entry = pb::Command {
+            version: OLDEST,
+            shard: 0,
+            body: Some(pb::command::Body::Join(join)),
+        };
+        let decoded = Command::decode(&entry.encode_to_vec()).unwrap();
+        assert!(matches!(decoded, Command::Join { edge: false, .. }), "{decoded:?}");
     }
 
     #[test]

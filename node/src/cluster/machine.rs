@@ -19,7 +19,8 @@ use tokio::sync::watch;
 use super::{
     command::{Command, DecodeError, Outcome},
     consensus::StateMachine,
-    table::{NodeTable, SlotRow},
+    roster::{Answer, Roster, Step},
+    table::{Joining, NodeTable, SlotRow},
 };
 use crate::{
     router::{Input, LogIndex, NodeRef, Op, Slot, policy::Request},
@@ -40,6 +41,8 @@ pub struct ClusterView {
     pub id_key: Option<[u8; 16]>,
     /// Slots and lives.
     pub table: Arc<NodeTable>,
+    /// Who is to become a core node, and who is not one any more.
+    pub roster: Arc<Roster>,
     /// Why this node can apply no further command, if so: it must stop.
     pub fatal: Option<String>,
 }
@@ -66,6 +69,7 @@ pub struct Machine {
     cluster_id: Option<String>,
     id_key: Option<[u8; 16]>,
     table: NodeTable,
+    roster: Roster,
     realms: BTreeMap<Uri, RealmHandle>,
     make_realm: MakeRealm,
     view: watch::Sender<ClusterView>,
@@ -81,6 +85,7 @@ impl Machine {
             cluster_id: None,
             id_key: None,
             table: NodeTable::default(),
+            roster: Roster::default(),
             realms,
             make_realm,
             view,
@@ -104,6 +109,7 @@ impl Machine {
             cluster_id: self.cluster_id.clone(),
             id_key: self.id_key,
             table: Arc::new(self.table.clone()),
+            roster: Arc::new(self.roster.clone()),
             fatal: self.halted.clone(),
         });
     }
@@ -129,7 +135,19 @@ impl Machine {
                 incarnation,
                 name,
                 version,
-            } => self.join(index, raft_id, incarnation, name, version),
+                edge,
+                address,
+            } => {
+                let joining = Joining {
+                    raft_id,
+                    incarnation,
+                    name,
+                    version,
+                    edge,
+                    address,
+                };
+                self.join(index, joining)
+            }
             Command::Fence { node, reason } => {
                 if self.table.fence(node) {
                     self.remember(index, "fence", format!("slot {} epoch {}: {reason}", node.slot.0, node.epoch));
@@ -140,11 +158,33 @@ impl Machine {
             }
             Command::Batch { node, seq, at_ms, ops } => self.batch(index, node, seq, at_ms, ops),
             Command::Change { realm, actor, request } => self.change(index, realm, &actor, &request),
+            Command::Membership(step) => self.membership(index, step),
         }
     }
 
-    fn join(&mut self, index: LogIndex, raft_id: u64, incarnation: u64, name: String, version: String) -> Outcome {
-        let Some((node, ended)) = self.table.join(raft_id, incarnation, name.clone(), version) else {
+    fn membership(&mut self, index: LogIndex, step: Step) -> Outcome {
+        let (kind, detail) = step.describe();
+        match self.roster.apply(index, step) {
+            // A node that waits to be let in asks again and again.
+            Answer::Refused(why) => return Outcome::Refused(why),
+            Answer::Removed => return Outcome::Removed,
+            answer => {
+                self.remember(index, kind, detail);
+                self.publish();
+                match answer {
+                    Answer::Planned(plan) => Outcome::Planned(plan),
+                    _ => Outcome::Done,
+                }
+            }
+        }
+    }
+
+    fn join(&mut self, index: LogIndex, joining: Joining) -> Outcome {
+        if self.roster.is_retired(joining.raft_id) {
+            return Outcome::Removed;
+        }
+        let name = joining.name.clone();
+        let Some((node, ended)) = self.table.join(joining) else {
             return Outcome::Refused("all 4095 slots are taken".to_owned());
         };
         if let Some(ended) = ended {
@@ -242,9 +282,12 @@ impl Machine {
                     name: row.name,
                     version: row.node_version,
                     last_seq: row.last_seq,
+                    edge: row.edge,
+                    address: row.address,
                 },
             ));
         }
+        let roster = Roster::from_pb(state.roster.unwrap_or_default()).map_err(|e| e.to_string())?;
         let mut registries: BTreeMap<Uri, Bytes> = state
             .realms
             .into_iter()
@@ -264,6 +307,7 @@ impl Machine {
         self.cluster_id = (!state.cluster_id.is_empty()).then_some(state.cluster_id);
         self.id_key = id_key;
         self.table = NodeTable::from_rows(rows);
+        self.roster = roster;
         self.publish();
         Ok(())
     }
@@ -315,6 +359,8 @@ impl StateMachine for Machine {
             name: row.name.clone(),
             node_version: row.version.clone(),
             last_seq: row.last_seq,
+            edge: row.edge,
+            address: row.address.clone(),
         });
         let realms = self.realms.iter().map(|(name, realm)| {
             let mut registry = Vec::new();
@@ -330,6 +376,7 @@ impl StateMachine for Machine {
             id_key: self.id_key.map(|key| Bytes::copy_from_slice(&key)).unwrap_or_default(),
             slots: slots.collect(),
             realms: realms.collect(),
+            roster: Some(self.roster.to_pb()),
         }
         .encode_to_vec()
     }

@@ -42,8 +42,8 @@ trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
 impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
 
 impl Target {
-    /// Connects.
-    pub(super) async fn connect(&self) -> Result<Channel, Failure> {
+    /// Connects, for requests that take no longer than `patience`, or than [`WITHIN`].
+    pub(super) async fn connect(&self, patience: Option<Duration>) -> Result<Channel, Failure> {
         let usage = |text: String| Failure { code: 2, text };
         let tls = match self.url.scheme_str() {
             Some("http") if self.cert.is_none() && self.ca.is_none() => None,
@@ -75,7 +75,7 @@ impl Target {
                 Ok::<_, std::io::Error>(TokioIo::new(stream))
             }
         });
-        let endpoint = endpoint.connect_timeout(WITHIN).timeout(WITHIN);
+        let endpoint = endpoint.connect_timeout(WITHIN).timeout(patience.unwrap_or(WITHIN));
         endpoint.connect_with_connector(connector).await.map_err(|error| {
             let mut text = format!("{}: {error}", self.url);
             let mut cause = std::error::Error::source(&error);
