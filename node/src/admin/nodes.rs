@@ -3,7 +3,11 @@
 //! What stands in a list comes from the log, which this node has applied, and from each node itself, asked at that moment. A change goes
 //! into the log and is carried out by the leader (`cluster/autopilot.rs`); here it is only waited for.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use futures_util::future::join_all;
 use ringfort_proto::{
@@ -41,6 +45,10 @@ pub struct Nodes {
 const ASK_WITHIN: Duration = Duration::from_secs(1);
 /// How long a removal is waited for: the leadership may have to move, and sessions to end.
 const REMOVE_WITHIN: Duration = Duration::from_secs(60);
+
+/// How long a leader that can decide is waited for.
+const LEADER_WITHIN: Duration = Duration::from_secs(3);
+const ASK_AGAIN: Duration = Duration::from_millis(100);
 
 type Reply<T> = Result<Response<T>, Status>;
 
@@ -111,6 +119,20 @@ impl Nodes {
         table.live().any(|(_, row)| row.edge && row.name == name)
     }
 
+    /// Has the log take a step. Asked again for a moment where it was not taken: a leader that is new has to hear from its quorum first.
+    async fn propose(&self, step: Step) -> Result<(u64, Outcome), Status> {
+        let command = Command::Membership(step);
+        let until = Instant::now() + LEADER_WITHIN;
+        loop {
+            match self.inspect.leader.propose(&command).await {
+                Err(Error::NoLeader | Error::NotLeader | Error::Refused(_)) if Instant::now() < until => {
+                    tokio::time::sleep(ASK_AGAIN).await;
+                }
+                answer => return answer.map_err(refusal),
+            }
+        }
+    }
+
     async fn add(&self, actor: String, request: pb::AddNodeRequest) -> Reply<pb::AddNodeReply> {
         let pb::AddNodeRequest { name, replaces } = request;
         self.check_name(&name)?;
@@ -126,7 +148,8 @@ impl Nodes {
             )));
         }
         if !replaces.is_empty() && !is_member(&replaces) {
-            let names: Vec<&str> = members.iter().map(|member| member.name.as_str()).collect();
+            let mut names: Vec<&str> = members.iter().map(|member| member.name.as_str()).collect();
+            names.sort_unstable();
             let text = format!(
                 "there is no core node {replaces} to be replaced; there are {}",
                 names.join(", ")
@@ -138,13 +161,7 @@ impl Nodes {
             replaces: (!replaces.is_empty()).then_some(replaces),
             actor,
         };
-        match self
-            .inspect
-            .leader
-            .propose(&Command::Membership(step))
-            .await
-            .map_err(refusal)?
-        {
+        match self.propose(step).await? {
             (index, Outcome::Done) => Ok(Response::new(pb::AddNodeReply { index })),
             (_, Outcome::Refused(why)) => Err(Status::failed_precondition(why)),
             (_, other) => Err(Status::internal(format!("the log answered {other:?}"))),
@@ -161,13 +178,7 @@ impl Nodes {
             name: name.clone(),
             actor,
         };
-        let index = match self
-            .inspect
-            .leader
-            .propose(&Command::Membership(step))
-            .await
-            .map_err(refusal)?
-        {
+        let index = match self.propose(step).await? {
             (_, Outcome::Planned(plan)) => plan,
             (_, Outcome::Refused(why)) => return Err(Status::failed_precondition(why)),
             (_, other) => return Err(Status::internal(format!("the log answered {other:?}"))),

@@ -85,12 +85,13 @@ impl Sight<'_> {
     }
 
     fn names(&self, ids: &BTreeSet<u64>) -> String {
-        let names: Vec<&str> = self
+        let mut names: Vec<&str> = self
             .members
             .iter()
             .filter(|member| ids.contains(&member.id))
             .map(|member| member.name.as_str())
             .collect();
+        names.sort_unstable();
         names.join(", ")
     }
 

@@ -202,7 +202,8 @@ impl Leader {
                 let voters: Vec<_> = voters.collect();
                 let found = voters.iter().find(|member| member.name == to).map(|member| member.id);
                 Some(found.ok_or_else(|| {
-                    let names: Vec<&str> = voters.iter().map(|member| member.name.as_str()).collect();
+                    let mut names: Vec<&str> = voters.iter().map(|member| member.name.as_str()).collect();
+                    names.sort_unstable();
                     Error::Refused(format!("{to} is no core node with a vote; there are {}", names.join(", ")))
                 })?)
             }
