@@ -389,12 +389,17 @@ def cookie(urls, authid, secret):
         assert {"HttpOnly", "SameSite", "Path", "Max-Age"} <= attributes, given
         jar = given.split(";")[0]
         again, message = await join(jar, ["cookie", "ticket"], "wrong-secret")
-        assert again is None, "one who has a cookie gets no other"
+        assert again is not None and again.split(";")[0] != jar, "one that stands for nobody may be anybody's"
         assert message[0] == ABORT, message
-        _, message = await join(jar, ["cookie", "ticket"], secret)
+        planted = jar
+        given, message = await join(planted, ["cookie", "ticket"], secret)
         assert message[2]["authmethod"] == "ticket", message
-        _, message = await join(jar, ["cookie", "ticket"])
+        _, message = await join(planted, ["cookie"])
+        assert message[0] == ABORT, "who has planted a cookie is let in by it"
+        jar = given.split(";")[0]
+        given, message = await join(jar, ["cookie", "ticket"])
         assert (message[2]["authmethod"], message[2]["authid"]) == ("cookie", authid), message
+        assert given is None, "one who has a cookie that is good gets no other"
         _, other = await join(None, ["cookie"])
         assert other[0] == ABORT, "another browser"
         await join(jar, ["cookie"], leave="wamp.close.logout")

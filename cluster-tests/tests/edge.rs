@@ -89,9 +89,9 @@ async fn a_device_and_a_browser_on_two_edge_nodes_and_what_becomes_of_them_when_
         }
         ensure!(nodes.len() == 5, "{nodes:?}");
         let (code, text) = cluster.admin(two, &["remove-node", "e1", "--yes"])?;
-        ensure!(code == 1 && text.contains("stop its process"), "{text}");
+        ensure!(code == 9 && text.contains("stop its process"), "{text}");
         let (code, text) = cluster.admin(one, &["move-leadership", "e1"])?;
-        ensure!(code == 1 && text.contains("e1 is no core node with a vote"), "{text}");
+        ensure!(code == 9 && text.contains("e1 is no core node with a vote"), "{text}");
 
         // What is revoked is revoked on edge nodes too, and they say so; asked through an edge node.
         let folder = tempfile::tempdir()?;

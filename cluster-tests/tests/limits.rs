@@ -24,7 +24,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 struct Node {
     _process: Process,
-    _dir: TempDir,
+    dir: TempDir,
     ports: Vec<u16>,
     admin: String,
 }
@@ -37,7 +37,8 @@ impl Node {
         let admin = free_port();
         let mut text = format!(
             "[node]\nname = \"n1\"\n[[realm]]\nname = \"{REALM}\"\nanonymous = \"loopback\"\n{realm}\n\
-             [admin]\naddress = \"127.0.0.1:{admin}\"\n[observability]\naddress = \"off\"\n{end}\n"
+             [admin]\naddress = \"127.0.0.1:{admin}\"\n[observability]\naddress = \"off\"\n[audit]\npath = {:?}\n{end}\n",
+            dir.path().join("audit.jsonl"),
         );
         for (lines, port) in listeners.iter().zip(&ports) {
             text += &format!("[[listener]]\naddress = \"127.0.0.1:{port}\"\norigins = [\"*\"]\n{lines}\n");
@@ -54,7 +55,7 @@ impl Node {
         process.first_json_line(Duration::from_secs(30)).await?;
         Ok(Self {
             _process: process,
-            _dir: dir,
+            dir,
             ports,
             admin: format!("http://127.0.0.1:{admin}"),
         })
@@ -63,6 +64,26 @@ impl Node {
     async fn counted(&self, scope: &str, reason: &str) -> Result<u64> {
         let status = http::get_json(&format!("{}/status", self.admin)).await?;
         Ok(status["limits"][scope][reason].as_u64().unwrap_or(0))
+    }
+
+    /// The records of refusals by these walls for these reasons, in that order; waits for them.
+    async fn refusals(&self, wanted: &[(&str, &str)]) -> Result<Vec<Value>> {
+        let begun = Instant::now();
+        loop {
+            let text = std::fs::read_to_string(self.dir.path().join("audit.jsonl"))?;
+            let records: Vec<Value> = text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+            let of = |(wall, reason): &(&str, &str)| {
+                let is_it =
+                    |record: &&Value| record["kind"] == "refused" && record["step"] == *wall && record["reason"] == *reason;
+                records.iter().find(is_it).cloned()
+            };
+            let found: Vec<Option<Value>> = wanted.iter().map(of).collect();
+            if found.iter().all(Option::is_some) {
+                return Ok(found.into_iter().flatten().collect());
+            }
+            ensure!(begun.elapsed() < PATIENCE, "{wanted:?} are not all in the audit log:\n{text}");
+            sleep(Duration::from_millis(200)).await;
+        }
     }
 
     async fn join(&self, at: usize) -> Result<Client> {
@@ -131,6 +152,15 @@ async fn a_source_and_a_listener_have_only_so_many_connections() -> Result<()> {
         "another listener"
     );
     ensure!(node.counted("listener", "sessions_refused").await? == 1);
+    let records = [
+        ("limit", "sessions_max of the source"),
+        ("limit", "sessions_max of the listener"),
+    ];
+    let records = node.refusals(&records).await?;
+    ensure!(
+        records[0]["source"] == "127.0.3.1" && records[1]["source"] == "127.0.3.30",
+        "{records:?}"
+    );
     Ok(())
 }
 
@@ -157,6 +187,11 @@ async fn who_connects_too_often_is_refused_for_a_moment() -> Result<()> {
         begun.elapsed()
     );
     ensure!(node.counted("source", "handshakes_refused").await? == u64::from(refused));
+    let record = &node.refusals(&[("limit", "handshakes_per_sec of the source")]).await?[0];
+    ensure!(
+        record["source"] == "127.0.3.1" && record["count"].as_u64() <= Some(u64::from(refused)),
+        "{record}"
+    );
     ensure!(
         asked(from([127, 0, 3, 2], node.ports[0]).await?).await?.contains("404"),
         "somebody else"
@@ -180,27 +215,45 @@ async fn a_realm_and_a_role_have_only_so_many_sessions_and_who_leaves_makes_room
     one.leave().await?;
     node.join(0).await.context("after one has left")?;
     ensure!(node.counted("role", "sessions_refused").await? == 1);
+    let record = &node.refusals(&[("limit", "sessions_max of the role")]).await?[0];
+    ensure!(record["role"] == "anonymous" && record["realm"] == REALM, "{record}");
     Ok(())
 }
 
 #[tokio::test]
-async fn what_a_session_may_hold_is_the_least_of_its_limits() -> Result<()> {
+async fn what_sessions_hold_is_summed_over_their_principal_and_role_and_source() -> Result<()> {
     let limits = "subscriptions_max = 3, registrations_max = 2, calls_max = 4";
     let open = open_to(&["anonymous"]).replace(
         "name = \"anonymous\"",
-        &format!("name = \"anonymous\", per_principal = {{ {limits}, message_bytes_max = 4000 }}"),
+        &format!(
+            "name = \"anonymous\", per_principal = {{ {limits}, message_bytes_max = 4000 }}, quota = {{ subscriptions_max = 5 }}"
+        ),
     );
-    let node = Node::start(&[""], &open, "").await?;
-    let client = node.join(0).await?;
+    let node = Node::start(&[""], &open, "[limits.per_source]\nregistrations_max = 3\n").await?;
+    let (client, other) = (node.join(0).await?, node.join(0).await?);
     for at in 0..3 {
         client.subscribe(&format!("org.example.{at}")).await??;
     }
     let refused = client.subscribe("org.example.more").await?.err().context("a fourth")?;
     ensure!(refused.uri == "wamp.error.unavailable", "{refused}");
+    // Each anonymous session is a principal of its own, but they share a role and a source.
+    other.subscribe("org.example.3").await??;
+    other.subscribe("org.example.4").await??;
+    let refused = other.subscribe("org.example.5").await?.err().context("a sixth of the role")?;
+    ensure!(refused.uri == "wamp.error.unavailable", "{refused}");
     let slow = client.register("org.example.slow").await??;
     client.register("org.example.b").await??;
     let refused = client.register("org.example.c").await?.err().context("a third")?;
     ensure!(refused.uri == "wamp.error.unavailable", "{refused}");
+    let last = other.register("org.example.d").await??;
+    let refused = other
+        .register("org.example.e")
+        .await?
+        .err()
+        .context("a fourth of the source")?;
+    ensure!(refused.uri == "wamp.error.unavailable", "{refused}");
+    other.unregister(last.id).await??;
+    other.register("org.example.e").await??;
     client.unregister(slow.id).await??;
     let slow = client.register("org.example.slow").await??;
     let mut open = Vec::new();
@@ -209,20 +262,56 @@ async fn what_a_session_may_hold_is_the_least_of_its_limits() -> Result<()> {
     }
     let refused = client.call("org.example.slow", &[]).await?.err().context("a fifth")?;
     ensure!(refused.uri == "wamp.error.unavailable", "{refused}");
-    ensure!(node.counted_held().await? == 3);
+    for (scope, reason, count) in [
+        ("principal", "subscriptions_refused", 1),
+        ("role", "subscriptions_refused", 1),
+        ("principal", "registrations_refused", 1),
+        ("source", "registrations_refused", 1),
+        ("principal", "calls_refused", 1),
+        ("role", "calls_refused", 0),
+    ] {
+        let counted = node.counted(scope, reason).await?;
+        ensure!(counted == count, "{scope} {reason}: {counted}");
+    }
+    ensure!(node.counted_held().await? == 5);
     let echo = client.serve_echo(slow);
     for answer in open {
         answer.within(PATIENCE).await??;
     }
     client.call("org.example.slow", &[json!(1)]).await??;
     echo.abort();
+    client.leave().await?;
+    let third = node.join(0).await?;
+    third.subscribe("org.example.0").await??;
+    third
+        .register("org.example.b")
+        .await?
+        .context("what the first session held is free again")?;
 
-    let other = node.join(0).await?;
     other.publish("org.example.0", &[json!("x".repeat(8000))]).await?;
     let begun = Instant::now();
     while other.ended().is_none() {
         ensure!(begun.elapsed() < PATIENCE, "a message above the limit");
         sleep(Duration::from_millis(20)).await;
+    }
+
+    // All of it is in the audit log, with who it was.
+    let lines = node
+        .refusals(&[
+            ("limit", "subscriptions_max of the principal"),
+            ("limit", "subscriptions_max of the role"),
+            ("limit", "registrations_max of the principal"),
+            ("limit", "registrations_max of the source"),
+            ("limit", "calls_max of the principal"),
+            ("limit", "message_bytes_max"),
+        ])
+        .await?;
+    for line in lines {
+        ensure!(line["role"] == "anonymous" && line["source"] == "127.0.0.1", "{line}");
+        ensure!(
+            line["session"].is_u64() && line["authid"].is_string() && line["realm"] == REALM,
+            "{line}"
+        );
     }
     Ok(())
 }

@@ -37,6 +37,7 @@ use tokio_rustls::{
 };
 
 const PATIENCE: Duration = Duration::from_secs(15);
+const TICKET: &str = "shown-beside-a-certificate";
 
 /// An authority of clients and servers.
 struct Authority {
@@ -160,6 +161,7 @@ async fn node(dir: &Path, listeners: &[String]) -> Result<Node> {
         "[node]\nname = \"n1\"\n[[realm]]\nname = \"{REALM}\"\nroles = [{{ name = \"device\" }}]\n\
          [[principal]]\nrealm = \"{REALM}\"\nauthid = \"lamp\"\nrole = \"device\"\ncertificates = [\"cn:lamp\"]\n\
          [[principal]]\nrealm = \"{REALM}\"\nauthid = \"fan\"\nrole = \"device\"\ncertificates = [\"cn:fan\"]\n\
+         [[principal]]\nrealm = \"{REALM}\"\nauthid = \"phone\"\nrole = \"device\"\nticket = \"{TICKET}\"\n\
          [admin]\naddress = \"127.0.0.1:{admin}\"\n[observability]\naddress = \"off\"\n"
     );
     for (lines, port) in listeners.iter().zip(&ports) {
@@ -301,6 +303,88 @@ async fn a_revoked_certificate_ends_its_sessions_and_opens_no_more_and_nobody_el
         &format!("an open session ended {:.1} s after the list was written", took.as_secs_f64()),
     );
     ensure!(node.process.exited().is_none());
+    Ok(())
+}
+
+/// Posts to the long-poll transport on a connection that stays open; the status and the body.
+async fn post(stream: &mut TlsStream<TcpStream>, path: &str, body: &[u8]) -> Result<(u16, String)> {
+    let head = format!(
+        "POST {path} HTTP/1.1\r\nHost: a.example\r\nContent-Length: {}\r\n\r\n",
+        body.len()
+    );
+    stream.write_all(&[head.as_bytes(), body].concat()).await?;
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(timeout(PATIENCE, stream.read_u8()).await??);
+    }
+    let head = String::from_utf8(head)?.to_ascii_lowercase();
+    let status = head.split(' ').nth(1).context("a status")?.parse()?;
+    let length = head.split("content-length: ").nth(1).and_then(|rest| rest.lines().next());
+    let mut body = vec![0; length.map_or(Ok(0), str::parse)?];
+    timeout(PATIENCE, stream.read_exact(&mut body)).await??;
+    Ok((status, String::from_utf8_lossy(&body).into_owned()))
+}
+
+#[tokio::test]
+async fn a_revoked_certificate_ends_what_polls_by_it_and_all_of_it_is_in_the_audit_log() -> Result<()> {
+    let dir = folder("ringfort-test-")?;
+    let authority = Authority::new("devices")?;
+    write_pair(dir.path(), "a", &authority.sign("a", &["a.example"], 1)?)?;
+    let lamp = authority.sign("lamp", &[], 7)?;
+    std::fs::write(dir.path().join("ca.pem"), authority.certificate.pem())?;
+    let (list, audit) = (dir.path().join("ca.crl"), dir.path().join("audit.jsonl"));
+    std::fs::write(&list, authority.list(&[99], 2090)?)?;
+    let lines = format!(
+        "client_certificates = \"required\"\nclient_ca = {:?}\nclient_crl = {list:?}\n[listener.longpoll]\n[audit]\npath = {audit:?}\n",
+        dir.path().join("ca.pem")
+    );
+    let node = node(dir.path(), &[lines]).await?;
+    let (port, as_lamp) = (node.ports[0], client(&authority, Some(&lamp))?);
+    let mut session = join(&as_lamp, port).await?;
+    let protocols = br#"{"protocols": ["wamp.2.json"]}"#;
+    let mut polling = connect(&as_lamp, port, "a.example").await?;
+    let (status, opened) = post(&mut polling, "/lp/open", protocols).await?;
+    ensure!(status == 200, "{status} {opened}");
+    let opened: serde_json::Value = serde_json::from_str(&opened)?;
+    let transport = opened["transport"].as_str().context("a transport")?;
+
+    let (sends, receives) = (format!("/lp/{transport}/send"), format!("/lp/{transport}/receive"));
+    let hello = format!("[1,\"{REALM}\",{{\"authmethods\":[\"ticket\"],\"authid\":\"phone\",\"roles\":{{\"caller\":{{}}}}}}]");
+    for (says, hears) in [(hello, "[4,"), (format!("[5,\"{TICKET}\",{{}}]"), "[2,")] {
+        post(&mut polling, &sends, says.as_bytes()).await?;
+        let heard = post(&mut polling, &receives, b"").await?.1;
+        ensure!(heard.starts_with(hears), "{heard}");
+    }
+
+    std::fs::write(&list, authority.list(&[99, 7], 2090)?)?;
+    let begun = Instant::now();
+    while !post(&mut polling, &receives, b"").await?.1.contains("wamp.close.killed") {
+        ensure!(begun.elapsed() < PATIENCE, "what polls goes on");
+    }
+    let (status, text) = post(&mut polling, "/lp/open", protocols).await?;
+    ensure!(
+        status == 403,
+        "a connection from before the revocation opens another: {status} {text}"
+    );
+    ensure!(hear(&mut session).await?.contains("wamp.close.killed"));
+    ensure!(join(&as_lamp, port).await.is_err());
+
+    let begun = Instant::now();
+    loop {
+        let text = std::fs::read_to_string(&audit)?;
+        let mut records = text
+            .lines()
+            .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+        let mut has = |kind: &str, key: &str, value: &str, who: &str| {
+            records.any(|record| record["kind"] == kind && record[key] == value && record[who].is_string())
+        };
+        if has("revoked", "reason", "its client certificate was revoked", "authid") && text.contains("client certificate revoked")
+        {
+            break;
+        }
+        ensure!(begun.elapsed() < PATIENCE, "not in the audit log:\n{text}");
+        sleep(Duration::from_millis(200)).await;
+    }
     Ok(())
 }
 

@@ -24,6 +24,7 @@ use crate::{
     admin::{
         self,
         access::{Access, Fixed},
+        local::Local,
         observability::{self, Observed},
         status::Source,
     },
@@ -145,7 +146,7 @@ impl StartError {
 }
 
 /// The exit code of a node that was removed from its cluster for good: whoever starts nodes should not start it again.
-pub const REMOVED: u8 = 9;
+pub const REMOVED: u8 = 12;
 
 /// A node that runs until it is stopped.
 pub struct RunningNode {
@@ -288,6 +289,7 @@ pub async fn start(config: Config) -> Result<RunningNode, StartError> {
         session_limits(&config.limits),
     );
     shared.wire_guard(&service.realms.guard);
+    shared.answer_by(Arc::new(Local::new(&shared, &audit, config.admin.tap_payload)));
 
     let mut listeners = Vec::new();
     for (index, listener) in config.listeners.iter().enumerate() {
@@ -302,7 +304,7 @@ pub async fn start(config: Config) -> Result<RunningNode, StartError> {
     );
     let (gate, gates) = mpsc::channel(4);
     let cluster = cluster::start(
-        settings(&config).map_err(cluster::StartError::Net)?,
+        settings(&config, &audit).map_err(cluster::StartError::Net)?,
         shared,
         machine,
         gate,
@@ -682,6 +684,7 @@ fn listener_config(listener: &config::Listener, limits: &config::Limits) -> List
                 config::CrlExpired::Refuse => ExpiredLists::Refuse,
             },
         }),
+        tickets_in_clear: listener.tickets_in_clear,
         cookies: listener.cookies,
         longpoll: compat::longpoll(listener),
         pages: pages::from_config(&listener.pages),
@@ -698,7 +701,7 @@ fn pair(pair: &config::CertificateAndKey) -> Pair {
     }
 }
 
-fn settings(config: &Config) -> Result<Settings, net::Error> {
+fn settings(config: &Config, audit: &Audit) -> Result<Settings, net::Error> {
     let cluster = &config.cluster;
     let identity = net::Identity::new(cluster.id.clone(), config.node.name.clone())?;
     let mut peers: Vec<(String, String)> = cluster
@@ -747,6 +750,7 @@ fn settings(config: &Config) -> Result<Settings, net::Error> {
         listen,
         security,
         data_dir: cluster.data_dir.clone(),
+        audit: audit.clone(),
         timing,
     })
 }

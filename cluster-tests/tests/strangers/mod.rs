@@ -60,11 +60,13 @@ pub(crate) enum Kind {
     TlsHelloUnfinished,
     /// Sends header fields without end, over TLS.
     TlsEndlessHead,
+    /// Finishes the handshake of TLS and sends a record as long as it may be, but for its last byte.
+    TlsRecordUnfinished,
 }
 
 impl Kind {
     /// All of them.
-    pub(crate) const ALL: [Kind; 18] = [
+    pub(crate) const ALL: [Kind; 19] = [
         Kind::Silent,
         Kind::UpgradeTrickled,
         Kind::EndlessHead,
@@ -83,6 +85,7 @@ impl Kind {
         Kind::TlsRawSocketSilent,
         Kind::TlsHelloUnfinished,
         Kind::TlsEndlessHead,
+        Kind::TlsRecordUnfinished,
     ];
 
     /// True if it goes to the port with TLS.
@@ -97,6 +100,7 @@ impl Kind {
                 | Kind::TlsRawSocketSilent
                 | Kind::TlsHelloUnfinished
                 | Kind::TlsEndlessHead
+                | Kind::TlsRecordUnfinished
         )
     }
 }
@@ -170,9 +174,15 @@ impl Stranger {
                 trickle = rest[..60].to_vec();
             }
             Kind::TlsHalfOpen => socket.write_all(&client_hello(0)).await?,
-            Kind::TlsThenSilent | Kind::TlsRawSocketSilent | Kind::TlsHelloUnfinished | Kind::TlsEndlessHead => {
+            Kind::TlsThenSilent
+            | Kind::TlsRawSocketSilent
+            | Kind::TlsHelloUnfinished
+            | Kind::TlsEndlessHead
+            | Kind::TlsRecordUnfinished => {
                 let mut stream = encrypted(socket).await?;
-                if kind == Kind::TlsEndlessHead {
+                if kind == Kind::TlsRecordUnfinished {
+                    stream.get_mut().0.write_all(&unfinished_record(HELLO_BYTES)).await?;
+                } else if kind == Kind::TlsEndlessHead {
                     stream.write_all(&endless_head()).await?;
                     stream.flush().await?;
                     trickle = vec![b'x'; 50];
@@ -315,6 +325,26 @@ fn unfinished() -> Vec<u8> {
     let mut bytes = u32::try_from(HELLO_BYTES).unwrap_or_default().to_be_bytes().to_vec();
     bytes.extend(vec![b'['; HELLO_BYTES - 1]);
     bytes
+}
+
+/// A record of TLS of that length, but for its last byte. What is in it nobody will ever try to read.
+fn unfinished_record(len: usize) -> Vec<u8> {
+    let mut bytes = vec![0x17, 3, 3];
+    bytes.extend(u16::try_from(len).unwrap_or(u16::MAX).to_be_bytes());
+    bytes.extend(vec![b'x'; len - 1]);
+    bytes
+}
+
+/// How long a connection lasts that sends a record of TLS longer than anything to be said before a session.
+pub(crate) async fn record_too_long(port: u16) -> Result<Duration> {
+    let mut stream = encrypted(connect(port).await?).await?;
+    let begun = Instant::now();
+    // Nothing of it is taken, so that not all of it may find room.
+    let written = stream.get_mut().0.write_all(&unfinished_record(16_000)).await;
+    let mut some = [0; 64];
+    let closed = timeout(Duration::from_secs(60), stream.read(&mut some)).await?;
+    ensure!(written.is_err() || !matches!(closed, Ok(1..)), "answered");
+    Ok(begun.elapsed())
 }
 
 /// The same as a WebSocket frame.

@@ -39,7 +39,12 @@ ca = "/etc/ringfort/cluster-ca/ca.pem"
 
 [[listener]]
 address = {{ printf "%s:%d" $.Values.bindAddress (int .port) | quote }}
-{{- with .settings }}
+{{- $settings := .settings | default dict }}
+{{- if not .tls }}
+{{- /* TLS ends at the proxy before it. */}}
+{{- $settings = merge (deepCopy $settings) (dict "tickets_in_clear" true) }}
+{{- end }}
+{{- with $settings }}
 {{- include "ringfort.toml.lines" . }}
 {{- end }}
 {{- if .tls }}

@@ -170,13 +170,13 @@ fn examine(config: &Config) -> Vec<Finding> {
         && config
             .listeners
             .iter()
-            .any(|l| !l.address.ip().is_loopback() && l.tls.is_none())
+            .any(|l| !l.address.ip().is_loopback() && l.tls.is_none() && l.tickets_in_clear)
     {
         find(
             Weight::Bad,
             "principal".to_owned(),
             "tickets cross the network in clear",
-            "add [listener.tls] to every open listener",
+            "add [listener.tls] to every open listener, or take tickets_in_clear out",
         );
     }
     let cluster = &config.cluster;

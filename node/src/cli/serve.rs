@@ -15,7 +15,7 @@ use crate::{
 ///
 /// Without --config it runs alone on 127.0.0.1:8080, with realm1 open to clients of this machine. SIGTERM or Ctrl-C stops it in
 /// good order. Exit codes: 3 wrong settings, 4 a port is taken, 5 a certificate or key, 6 the data directory,
-/// 9 it was removed from its cluster for good.
+/// 12 it was removed from its cluster for good.
 #[derive(Debug, Args)]
 pub(super) struct Serve {
     /// The TOML file with the settings, or - for standard input; docs/config.md lists them.

@@ -16,6 +16,7 @@ pub mod command;
 pub mod consensus;
 pub mod control;
 pub mod feed;
+pub mod fellow;
 pub mod floods;
 pub mod gossip;
 pub mod health;
@@ -58,6 +59,7 @@ use self::{
     net::{Acceptor, Addresses, Dialer, PeerChannels, Security},
     shared::{IntoRealms, Shared},
 };
+use crate::audit::Audit;
 
 /// What the cluster part of a node is built from, checked.
 #[derive(Clone, Debug)]
@@ -78,6 +80,8 @@ pub struct Settings {
     pub security: Security,
     /// Where the log is kept; `None` keeps it in memory only.
     pub data_dir: Option<PathBuf>,
+    /// Keeps who was refused on the cluster address.
+    pub audit: Audit,
     /// Times.
     pub timing: Timing,
 }
@@ -132,6 +136,8 @@ pub struct Inspect {
     pub pulse: watch::Receiver<std::time::Instant>,
     /// For how long a node goes on after its last renewal.
     pub node_lease: std::time::Duration,
+    /// The way to the admin parts of other nodes.
+    pub fellows: fellow::Fellows,
 }
 
 /// Why the cluster part ended by itself.
@@ -271,7 +277,8 @@ async fn control(
     let acceptor = match &settings.listen {
         Some(address) => {
             let (identity, security) = (settings.identity.clone(), settings.security.clone());
-            Some(Acceptor::bind(address, identity, security, data.clone()).await?)
+            let (acceptor, control, lanes) = Acceptor::bind(address, identity, security, data.clone()).await?;
+            Some((acceptor.audited_by(settings.audit.clone()), control, lanes))
         }
         None => None,
     };
@@ -346,6 +353,7 @@ async fn control(
             .add_optional_service(consensus.service().map(|raft| InterceptedService::new(raft, authenticated)))
             .add_service(ringfort_proto::cluster::v1::control_server::ControlServer::new(service))
             .add_service(links.control_service())
+            .add_service(fellow::service(&cluster_id, &shared, &data))
             .add_service(gossip.service());
         tasks.spawn(async move {
             if let Err(error) = on_control.serve_with_incoming(control_connections).await {
@@ -415,6 +423,7 @@ async fn control(
         heard,
         leader: leader.clone(),
         node_lease: settings.timing.node_lease(),
+        fellows: fellow::Fellows::new(&cluster_id, &name, channels.clone(), view.clone(), &shared),
     };
     let timing = settings.timing;
     let supervisor = Supervisor {

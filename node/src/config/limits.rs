@@ -19,7 +19,8 @@ pub struct Limits {
     pub handshake_bytes_max: usize,
     /// Bytes of one message before WELCOME, of the head of an HTTP request, and of a TLS handshake where no client certificates are asked
     /// for (else `handshake_bytes_max` holds for that). Default 4096. This is what somebody unknown can have the node keep; with what the
-    /// node needs itself a connection then stays below 16 KiB. Raise it for long JWTs, or for browsers with many cookies.
+    /// node needs itself a connection then stays below 16 KiB. A record of TLS may be 1 KiB longer; a still longer one ends the connection.
+    /// Raise it for long JWTs, or for browsers with many cookies.
     pub handshake_message_bytes_max: usize,
     /// Bytes of one WAMP message, from a client or to it. Default 16777216, the most RawSocket can carry. RawSocket announces
     /// the next lower power of two.
@@ -54,7 +55,8 @@ pub struct Limits {
     /// it looks at one.
     pub schema_payload_bytes_max: usize,
     /// Milliseconds for which a meta call waits for the other nodes; those that have not answered then are named in
-    /// RESULT.Details `_missing`. Default 250. Larger waits longer for nodes that hang, smaller leaves out slow ones.
+    /// RESULT.Details `_missing`. A SUBSCRIBE with `get_retained` waits as long for what they have sent. Default 250. Larger waits
+    /// longer for nodes that hang, smaller leaves out slow ones.
     pub meta_wait_ms: u64,
     /// Failed logins of one source (an IPv4 address, or the /64 of an IPv6 address), or of one principal, that cost nothing. Default 5.
     /// Beyond, each further attempt waits: first `failed_logins_delay_ms`, then twice as long each time. Failures are counted over all nodes.

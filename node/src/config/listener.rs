@@ -27,6 +27,9 @@ pub struct Listener {
     /// How far callees and subscribers are told to trust who comes this way (`trustlevel` in the details they get), from 0, the
     /// lowest. `realm.trustlevels` goes before it. Default none: they are told nothing.
     pub trustlevel: Option<u16>,
+    /// Whether tickets, tokens among them, are taken without TLS from other machines, where anybody on the way reads them. Default `false`:
+    /// without TLS they are taken over loopback addresses only. For ports whose TLS ends at a proxy.
+    pub tickets_in_clear: bool,
     /// Whether browsers get a cookie, with which somebody who has proved itself once need not do so again on this node for a day
     /// (authentication method `cookie`). Default `false`. The cookie is `HttpOnly`, `SameSite=Strict` and, with TLS, `Secure`.
     pub cookies: bool,
@@ -167,6 +170,7 @@ impl Default for Listener {
             origins: Vec::new(),
             rawsocket: true,
             trustlevel: None,
+            tickets_in_clear: false,
             cookies: false,
             pages: Pages::None,
             profile: Profile::Strict,

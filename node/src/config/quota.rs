@@ -21,10 +21,10 @@ pub struct Quota {
     pub bytes_per_sec: u64,
     /// Bytes of one message of an established session. Who sends a longer one loses its session.
     pub message_bytes_max: usize,
-    /// Subscriptions of each session. Further ones get an ERROR.
+    /// Subscriptions, all sessions of the scope together. Further ones get an ERROR that names the scope.
     pub subscriptions_max: u32,
-    /// Registrations of each session. Further ones get an ERROR.
+    /// Registrations, all sessions of the scope together. Further ones get an ERROR that names the scope.
     pub registrations_max: u32,
-    /// Calls of each session that wait for an answer. Further ones get an ERROR.
+    /// Calls that wait for an answer, all sessions of the scope together. Further ones get an ERROR that names the scope.
     pub calls_max: u32,
 }

@@ -91,7 +91,7 @@ impl Realm {
                     timeout_unit: Some(TimeoutUnit::Milliseconds),
                     ..Compat::default()
                 },
-                bounds: crate::router::Bounds::default(),
+                pools: crate::router::Pools::default(),
                 whence: None,
             };
             self.sessions.add(asker(), info, May::everything(), &self.config);

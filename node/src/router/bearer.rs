@@ -10,6 +10,7 @@ use std::{collections::BTreeMap, time::Instant};
 
 use super::{
     Effect, Realm,
+    policy::NotedWhat,
     timers::Timer,
     turn::{Turn, because},
 };
@@ -165,6 +166,11 @@ impl Realm {
         standing.refreshing = None;
         let newer = bearer.filter(|newer| newer.is_of_the_same(&standing.bearer) && newer.until >= standing.bearer.until);
         let Some(newer) = newer else {
+            self.note(turn, session, || NotedWhat::Denied {
+                wall: "authentication",
+                reason: "no newer token of the same subject",
+                uri: Uri::from(REFRESH),
+            });
             let details = because("this is no newer token of the same subject with the same role");
             return self.refuse(turn, session, code::CALL, request, error_uri::AUTHENTICATION_FAILED, details);
         };

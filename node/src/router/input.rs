@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{
-    Ask, Bearer, Compat, LogIndex, NodeRef, Op, PeerFrame, Refreshed, TopicKey,
+    Ask, Bearer, Compat, LogIndex, NodeRef, Op, PeerFrame, Pools, Refreshed, TopicKey,
     kept::{HistoryAnswer, HistoryPage, Retained},
 };
 use crate::wamp::{Message, RequestId, SessionId, SubscriptionId, Uri};
@@ -28,8 +28,8 @@ pub struct SessionInfo {
     pub features: Vec<String>,
     /// How it is met, by the listener it came in by.
     pub compat: Compat,
-    /// What it may hold, where that is less than what every session may.
-    pub bounds: Bounds,
+    /// What it may hold together with others.
+    pub pools: Pools,
     /// Where its connection comes from, where that is known.
     pub whence: Option<Whence>,
 }
@@ -41,27 +41,6 @@ pub struct Whence {
     pub source: IpAddr,
     /// The address of this node that it came in by.
     pub listener: Option<SocketAddr>,
-}
-
-/// What a session may hold at most, beside the limits of its realm.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Bounds {
-    /// Subscriptions.
-    pub subscriptions: u32,
-    /// Registrations.
-    pub registrations: u32,
-    /// Open calls.
-    pub calls: u32,
-}
-
-impl Default for Bounds {
-    fn default() -> Self {
-        Self {
-            subscriptions: u32::MAX,
-            registrations: u32::MAX,
-            calls: u32::MAX,
-        }
-    }
 }
 
 impl SessionInfo {

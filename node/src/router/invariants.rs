@@ -46,6 +46,9 @@ impl Realm {
         );
         for id in self.sessions.ids().into_iter().chain([asker()]) {
             let Some(session) = self.sessions.get(id) else { continue };
+            if let Some(what) = session.miscounts() {
+                return Err(format!("what {id} has taken of its pools is not what it holds: {what:?}"));
+            }
             self.check_caller(id, session, &mut calls_out)?;
             self.check_flows(id, session, &mut timers)?;
             self.check_callee(id, session, &mut calls_in, &mut timers)?;
@@ -81,6 +84,17 @@ impl Realm {
                 !nodes.is_empty() && nodes.iter().all(linked),
                 "subscription {id} is kept for nobody, or for a node without a link"
             );
+        }
+        for (ask, echo) in &self.meta.echoes {
+            demand!(
+                self.timers.contains(echo.deadline, Timer::Meta(*ask)) && self.sessions.get(echo.session).is_some(),
+                "the SUBSCRIBE {ask} that waits has no timer, or no session"
+            );
+            demand!(
+                !echo.waiting.is_empty() && echo.waiting.is_subset(&self.peers),
+                "the SUBSCRIBE {ask} waits for nobody, or for a node without a link"
+            );
+            timers += 1;
         }
         for (ask, overlap) in &self.meta.overlaps {
             demand!(

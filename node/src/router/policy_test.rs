@@ -208,7 +208,7 @@ impl World {
                 trustlevel: None,
                 features: Vec::new(),
                 compat: crate::router::Compat::default(),
-                bounds: crate::router::Bounds::default(),
+                pools: crate::router::Pools::default(),
                 whence: None,
             };
             let node = n % count;

@@ -17,6 +17,7 @@ use super::{
     frame::{CallId, Refusal},
     invocations::Invocations,
     policy::May,
+    pools::{Draw, Pooled},
     registry::Callee,
     streams::Streams,
     window::Window,
@@ -69,6 +70,8 @@ pub(super) struct Session {
     pub(super) delivering: BTreeMap<RequestId, PublicationId>,
     /// As subscriber.
     pub(super) subscriptions: BTreeMap<SubscriptionId, Subscribed>,
+    /// What it has taken of the pools it draws on; `None` if it draws on none.
+    pub(super) draw: Option<Box<Draw>>,
 }
 
 /// An open call, kept with its caller.
@@ -362,6 +365,12 @@ impl SessionTable {
         self.sessions.len() - usize::from(self.sessions.contains_key(&asker()))
     }
 
+    /// All clients, in no order.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (SessionId, &Session)> {
+        let clients = self.sessions.iter().filter(|(id, _)| **id != asker());
+        clients.map(|(id, session)| (*id, session))
+    }
+
     /// The ids of all clients, sorted: for the rare walks whose order reaches an effect.
     pub(super) fn ids(&self) -> Vec<SessionId> {
         let mut ids: Vec<SessionId> = self.sessions.keys().copied().filter(|id| *id != asker()).collect();
@@ -405,6 +414,7 @@ impl Session {
             timeout_unit: compat.timeout_unit.unwrap_or(config.call_timeouts.unit),
             abilities: Abilities::from_features(&info.features, compat.progress_without_canceling),
             streams: None,
+            draw: Draw::of(&info.pools),
             info,
             last_request: 0,
             last_invocation: 0,
@@ -451,24 +461,36 @@ impl Session {
         if let Some(max) = concurrency {
             self.invocations.bound(registration, max);
         }
+        self.recount(Pooled::Registrations);
     }
 
     /// The session has the registration no more.
     pub(super) fn let_go(&mut self, registration: RegistrationId) -> Option<Held> {
         self.invocations.unbound(registration);
-        self.registrations.remove(&registration)
+        let held = self.registrations.remove(&registration);
+        self.recount(Pooled::Registrations);
+        held
+    }
+
+    /// A REGISTER waits for the log no more.
+    pub(super) fn end_registering(&mut self, request: RequestId) -> Option<Registering> {
+        let ended = self.registering.remove(&request);
+        self.recount(Pooled::Registrations);
+        ended
     }
 
     /// Adds an open call.
     pub(super) fn add_call(&mut self, request: RequestId, call: Call) {
         self.kept_bytes += call.kept_bytes();
         self.calls.insert(request, call);
+        self.recount(Pooled::Calls);
     }
 
     /// Takes an open call out.
     pub(super) fn take_call(&mut self, request: RequestId) -> Option<Call> {
         let call = self.calls.remove(&request)?;
         self.kept_bytes -= call.kept_bytes();
+        self.recount(Pooled::Calls);
         Some(call)
     }
 
@@ -477,9 +499,10 @@ impl Session {
         self.parked_bytes += call.bytes();
         let at = self.parked.partition_point(|p| p.what.order < call.what.order);
         self.parked.insert(at, call);
+        self.recount(Pooled::Calls);
     }
 
-    /// Takes the first parked call out.
+    /// Takes the first parked call out, which keeps its place among the open ones until [`Self::recount`].
     pub(super) fn unpark(&mut self) -> Option<ParkedCall> {
         let call = self.parked.pop_front()?;
         self.parked_bytes -= call.bytes();
@@ -491,6 +514,7 @@ impl Session {
         let at = self.parked.iter().position(|parked| parked.request == request)?;
         let call = self.parked.remove(at)?;
         self.parked_bytes -= call.bytes();
+        self.recount(Pooled::Calls);
         Some(call)
     }
 

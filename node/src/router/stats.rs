@@ -50,7 +50,7 @@ pub struct Stats {
     pub barriers_failed: u64,
     /// Requests that their session had no right to, and calls that ended when their caller lost it.
     pub unauthorized: u64,
-    /// CALLs, REGISTERs and SUBSCRIBEs that were refused since their session holds as many as it may.
+    /// Requests that were refused since a limit is reached: of the session, of the node, or of a scope that the session is counted in.
     pub over_limits: u64,
     /// PUBLISHes that were accepted.
     pub publications: u64,

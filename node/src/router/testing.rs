@@ -159,7 +159,7 @@ impl TestRealm {
             trustlevel,
             features: features.iter().map(|feature| (*feature).to_owned()).collect(),
             compat: Compat::default(),
-            bounds: crate::router::Bounds::default(),
+            pools: crate::router::Pools::default(),
             whence: None,
         };
         change(&mut info);

@@ -6,8 +6,8 @@ use std::{fmt, pin::Pin, sync::Arc};
 
 use super::{
     auth::{
-        Begin, Challenged, Identity, NoMethod, Offer, PeerFacts, Pending, Promise, Verified, anonymous, authenticator, cookie,
-        guard::Attempt,
+        Begin, Challenged, Identity, NoMethod, Offer, PeerFacts, Pending, Promise, Verified, anonymous, authenticator, challenge,
+        cookie, guard::Attempt,
     },
     realm::{RealmEntry, RealmHandle, Realms, Terms},
 };
@@ -253,7 +253,7 @@ impl Handshake {
             features,
             // Its listener knows, and the task with it.
             compat: Compat::default(),
-            bounds: crate::router::Bounds::default(),
+            pools: crate::router::Pools::default(),
             whence: Some(Whence {
                 source: self.peer.source,
                 listener: self.peer.listener,
@@ -281,7 +281,7 @@ impl Handshake {
     }
 
     fn on_hello(&mut self, realm: &Uri, details: &Dict) -> Step {
-        let hello = match Hello::check(details) {
+        let mut hello = match Hello::check(details) {
             Ok(hello) => hello,
             Err(fault) => return violation(fault),
         };
@@ -292,6 +292,13 @@ impl Handshake {
             self.note_refusal("no such realm", realm, hello.authid, "");
             return abort(error_uri::NO_SUCH_REALM, "there is no such realm");
         };
+        if !self.peer.may_show_tickets() {
+            hello.authmethods.retain(|method| *method != challenge::TICKET);
+            if hello.authmethods.is_empty() {
+                self.note_refusal("ticket without TLS", realm.handle.name(), hello.authid, challenge::TICKET);
+                return abort(error_uri::NO_MATCHING_AUTH_METHOD, TICKET_IN_CLEAR);
+            }
+        }
         let offer = Offer {
             methods: &hello.authmethods,
             authid: hello.authid,
@@ -413,7 +420,9 @@ impl<'a> Hello<'a> {
                                 return Err("HELLO.Details.roles names more features than there are");
                             }
                             Value::Bool(true) => features.push(format!("{name}.{feature}")),
-                            Value::Bool(false) => {}
+                            Value::Bool(false) | Value::Null => {}
+                            // What nobody knows is ignored, whatever it is.
+                            _ if !features::is_known(feature) => {}
                             _ => return Err("a feature in HELLO.Details.roles is not a boolean"),
                         }
                     }
@@ -466,6 +475,10 @@ pub(super) const NOT_ACCEPTED: &str = "the credential was not accepted";
 
 /// What somebody who has failed too often hears, whoever it says it is.
 const TOO_OFTEN: &str = "too many attempts have failed; try again later";
+
+/// What somebody hears who would show a ticket to whoever reads along.
+const TICKET_IN_CLEAR: &str =
+    "tickets are taken over TLS only; connect with TLS or use another method (setting tickets_in_clear of the listener)";
 
 fn denied(text: &str) -> Step {
     abort(error_uri::AUTHENTICATION_DENIED, text)

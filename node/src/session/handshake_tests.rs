@@ -41,6 +41,41 @@ async fn hello_without_methods_asks_for_anonymous() {
 }
 
 #[tokio::test]
+async fn a_ticket_is_not_asked_for_where_others_could_read_it() {
+    let says = |peer: PeerFacts, methods: &[&str]| {
+        let methods: Vec<Value> = methods.iter().map(|method| Value::from(*method)).collect();
+        let details = roles().with("authmethods", methods).with("authid", "nobody");
+        Handshake::new(realms().0, Arc::new(peer)).on_message(hello("realm1", details))
+    };
+    let away = || PeerFacts::from_address([192, 0, 2, 7].into());
+    let offered = |step: Step| matches!(step, Step::Send(Message::Challenge { method, .. }) if method == "ticket");
+    let Step::Abort(Message::Abort { reason, details, .. }) = says(away(), &["ticket"]) else {
+        panic!("a ticket in clear");
+    };
+    assert_eq!(&*reason, error_uri::NO_MATCHING_AUTH_METHOD);
+    assert!(details.text("message").is_some_and(|text| text.contains("tickets_in_clear")));
+    assert_eq!(
+        aborted(says(away(), &["ticket", "cryptosign"])),
+        error_uri::NO_MATCHING_AUTH_METHOD
+    );
+    let safe = [
+        PeerFacts {
+            tls: Some(Arc::default()),
+            ..away()
+        },
+        PeerFacts {
+            tickets_in_clear: true,
+            ..away()
+        },
+        PeerFacts::from_address([127, 0, 0, 9].into()),
+    ];
+    for peer in safe {
+        let from = peer.source;
+        assert!(offered(says(peer, &["ticket"])), "{from}");
+    }
+}
+
+#[tokio::test]
 async fn announced_features_are_listed_by_role_and_sorted() {
     let features = |list: &[(&str, bool)]| {
         let announced = list.iter().fold(Dict::new(), |dict, (name, on)| dict.with(*name, *on));
@@ -65,6 +100,26 @@ async fn announced_features_are_listed_by_role_and_sorted() {
             "caller.progressive_call_results",
             "subscriber.pattern_based_subscription"
         ]
+    );
+}
+
+#[tokio::test]
+async fn a_feature_that_nobody_knows_may_be_anything_and_a_known_one_is_a_boolean() {
+    let with = |feature: &str, value: Value| {
+        let features = Dict::new().with(feature, value).with("call_canceling", true);
+        let roles = Dict::new().with("caller", Dict::new().with("features", features));
+        handshake().on_message(hello("realm1", Dict::new().with("roles", roles)))
+    };
+    for (feature, value) in [("_of_my_own", Value::from("1.2")), ("call_timeout", Value::Null)] {
+        assert_eq!(
+            accepted(with(feature, value)).features,
+            ["caller.call_canceling"],
+            "{feature}"
+        );
+    }
+    assert_eq!(
+        aborted(with("call_timeout", Value::from(1_u64))),
+        "wamp.error.protocol_violation"
     );
 }
 

@@ -36,7 +36,7 @@ fn info() -> SessionInfo {
         trustlevel: None,
         features: Vec::new(),
         compat: crate::router::Compat::default(),
-        bounds: crate::router::Bounds::default(),
+        pools: crate::router::Pools::default(),
         whence: None,
     }
 }

@@ -146,7 +146,7 @@ impl Sessions {
         let mut ended = 0;
         for (outbox, tls) in all {
             if tls.shown.as_ref().is_some_and(|shown| is_revoked(shown)) {
-                outbox.request_end(End::Goodbye(reason.clone()));
+                outbox.request_end(End::Revoked(reason.clone()));
                 ended += 1;
             }
         }

@@ -27,6 +27,7 @@ use super::{
     sessions::{Entered, Service},
 };
 use crate::{
+    audit::Refusal,
     router::Compat,
     transport::{
         framing::{Data, Decoder, Fault, Framing, Incoming},
@@ -451,6 +452,7 @@ impl Task {
                 self.outbox.set_separator(separator);
             }
             if *bytes > self.service.limits.handshake_bytes_max {
+                self.note_limit("handshake_bytes_max");
                 return self.violation("too much was sent before a session was established");
             }
         }
@@ -551,6 +553,13 @@ impl Task {
                 let who = (accepted.realm.name(), &*accepted.info.authrole, &*accepted.info.authid);
                 if let Err((scope, reason)) = self.service.realms.quotas.session(now(), &mut self.pass, who) {
                     tracing::info!(realm = %accepted.realm.name(), scope = scope.name(), ?reason, "a session was refused: a limit is reached");
+                    self.service.realms.audit.refused(&Refusal {
+                        realm: accepted.realm.name(),
+                        authid: &accepted.info.authid,
+                        role: &accepted.info.authrole,
+                        what: "session",
+                        ..self.limit_of_peer(scope.refusal(reason))
+                    });
                     let text = format!("a limit of this {} is reached; try again later", scope.name());
                     return self.abort(&abort_message(error_uri::UNAVAILABLE, &text), NORMAL);
                 }
@@ -569,9 +578,10 @@ impl Task {
                 let mut message_bytes_max = self.service.limits.message_bytes_max;
                 if let Some(pass) = &self.pass {
                     message_bytes_max = pass.message_bytes_max(message_bytes_max);
-                    accepted.info.bounds = pass.bounds();
+                    accepted.info.pools = pass.pools();
                 }
                 self.decoder.set_message_bytes_max(message_bytes_max);
+                self.io.unbind();
                 let (welcome, compat) = (accepted.welcome(session), accepted.info.compat);
                 if !accepted
                     .realm
@@ -640,6 +650,23 @@ impl Task {
         }
     }
 
+    /// Has the audit log keep that the connection met a limit.
+    fn note_limit(&self, setting: &'static str) {
+        let refusal = self.limit_of_peer(setting);
+        match &self.state {
+            State::Established(membership) => membership.realm.note_refusal(membership.session, &refusal),
+            _ => self.service.realms.audit.refused(&refusal),
+        }
+    }
+
+    fn limit_of_peer(&self, reason: &'static str) -> Refusal<'static> {
+        Refusal {
+            source: Some(self.peer.source),
+            listener: self.peer.listener,
+            ..Refusal::of("limit", reason)
+        }
+    }
+
     /// The peer broke the transport.
     fn on_fault(&mut self, fault: Fault) -> Ending {
         tracing::debug!(%fault, "transport failed");
@@ -649,6 +676,10 @@ impl Task {
             Fault::TooBig => 1009,
         };
         if fault == Fault::TooBig {
+            self.note_limit(match &self.state {
+                State::Handshake { .. } => "handshake_message_bytes_max",
+                _ => "message_bytes_max",
+            });
             // The framing is intact, so the peer can be told in WAMP's words too.
             self.outbox.abort(&abort_message(
                 error_uri::PROTOCOL_VIOLATION,
@@ -714,13 +745,18 @@ impl Task {
             End::Killed { text, .. } => text.clone(),
             _ => None,
         };
-        if let End::Killed { .. } = &end {
-            self.forget_cookie();
+        match (&end, &self.state) {
+            (End::Killed { .. }, _) => self.forget_cookie(),
+            (End::Revoked(_), State::Established(membership)) => {
+                let why = "its client certificate was revoked";
+                membership.realm.note_revocation(membership.session, why);
+            }
+            _ => {}
         }
         match end {
             End::Aborted => Some(Ending::LastWords(PROTOCOL_ERROR)),
             End::SlowConsumer | End::Broken => Some(Ending::Lost),
-            End::Goodbye(reason) | End::Killed { reason, .. } => match &self.state {
+            End::Goodbye(reason) | End::Revoked(reason) | End::Killed { reason, .. } => match &self.state {
                 State::Established(_) => {
                     self.state = State::ShuttingDown {
                         until: now() + self.service.limits.close_timeout,
@@ -743,7 +779,7 @@ impl Task {
     /// The browser has to prove itself anew.
     fn forget_cookie(&self) {
         if let Some(cookie) = &self.peer.cookie {
-            self.service.realms.guard.cookies.forget(cookie);
+            self.service.realms.guard.cookies.forget(&cookie.value);
         }
     }
 
@@ -779,6 +815,7 @@ impl Task {
         match &self.state {
             State::Handshake { until, .. } if now >= *until => {
                 counting::refused(error_uri::TIMEOUT);
+                self.note_limit("handshake_secs");
                 self.outbox
                     .abort(&abort_message(error_uri::TIMEOUT, "no session was established in time"));
                 return Some(Ending::LastWords(NORMAL));

@@ -93,6 +93,41 @@ pub static LOGINS_REFUSED: Metric = metric(
     &[],
     "Attempts to authenticate that were refused unseen, since too many of their source or principal had failed.",
 );
+/// `ringfort_turned_away_total`
+pub static TURNED_AWAY: Metric = metric(
+    Kind::Counter,
+    "ringfort_turned_away_total",
+    &[one_of("wall", &["limit", "tls", "origin"])],
+    "Connections that were turned away before they spoke WAMP: by a limit, by TLS (certificate, version, no TLS at all), or as web pages of a foreign origin.",
+);
+/// `ringfort_quotas_met_total`
+pub static QUOTAS_MET: Metric = metric(
+    Kind::Counter,
+    "ringfort_quotas_met_total",
+    &[
+        one_of("scope", &["listener", "source", "realm", "role", "principal"]),
+        one_of(
+            "what",
+            &[
+                "sessions_refused",
+                "handshakes_refused",
+                "messages_slowed",
+                "bytes_slowed",
+                "subscriptions_refused",
+                "registrations_refused",
+                "calls_refused",
+            ],
+        ),
+    ],
+    "How often the quota of a scope was met: what was refused, or that reading paused.",
+);
+/// `ringfort_certificate_sessions_revoked_total`
+pub static CERTIFICATE_SESSIONS_REVOKED: Metric = metric(
+    Kind::Counter,
+    "ringfort_certificate_sessions_revoked_total",
+    &[],
+    "Connections that were ended since the certificate they came in by was revoked.",
+);
 /// `ringfort_connections`
 pub static CONNECTIONS: Metric = metric(
     Kind::Gauge,
@@ -527,6 +562,7 @@ pub static EVENTS: &[&Metric] = &[
     &SESSIONS_ENDED,
     &HANDSHAKES_REFUSED,
     &CONNECTIONS_ACCEPTED,
+    &TURNED_AWAY,
     &TLS_HANDSHAKES,
     &LIVES_FENCED,
     &RAFT_SNAPSHOTS,
@@ -545,6 +581,9 @@ pub static GROUPS: &[Group] = &[
             &HANDSHAKES_REFUSED,
             &LOGINS_FAILED,
             &LOGINS_REFUSED,
+            &TURNED_AWAY,
+            &QUOTAS_MET,
+            &CERTIFICATE_SESSIONS_REVOKED,
             &CONNECTIONS,
             &CONNECTIONS_MAX,
             &CONNECTIONS_ACCEPTED,

@@ -147,6 +147,11 @@ pub async fn read_head(stream: &mut Stream, ahead: &mut Vec<u8>, bytes_max: usiz
             let mut piece = [MaybeUninit::uninit(); PIECE_BYTES_MAX];
             let mut piece = ReadBuf::uninit(&mut piece);
             ready!(Pin::new(&mut *stream).poll_read(cx, &mut piece))?;
+            let len = piece.filled().len();
+            if ahead.capacity() - ahead.len() < len {
+                // Not twice as much as there is: the rest may never come.
+                ahead.reserve_exact(len.max(LATER_BYTES));
+            }
             ahead.extend_from_slice(piece.filled());
             Poll::Ready(io::Result::Ok(piece.filled().len()))
         });
@@ -157,7 +162,9 @@ pub async fn read_head(stream: &mut Stream, ahead: &mut Vec<u8>, bytes_max: usiz
 }
 
 /// How much of a head is read at a time.
-const PIECE_BYTES_MAX: usize = 2048;
+const PIECE_BYTES_MAX: usize = 4096;
+/// For how much more there is room at least, so that what comes byte by byte is not copied with each.
+const LATER_BYTES: usize = 256;
 
 /// Answers with a status and no more, and closes.
 ///

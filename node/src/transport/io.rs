@@ -16,6 +16,7 @@ use tokio::{
 };
 use tokio_rustls::server::TlsStream;
 
+use super::bounded::Bounded;
 use crate::session::outbox::{Chunk, Outbox};
 
 /// A connection during its handshakes.
@@ -27,67 +28,12 @@ pub enum Stream {
     Tls(Box<TlsStream<Bounded>>),
 }
 
-/// A socket that takes only so many bytes until it is said that there is no bound any more: a handshake of TLS, of which every byte is
-/// kept until it is whole, must not cost what somebody unknown likes it to.
-#[derive(Debug)]
-pub struct Bounded {
-    socket: TcpStream,
-    /// [`Self::UNBOUND`] for no bound.
-    left: u32,
-}
-
-impl Bounded {
-    const UNBOUND: u32 = u32::MAX;
-
-    /// A socket of which about `bytes` are taken: the read that goes beyond is the last one.
-    pub fn new(socket: TcpStream, bytes: usize) -> Self {
-        let left = u32::try_from(bytes).unwrap_or(Self::UNBOUND);
-        Self { socket, left }
-    }
-
-    /// From now on all is taken.
+impl Stream {
+    /// From now on records of TLS are taken as they come.
     pub fn unbind(&mut self) {
-        self.left = Self::UNBOUND;
-    }
-}
-
-impl AsyncRead for Bounded {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        if self.left == Self::UNBOUND {
-            return Pin::new(&mut self.socket).poll_read(cx, buf);
+        if let Stream::Tls(tls) = self {
+            tls.get_mut().0.unbind();
         }
-        if self.left == 0 {
-            // No error: the handshake may be whole by now, and what came too much the beginning of what follows. If it is not, nothing
-            // wakes it any more, and its time runs out.
-            return Poll::Pending;
-        }
-        let before = buf.filled().len();
-        ready!(Pin::new(&mut self.socket).poll_read(cx, buf))?;
-        let taken = u32::try_from(buf.filled().len() - before).unwrap_or(Self::UNBOUND);
-        self.left = self.left.saturating_sub(taken);
-        Poll::Ready(Ok(()))
-    }
-}
-
-impl AsyncWrite for Bounded {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.socket).poll_write(cx, buf)
-    }
-
-    fn poll_write_vectored(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bufs: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.socket).poll_write_vectored(cx, bufs)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.socket.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.socket).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.socket).poll_shutdown(cx)
     }
 }
 
@@ -227,6 +173,13 @@ impl Io {
         match self {
             Io::Plain(socket) => Some(socket.clone()),
             Io::Tls(_) | Io::Piped(_) => None,
+        }
+    }
+
+    /// A session is established: from now on the peer may send what it likes, as long as the session takes it.
+    pub fn unbind(&mut self) {
+        if let Io::Tls(tls) = self {
+            tls.stream.get_mut().0.unbind();
         }
     }
 

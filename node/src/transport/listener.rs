@@ -20,21 +20,23 @@ use tokio::{
 };
 
 use super::{
+    bounded::Bounded,
     client_certificate,
     framing::{Decoder, Framing},
     http::{self, BadHead, Pages},
-    io::{Bounded, Io, Stream, watch_peer},
+    io::{Io, Stream, watch_peer},
     longpoll::{self, LongPoll},
     rawsocket,
     reload::{self, Reloading},
     tls::{self, Standing},
+    turned_away::{Stranger, tls_refusal},
     websocket,
 };
 use crate::{
     router::Compat,
     session::{
         auth::{
-            PeerFacts, Shown,
+            Cookie, PeerFacts, Shown,
             cookie::{self, Cookies},
         },
         outbox::WireFormat,
@@ -63,6 +65,8 @@ pub struct ListenerConfig {
     pub subprotocol: websocket::Subprotocol,
     /// How the sessions that come this way are met.
     pub compat: Compat,
+    /// Whether tickets are taken without TLS from other machines.
+    pub tickets_in_clear: bool,
     /// Whether WebSockets get a cookie for the method `cookie`.
     pub cookies: bool,
     /// Whether, and how, HTTP long-poll is spoken.
@@ -90,6 +94,7 @@ impl Default for ListenerConfig {
             trustlevel: None,
             subprotocol: websocket::Subprotocol::Required,
             compat: Compat::default(),
+            tickets_in_clear: false,
             cookies: false,
             longpoll: None,
             tls: None,
@@ -187,7 +192,8 @@ pub async fn bind(config: ListenerConfig, service: Arc<Service>) -> Result<Bound
         .as_ref()
         .map(Reloading::new)
         .transpose()
-        .map_err(|source| Error::Tls { address, source })?;
+        .map_err(|source| Error::Tls { address, source })?
+        .map(Arc::new);
     let bound = async {
         let socket = TcpListener::bind(address).await?;
         let local = socket.local_addr()?;
@@ -195,16 +201,16 @@ pub async fn bind(config: ListenerConfig, service: Arc<Service>) -> Result<Bound
     };
     let (socket, local) = bound.await.map_err(|source| Error::Bind { address, source })?;
     let places = Arc::new(Semaphore::new(config.connections_max.min(Semaphore::MAX_PERMITS)));
-    let quota = ListenerQuota::new(config.quota);
+    let quota = service.realms.quotas.listener(config.quota);
     let longpoll = config.longpoll.as_ref().map(|settings| {
         let (held_to, taken) = ((config.origins.clone(), config.compat), (places.clone(), quota.clone()));
-        LongPoll::new(settings.clone(), held_to, service.clone(), taken)
+        LongPoll::new(settings.clone(), held_to, service.clone(), taken, tls.clone())
     });
     let port = Port {
         quota,
         number: NUMBERS.fetch_add(1, Ordering::Relaxed),
         config,
-        tls: tls.map(Arc::new),
+        tls,
         service,
         places,
         longpoll,
@@ -255,20 +261,30 @@ impl BoundListener {
 
     fn admit(&self, socket: TcpStream, peer: SocketAddr) {
         let (port, now) = (&self.port, tokio::time::Instant::now().into_std());
+        let stranger = Stranger {
+            source: peer.ip(),
+            listener: Some(self.local),
+        };
         let (full, pass) = match port.service.realms.quotas.connection(now, &port.quota, peer.ip()) {
             Ok(pass) => (None, pass),
-            // Nothing costly is done for somebody who comes too often.
-            Err(_) if port.tls.is_some() => {
-                telemetry::count(&names::CONNECTIONS_ACCEPTED, &["full"]);
-                return;
+            Err((scope, reason)) => {
+                stranger.note(&port.service, "limit", scope.refusal(reason), "connection");
+                if port.tls.is_some() {
+                    // Nothing costly is done for somebody who comes too often.
+                    telemetry::count(&names::CONNECTIONS_ACCEPTED, &["full"]);
+                    return;
+                }
+                let often = reason == Reason::Handshakes;
+                (Some(if often { Full::Often } else { Full::Many }), None)
             }
-            Err(Reason::Handshakes) => (Some(Full::Often), None),
-            Err(_) => (Some(Full::Many), None),
         };
         let (full, permit) = match full {
             None => match port.places.clone().try_acquire_owned() {
                 Ok(permit) => (None, Ok(permit)),
-                Err(_) => (Some(Full::Listener), port.refusals.clone().try_acquire_owned()),
+                Err(_) => {
+                    stranger.note(&port.service, "limit", "limits.sessions_max", "connection");
+                    (Some(Full::Listener), port.refusals.clone().try_acquire_owned())
+                }
             },
             full => (full, port.refusals.clone().try_acquire_owned()),
         };
@@ -346,15 +362,20 @@ impl Port {
     async fn connection(self: Arc<Self>, socket: TcpStream, peer: SocketAddr, mut place: Place) {
         let since = tokio::time::Instant::now();
         let timeout = self.service.limits.handshake_timeout;
+        let stranger = Stranger {
+            source: peer.ip(),
+            listener: socket.local_addr().ok(),
+        };
         // Boxed, so that its state is gone when the session begins.
         let handshake = Box::pin(tokio::time::timeout_at(
             since + timeout,
-            self.handshake(socket, peer, since.into_std(), place.full),
+            self.handshake(socket, stranger, since.into_std(), place.full),
         ));
         let spoken = match handshake.await {
             Ok(Ok(Some(spoken))) => spoken,
-            // Refused, failed or too slow.
-            Ok(Ok(None) | Err(_)) | Err(_) => return,
+            // Refused or failed.
+            Ok(Ok(None) | Err(_)) => return,
+            Err(_) => return stranger.note(&self.service, "limit", "handshake_secs", "connection"),
         };
         match spoken {
             Spoken::Wamp(mut connection) => {
@@ -368,7 +389,11 @@ impl Port {
                 drop(tls);
                 session.await;
             }
-            Spoken::Http { stream, ahead, peer } => {
+            Spoken::Http { mut stream, ahead, peer } => {
+                // Long-poll brings messages as long as they may be.
+                if self.longpoll.is_some() {
+                    stream.unbind();
+                }
                 let (pages, longpoll) = (self.config.pages.clone(), self.longpoll.clone());
                 Box::pin(http::serve(stream, ahead, pages, longpoll, peer)).await;
             }
@@ -380,15 +405,14 @@ impl Port {
     async fn handshake(
         &self,
         socket: TcpStream,
-        peer: SocketAddr,
+        stranger: Stranger,
         since: Instant,
         full: Option<Full>,
     ) -> io::Result<Option<Spoken>> {
         socket.set_nodelay(true)?;
         let limits = &self.service.limits;
         watch_peer(&socket, limits.ping_after, limits.dead_after)?;
-        let local = socket.local_addr().ok();
-        let Some((mut stream, generation)) = self.secure(socket).await? else {
+        let Some((mut stream, generation)) = self.secure(socket, stranger).await? else {
             return Ok(None);
         };
         let mut first = [0; 1];
@@ -397,9 +421,10 @@ impl Port {
         }
         let mut peer = PeerFacts {
             trustlevel: self.config.trustlevel,
-            listener: local,
-            ..PeerFacts::from_address(peer.ip())
+            listener: stranger.listener,
+            ..PeerFacts::from_address(stranger.source)
         };
+        peer.tickets_in_clear = self.config.tickets_in_clear;
         if let Stream::Tls(tls) = &stream {
             peer.tls = Some(Arc::new(client_certificate::facts(tls.get_ref().1, self.number, generation)));
         }
@@ -412,7 +437,10 @@ impl Port {
                 Err(bad) => {
                     let status = match bad {
                         BadHead::Malformed => StatusCode::BAD_REQUEST,
-                        BadHead::TooLong => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+                        BadHead::TooLong => {
+                            stranger.note(&self.service, "limit", "handshake_message_bytes_max", "HTTP head");
+                            StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE
+                        }
                     };
                     http::refuse(&mut stream, status, "").await?;
                     return Ok(None);
@@ -429,7 +457,8 @@ impl Port {
             }
             let after = ahead.split_off(head.bytes);
             let (field, is_new) = self.cookie(&head, &mut peer);
-            self.websocket(&mut stream, &head, after, field.filter(|_| is_new)).await?
+            self.websocket(&mut stream, &head, after, field.filter(|_| is_new), stranger)
+                .await?
         };
         Ok(wamp.map(|(decoder, wire, read_ahead)| {
             Spoken::Wamp(Connection {
@@ -447,7 +476,7 @@ impl Port {
 
     /// Does the TLS handshake where the client begins one, and says which material it was done with. A port with TLS refuses others,
     /// unless it is configured to take them.
-    async fn secure(&self, socket: TcpStream) -> io::Result<Option<(Stream, u64)>> {
+    async fn secure(&self, socket: TcpStream, stranger: Stranger) -> io::Result<Option<(Stream, u64)>> {
         let Some(reloading) = &self.tls else {
             return Ok(Some((Stream::Plain(socket), 0)));
         };
@@ -458,15 +487,25 @@ impl Port {
         if first[0] == TLS_HANDSHAKE {
             let (material, generation) = reloading.current();
             let bounded = Bounded::new(socket, self.tls_bytes_max());
-            let accepted = material.acceptor.accept(bounded).await;
+            // Boxed, so that what the handshake took is free again when it is done.
+            let accepted = Box::pin(material.acceptor.accept(bounded)).await;
             telemetry::count(&names::TLS_HANDSHAKES, &[if accepted.is_ok() { "done" } else { "failed" }]);
-            let mut stream = Box::new(accepted?);
+            let mut stream = match accepted {
+                Ok(stream) => Box::new(stream),
+                Err(error) => {
+                    if let Some(reason) = tls_refusal(&error) {
+                        stranger.note(&self.service, "tls", reason, "");
+                    }
+                    return Err(error);
+                }
+            };
             let (socket, connection) = stream.get_mut();
-            socket.unbind();
+            socket.handshaken(self.service.limits.handshake_message_bytes_max);
             // Who goes on with a former handshake shows no certificate: the one it has shown then is judged as it stands now.
             if connection.handshake_kind() == Some(HandshakeKind::Resumed)
                 && material.standing(connection.peer_certificates().unwrap_or_default()) != Standing::Good
             {
+                stranger.note(&self.service, "tls", "client certificate of a ticket no longer valid", "");
                 return Ok(None);
             }
             return Ok(Some((Stream::Tls(stream), generation)));
@@ -474,6 +513,7 @@ impl Port {
         if self.config.plain_beside_tls {
             return Ok(Some((Stream::Plain(socket), 0)));
         }
+        stranger.note(&self.service, "tls", "plain connection to a port with TLS", "");
         // What an ordinary web server says to plain HTTP on its TLS port; to anything else it is as good as a close.
         http::refuse(&mut Stream::Plain(socket), StatusCode::BAD_REQUEST, "").await?;
         Ok(None)
@@ -493,7 +533,7 @@ impl Port {
         let (Some(reloading), Some(shown)) = (&self.tls, shown) else {
             return false;
         };
-        reloading.generation() != shown.generation && reloading.current().0.standing(&shown.chain) == Standing::Revoked
+        reloading.has_revoked(shown)
     }
 
     /// Ends the sessions of this listener whose certificates were revoked.
@@ -540,25 +580,28 @@ impl Port {
         Ok(Some((decoder, wire, Vec::new())))
     }
 
-    /// The cookie of a WebSocket, where the listener has them: the browser's own or a new one. Returns the field that sets it, and
+    /// The cookie of a WebSocket, where the listener has them: the browser's own if it stands for somebody, or a new one. Returns the field that sets it, and
     /// whether it is new.
     fn cookie(&self, head: &http::Head, peer: &mut PeerFacts) -> (Option<String>, bool) {
         if !self.config.cookies {
             return (None, false);
         }
+        let cookies = &self.service.realms.guard.cookies;
         let known = head.field(::http::header::COOKIE).and_then(Cookies::read);
-        let is_new = known.is_none();
-        peer.cookie = known.or_else(Cookies::draw);
-        let field = peer.cookie.as_ref().map(|cookie| {
+        let known = known.filter(|cookie| cookies.is_bound(cookie));
+        let drawn = known.is_none();
+        let value = known.or_else(Cookies::draw);
+        peer.cookie = value.map(|value| Cookie { value, drawn });
+        let field = peer.cookie.as_ref().map(|Cookie { value, .. }| {
             let secure = if self.tls.is_some() { "; Secure" } else { "" };
-            let seconds = self.service.realms.guard.cookies.lifetime.as_secs();
+            let seconds = cookies.lifetime.as_secs();
             format!(
-                "Set-Cookie: {}={cookie}; Path={}; Max-Age={seconds}; HttpOnly; SameSite=Strict{secure}\r\n",
+                "Set-Cookie: {}={value}; Path={}; Max-Age={seconds}; HttpOnly; SameSite=Strict{secure}\r\n",
                 cookie::NAME,
                 self.config.path
             )
         });
-        (field, is_new)
+        (field, drawn)
     }
 
     async fn websocket(
@@ -567,6 +610,7 @@ impl Port {
         head: &http::Head,
         after: Vec<u8>,
         cookie: Option<String>,
+        stranger: Stranger,
     ) -> io::Result<Option<Handshaken>> {
         if !self.service.sessions.is_ready() {
             http::refuse(stream, StatusCode::SERVICE_UNAVAILABLE, "Retry-After: 1\r\n").await?;
@@ -576,6 +620,10 @@ impl Port {
         let upgrade = match websocket::accept(head, &self.config.origins, self.config.subprotocol, fields) {
             Ok(upgrade) => upgrade,
             Err(refusal) => {
+                if refusal.status == StatusCode::FORBIDDEN {
+                    let origin = head.field(::http::header::ORIGIN).unwrap_or("not text");
+                    stranger.note(&self.service, "origin", "origin not allowed", origin);
+                }
                 http::refuse(stream, refusal.status, refusal.fields).await?;
                 return Ok(None);
             }

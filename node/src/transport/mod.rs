@@ -16,3 +16,6 @@ pub mod websocket;
 pub mod client_certificate;
 pub mod framing;
 pub mod io;
+
+mod bounded;
+mod turned_away;

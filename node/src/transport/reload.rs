@@ -16,7 +16,8 @@ use std::{
 
 use parking_lot::RwLock;
 
-use super::tls::{self, ClientCertificates, Material, TlsFiles};
+use super::tls::{self, ClientCertificates, Material, Standing, TlsFiles};
+use crate::session::auth::Shown;
 
 /// How often the files of a listener are looked at.
 pub const LOOK_EVERY: Duration = Duration::from_secs(2);
@@ -49,6 +50,11 @@ impl Reloading {
     pub fn current(&self) -> (Material, u64) {
         let material = self.current.read();
         (material.clone(), self.generation())
+    }
+
+    /// True if new material has come to count since a client was let in, and calls its certificate revoked.
+    pub fn has_revoked(&self, shown: &Shown) -> bool {
+        self.generation() != shown.generation && self.current().0.standing(&shown.chain) == Standing::Revoked
     }
 
     /// The number of the material that counts now.

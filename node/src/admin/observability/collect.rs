@@ -53,6 +53,10 @@ impl Collector {
         let (failed, refused) = self.0.service.realms.guard.counts();
         page.set(&m::LOGINS_FAILED, &[], failed);
         page.set(&m::LOGINS_REFUSED, &[], refused);
+        for (scope, what, count) in self.0.service.realms.quotas.counts.all() {
+            page.set(&m::QUOTAS_MET, &[scope, what], count);
+        }
+        page.set(&m::CERTIFICATE_SESSIONS_REVOKED, &[], self.0.service.sessions.revoked());
         for (of, file) in &self.0.certificates {
             if let Some(at) = expires(file) {
                 page.set_f64(&m::CERTIFICATE_EXPIRES, &[of], at);

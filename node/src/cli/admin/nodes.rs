@@ -1,118 +1,104 @@
-//! `ringfort admin nodes` and the commands that change which nodes there are.
+//! The nodes of the cluster, and which of them there are to be.
 
-use std::{
-    io::{IsTerminal, Write},
-    time::Duration,
-};
+use std::time::Duration;
 
-use clap::{Subcommand, ValueEnum};
+use clap::Args;
 use ringfort_proto::admin::v1::{self as pb, cluster_client::ClusterClient};
 use serde_json::json;
 use tonic::transport::Channel;
 
-use super::refused;
-use crate::cli::{Failure, print_line};
+use super::{
+    output::{Output, Shown, Sure, Table, Watch, or_dash},
+    reply::refused,
+};
+use crate::cli::Failure;
 
-#[derive(Debug, Subcommand)]
-pub(super) enum Nodes {
-    /// List the nodes, how they stand, and what is being changed about them.
-    Nodes {
-        /// text, or json with everything that is known.
-        #[arg(long, value_enum, default_value = "text")]
-        output: Output,
-    },
-    /// Have another core node lead: the one that is named, or whichever is the furthest.
-    MoveLeadership { to: Option<String> },
-    /// Announce a core node. It becomes a learner when it comes, and a voter by itself once it has caught up.
-    AddNode {
-        name: String,
-        /// The core node whose place it takes, in one change; its own name for a node that lost its disk.
-        #[arg(long, value_name = "NAME")]
-        replaces: Option<String>,
-    },
-    /// Remove a core node for good: it ends its sessions and stops. Or withdraw an announcement.
-    RemoveNode {
-        name: String,
-        /// Do not ask.
-        #[arg(long)]
-        yes: bool,
-    },
+/// List the nodes, how they stand, and what is being changed about them. A star marks the leader.
+#[derive(Debug, Args)]
+pub(super) struct List {
+    #[command(flatten)]
+    watch: Watch,
 }
 
-#[derive(Clone, Copy, Debug, ValueEnum)]
-pub(super) enum Output {
-    Text,
-    Json,
+/// Have another core node lead: the one that is named, or whichever is the furthest.
+#[derive(Debug, Args)]
+pub(super) struct MoveLeadership {
+    to: Option<String>,
+}
+
+/// Announce a core node. It becomes a learner when it comes, and a voter by itself once it has caught up.
+#[derive(Debug, Args)]
+pub(super) struct Add {
+    name: String,
+    /// The core node whose place it takes, in one change; its own name for a node that lost its disk.
+    #[arg(long, value_name = "NAME")]
+    replaces: Option<String>,
+}
+
+/// Remove a core node for good: it ends its sessions and stops. Or withdraw an announcement.
+#[derive(Debug, Args)]
+pub(super) struct Remove {
+    name: String,
+    #[command(flatten)]
+    sure: Sure,
 }
 
 /// Above what a removal waits for sessions to end.
-const REMOVE_WITHIN: Duration = Duration::from_secs(70);
+pub(super) const REMOVE_WITHIN: Duration = Duration::from_secs(70);
 
-impl Nodes {
-    /// How long an answer may take, where that is longer than usual.
-    pub(super) fn patience(&self) -> Option<Duration> {
-        matches!(self, Self::RemoveNode { .. }).then_some(REMOVE_WITHIN)
-    }
-
-    pub(super) async fn ask(self, channel: Channel) -> Result<(), Failure> {
-        let mut cluster = ClusterClient::new(channel);
-        match self {
-            Self::Nodes { output } => {
-                let reply = cluster
-                    .list_nodes(pb::ListNodesRequest {})
-                    .await
-                    .map_err(refused)?
-                    .into_inner();
-                match output {
-                    Output::Text => table(&reply),
-                    Output::Json => print_line(&document(&reply).to_string()),
-                }
-            }
-            Self::MoveLeadership { to } => {
-                let request = pb::MoveLeadershipRequest {
-                    to: to.unwrap_or_default(),
-                };
-                let reply = cluster.move_leadership(request).await.map_err(refused)?.into_inner();
-                print_line(&format!("{} leads", reply.leader))
-            }
-            Self::AddNode { name, replaces } => {
-                let request = pb::AddNodeRequest {
-                    name: name.clone(),
-                    replaces: replaces.unwrap_or_default(),
-                };
-                let reply = cluster.add_node(request).await.map_err(refused)?.into_inner();
-                print_line(&format!(
-                    "{name} is announced at log index {}: start it with an empty data directory and the core nodes as cluster.peers",
-                    reply.index
-                ))
-            }
-            Self::RemoveNode { name, yes } => {
-                if !yes {
-                    confirm(&name)?;
-                }
-                let request = pb::RemoveNodeRequest { name: name.clone() };
-                cluster.remove_node(request).await.map_err(refused)?;
-                print_line(&format!("{name} is removed"))
-            }
-        }
+impl List {
+    pub(super) async fn ask(self, channel: Channel, output: Output) -> Result<(), Failure> {
+        let cluster = ClusterClient::new(channel);
+        let shown = async || {
+            let mut cluster = cluster.clone();
+            let reply = cluster
+                .list_nodes(pb::ListNodesRequest {})
+                .await
+                .map_err(refused)?
+                .into_inner();
+            Ok(Shown::new(document(&reply), table(&reply)))
+        };
+        self.watch.show(output, shown).await
     }
 }
 
-/// Asks on the terminal; without one, nobody could answer.
-fn confirm(name: &str) -> Result<(), Failure> {
-    let usage = |text: String| Failure { code: 2, text };
-    if !std::io::stdin().is_terminal() {
-        return Err(usage(format!("removing {name} is for good: say --yes")));
+impl MoveLeadership {
+    pub(super) async fn ask(self, channel: Channel, output: Output) -> Result<(), Failure> {
+        let to = self.to.unwrap_or_default();
+        let moved = ClusterClient::new(channel)
+            .move_leadership(pb::MoveLeadershipRequest { to })
+            .await;
+        let leader = moved.map_err(refused)?.into_inner().leader;
+        output.show(&Shown::new(json!({ "leader": leader }), format!("{leader} leads")))
     }
-    eprint!("{name} will end its sessions and stop for good. Type its name to go on: ");
-    let _ = std::io::stderr().flush();
-    let mut line = String::new();
-    let read = std::io::stdin().read_line(&mut line);
-    read.map_err(|error| Failure::new(format!("standard input: {error}")))?;
-    if line.trim() == name {
-        return Ok(());
+}
+
+impl Add {
+    pub(super) async fn ask(self, channel: Channel, output: Output) -> Result<(), Failure> {
+        let name = self.name;
+        let request = pb::AddNodeRequest {
+            name: name.clone(),
+            replaces: self.replaces.unwrap_or_default(),
+        };
+        let added = ClusterClient::new(channel).add_node(request).await;
+        let index = added.map_err(refused)?.into_inner().index;
+        let text = format!(
+            "{name} is announced at log index {index}: start it with an empty data directory and the core nodes as cluster.peers"
+        );
+        output.show(&Shown::new(json!({ "announced": name, "index": index }), text))
     }
-    Err(usage("nothing was removed".to_owned()))
+}
+
+impl Remove {
+    pub(super) async fn ask(self, channel: Channel, output: Output) -> Result<(), Failure> {
+        let name = self.name;
+        self.sure.ask(&format!("{name} ends its sessions and stops for good"))?;
+        let request = pb::RemoveNodeRequest { name: name.clone() };
+        let removed = ClusterClient::new(channel).remove_node(request).await;
+        let index = removed.map_err(refused)?.into_inner().index;
+        let text = format!("{name} is removed");
+        output.show(&Shown::new(json!({ "removed": name, "index": index }), text))
+    }
 }
 
 fn kind(node: &pb::Node) -> &'static str {
@@ -126,77 +112,48 @@ fn vote(node: &pb::Node) -> &'static str {
     match node.vote() {
         pb::Vote::Voter => "voter",
         pb::Vote::Learner => "learner",
-        pb::Vote::None | pb::Vote::Unspecified => "-",
+        pb::Vote::None | pb::Vote::Unspecified => "none",
     }
 }
 
-fn table(reply: &pb::ListNodesReply) -> Result<(), Failure> {
-    let heads = [
+fn table(reply: &pb::ListNodesReply) -> String {
+    let mut table = Table::new([
         "NAME", "KIND", "VOTE", "STAGE", "SLOT", "APPLIED", "LAG", "LEASE", "LINKS", "SESSIONS", "ADDRESS",
-    ];
-    let mut rows: Vec<Vec<String>> = vec![heads.map(str::to_owned).to_vec()];
+    ]);
     for node in &reply.nodes {
-        let of = |number: u64| if node.answered { number.to_string() } else { "-".to_owned() };
+        let of = |text: String| if node.answered { text } else { "-".to_owned() };
         let up = node.links.iter().filter(|link| link.phase == "up").count();
-        rows.push(vec![
+        table.row([
             format!("{}{}", node.name, if node.leader { "*" } else { "" }),
             kind(node).to_owned(),
             vote(node).to_owned(),
             node.stage.clone(),
-            if node.slot == 0 {
-                "-".to_owned()
+            or_dash(&if node.slot == 0 {
+                String::new()
             } else {
                 format!("{}/{}", node.slot, node.epoch)
-            },
-            of(node.applied),
-            of(node.lag),
-            if node.answered {
-                format!("{:.1}s", node.lease_ms as f64 / 1e3)
-            } else {
-                "-".to_owned()
-            },
-            if node.answered {
-                format!("{up}/{}", node.links.len())
-            } else {
-                "-".to_owned()
-            },
-            of(node.sessions),
-            node.address.clone(),
+            }),
+            of(node.applied.to_string()),
+            of(node.lag.to_string()),
+            of(format!("{:.1}s", node.lease_ms as f64 / 1e3)),
+            of(format!("{up}/{}", node.links.len())),
+            of(node.sessions.to_string()),
+            or_dash(&node.address),
         ]);
     }
-    for line in columns(&rows) {
-        print_line(&line)?;
-    }
+    let mut text = table.render();
     for node in &reply.nodes {
         for link in node.links.iter().filter(|link| link.phase != "up") {
-            print_line(&format!("{} to {}: {} {}", node.name, link.to, link.phase, link.error))?;
+            text += &format!("{} to {}: {} {}\n", node.name, link.to, link.phase, link.error);
         }
     }
     if !reply.change.is_empty() {
-        print_line(&format!("under way: {}", reply.change))?;
+        text += &format!("under way: {}\n", reply.change);
     }
     if !reply.last_change.is_empty() {
-        print_line(&format!("last change: {}", reply.last_change))?;
+        text += &format!("last change: {}\n", reply.last_change);
     }
-    Ok(())
-}
-
-/// Rows with their columns below each other.
-fn columns(rows: &[Vec<String>]) -> Vec<String> {
-    let width = |at: usize| {
-        rows.iter()
-            .filter_map(|row| row.get(at))
-            .map(|cell| cell.chars().count())
-            .max()
-    };
-    let line = |row: &Vec<String>| {
-        let cells = row
-            .iter()
-            .enumerate()
-            .map(|(at, cell)| format!("{cell:<0$}", width(at).unwrap_or(0)));
-        cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
-    };
-    rows.iter().map(line).collect()
+    text
 }
 
 fn document(reply: &pb::ListNodesReply) -> serde_json::Value {
@@ -209,7 +166,7 @@ fn document(reply: &pb::ListNodesReply) -> serde_json::Value {
             "name": node.name,
             "address": node.address,
             "kind": kind(node),
-            "vote": match node.vote() { pb::Vote::Voter => "voter", pb::Vote::Learner => "learner", _ => "none" },
+            "vote": vote(node),
             "slot": node.slot,
             "epoch": node.epoch,
             "stage": node.stage,
@@ -231,18 +188,4 @@ fn document(reply: &pb::ListNodesReply) -> serde_json::Value {
         "last_change": reply.last_change,
         "leader": reply.leader,
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn columns_stand_below_each_other() {
-        let row = |cells: [&str; 2]| cells.map(str::to_owned).to_vec();
-        assert_eq!(
-            columns(&[row(["NAME", "KIND"]), row(["n", "edge"])]),
-            ["NAME  KIND", "n     edge"]
-        );
-    }
 }

@@ -20,6 +20,8 @@ use tokio::{
 use tokio_rustls::TlsAcceptor;
 use tokio_stream::wrappers::ReceiverStream;
 
+use crate::audit::{Audit, Refusal};
+
 use super::{
     ClusterIo, Error, IDENTIFY_WITHIN, Identity, Kind, PeerIdentity, Security,
     io::{Socket, Stream},
@@ -38,6 +40,7 @@ pub struct Acceptor {
     to_control: mpsc::Sender<Result<ClusterIo, io::Error>>,
     to_data: mpsc::Sender<Result<ClusterIo, io::Error>>,
     refused: Arc<AtomicU64>,
+    audit: Audit,
 }
 
 impl Acceptor {
@@ -67,8 +70,15 @@ impl Acceptor {
             to_control,
             to_data,
             refused,
+            audit: Audit::default(),
         };
         Ok((acceptor, ReceiverStream::new(control), ReceiverStream::new(lanes)))
+    }
+
+    /// Has the audit log keep who is refused.
+    #[must_use]
+    pub fn audited_by(self, audit: Audit) -> Self {
+        Self { audit, ..self }
     }
 
     /// Where it listens, with the port the system chose if the configured one was 0.
@@ -101,6 +111,7 @@ impl Acceptor {
             let Ok(permit) = unidentified.clone().try_acquire_owned() else {
                 this.refused.fetch_add(1, Ordering::Relaxed);
                 tracing::warn!(%from, "cluster connection refused: too many unidentified ones");
+                this.note(from, "too many unidentified connections", "");
                 continue;
             };
             let this = this.clone();
@@ -112,6 +123,9 @@ impl Acceptor {
                     Ok((Kind::Data, io)) => this.to_data.try_send(Ok(io)).is_ok(),
                     Err(error) => {
                         tracing::warn!(%from, %error, "cluster connection refused");
+                        if let Some(reason) = error.refusal() {
+                            this.note(from, reason, &super::explain(&error));
+                        }
                         false
                     }
                 };
@@ -120,6 +134,15 @@ impl Acceptor {
                 }
             });
         }
+    }
+
+    fn note(&self, from: SocketAddr, reason: &'static str, what: &str) {
+        self.audit.refused(&Refusal {
+            source: Some(from.ip().to_canonical()),
+            listener: self.local_addr().ok(),
+            what,
+            ..Refusal::of("cluster", reason)
+        });
     }
 
     async fn identify(&self, stream: TcpStream, from: SocketAddr) -> Result<(Kind, ClusterIo), Error> {

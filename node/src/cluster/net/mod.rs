@@ -251,6 +251,22 @@ pub enum Error {
     Listen { address: String, source: std::io::Error },
 }
 
+impl Error {
+    /// Why somebody was refused, in words for the record; `None` if the connection merely broke, or was this node's own.
+    pub fn refusal(&self) -> Option<&'static str> {
+        match self {
+            Self::Handshake { source, .. } => {
+                let of_tls = source.get_ref().is_some_and(|source| source.is::<rustls::Error>());
+                of_tls.then_some("TLS handshake failed")
+            }
+            Self::WrongPeer { .. } => Some("certificate of no node of this cluster"),
+            Self::TooSlow { .. } => Some("not identified in time"),
+            Self::Magic { .. } => Some("another protocol"),
+            _ => None,
+        }
+    }
+}
+
 /// An error with its causes on one line: tonic hides ours among its sources.
 pub fn explain(error: &(dyn std::error::Error + 'static)) -> String {
     let mut text = error.to_string();

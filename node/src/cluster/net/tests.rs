@@ -120,6 +120,46 @@ async fn both_kinds_of_connection_reach_their_queue_with_the_peers_proven_name()
 }
 
 #[tokio::test]
+async fn who_is_no_node_of_the_cluster_is_in_the_audit_log() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("audit.jsonl");
+    let audit = crate::audit::Audit::open(crate::audit::Settings {
+        path: path.clone(),
+        rotate_bytes: 1 << 20,
+        keep: 1,
+        refusals_max: 10,
+        node: "n1".into(),
+    })
+    .unwrap();
+    let (ours, foreign) = (Authority::new(), Authority::new());
+    let security = Security::Tls(ours.tls(&identity("n1")));
+    let bound = Acceptor::bind("127.0.0.1:0", identity("n1"), security, Handle::current()).await;
+    let (acceptor, _control, _data) = bound.unwrap();
+    let node = acceptor.local_addr().unwrap().to_string();
+    let refused = acceptor.refused();
+    tokio::spawn(acceptor.audited_by(audit.clone()).run());
+    let dialer = Dialer::new(
+        identity("n2"),
+        Security::Tls(foreign.tls(&identity("n2"))),
+        Addresses::fixed([("n1", node)]),
+    );
+    assert!(dialer.dial("n1", Kind::Control).await.is_err());
+    let wait = async {
+        while refused.load(Relaxed) < 1 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), wait).await.unwrap();
+    tokio::task::spawn_blocking(move || audit.finish()).await.unwrap();
+    let text = std::fs::read_to_string(&path).unwrap();
+    let record = text.lines().find(|line| line.contains("\"step\":\"cluster\"")).expect(&text);
+    assert!(
+        record.contains("TLS handshake failed") && record.contains("127.0.0.1"),
+        "{record}"
+    );
+}
+
+#[tokio::test]
 async fn a_certificate_of_another_authority_is_refused_by_both_ends() {
     let (ours, foreign) = (Authority::new(), Authority::new());
     let node = listen(identity("n1"), Security::Tls(ours.tls(&identity("n1")))).await;

@@ -54,7 +54,7 @@ A variable of the environment overrides a setting: `RINGFORT__SECTION__KEY`, ite
 plain text where it is none.
 
 Exit codes: 2 wrong command line, 3 wrong settings, 4 a port that is in use or cannot be opened, 5 a certificate or key, 6 the data
-directory or the audit log, 9 a node that an operator has removed from its cluster for good, 1 anything else.
+directory or the audit log, 12 a node that an operator has removed from its cluster for good, 1 anything else.
 
 ```toml
 [node]

@@ -87,14 +87,17 @@ impl Realm {
                 because(&format!("option {option} is of a wrong type")),
             )),
             None if !valid => Some((error_uri::INVALID_URI, Dict::new())),
-            None if options.disclose_me && disclosure == Disclosure::Deny => Some((
-                error_uri::DISCLOSE_ME_DISALLOWED,
-                because("who publishes is not disclosed here (setting disclose = \"deny\" of the realm or permission)"),
-            )),
-            None if acknowledged && self.deliveries_are_full() => Some((
-                error_uri::UNAVAILABLE,
-                because("too many publications wait to be received on this node"),
-            )),
+            None if options.disclose_me && disclosure == Disclosure::Deny => {
+                self.note_ruled_out(turn, session, "disclose", &topic);
+                let details =
+                    because("who publishes is not disclosed here (setting disclose = \"deny\" of the realm or permission)");
+                Some((error_uri::DISCLOSE_ME_DISALLOWED, details))
+            }
+            None if acknowledged && self.deliveries_are_full() => {
+                self.note_limit(turn, session, "deliveries_max", &topic);
+                let details = because("too many publications wait to be received on this node");
+                Some((error_uri::UNAVAILABLE, details))
+            }
             None if self.schemas.check(Kind::Topic) => {
                 let verdict = self.check_event(&topic, &sealed, &payload);
                 verdict.err().map(|details| (error_uri::INVALID_ARGUMENT, details))

@@ -8,6 +8,7 @@ use super::{Group, Interest, Topic};
 use crate::{
     router::{
         Effect, MatchPolicy, Realm, Right, Shard, TopicKey, pattern,
+        pools::Pooled,
         session_table::Subscribed,
         timers::Timer,
         topic::SHARD_BYTES_MAX,
@@ -18,6 +19,21 @@ use crate::{
 
 impl Realm {
     pub(in crate::router) fn on_subscribe(
+        &mut self,
+        turn: &mut Turn<'_>,
+        session: SessionId,
+        request: RequestId,
+        options: &Dict,
+        topic: Uri,
+    ) {
+        let waits = options.bool("get_retained") == Some(true) && self.await_echo(turn, session, request, options, &topic);
+        if !waits {
+            self.subscribe_now(turn, session, request, options, topic);
+        }
+    }
+
+    /// The same for one that has nothing more to wait for.
+    pub(in crate::router) fn subscribe_now(
         &mut self,
         turn: &mut Turn<'_>,
         session: SessionId,
@@ -46,18 +62,19 @@ impl Realm {
             let details = because("this topic's subscription id is taken by another topic");
             return self.refuse(turn, session, code::SUBSCRIBE, request, error_uri::UNAVAILABLE, details);
         }
-        let Some(subscriber) = self.sessions.get(session) else {
+        let Some(subscriber) = self.sessions.get_mut(session) else {
             return;
         };
         let limits = &self.config.limits;
         let known = subscriber.subscriptions.get(&id);
         let full = match known {
             Some(subscribed) => subscribed.waiting.len() >= limits.subscribes_waiting_max,
-            None => subscriber.subscriptions.len() >= limits.subscriptions_max.min(subscriber.info.bounds.subscriptions as usize),
+            None => subscriber.subscriptions.len() >= limits.subscriptions_max,
         };
         if full {
-            self.stats.over_limits += 1;
-            let details = because("too many subscriptions in this session (settings subscriptions_max, subscribes_waiting_max)");
+            self.note_limit(turn, session, "subscriptions_per_session_max", &key.uri);
+            let details =
+                because("too many subscriptions in this session (setting subscriptions_per_session_max), or too many that wait");
             return self.refuse(turn, session, code::SUBSCRIBE, request, error_uri::UNAVAILABLE, details);
         }
         if known.is_some_and(|known| known.shard != key.shard) {
@@ -65,10 +82,20 @@ impl Realm {
             let details = because("this session is subscribed already, under another nkey");
             return self.refuse(turn, session, code::SUBSCRIBE, request, error_uri::INVALID_ARGUMENT, details);
         }
+        if known.is_none()
+            && let Err(empty) = subscriber.reserve(Pooled::Subscriptions)
+        {
+            self.note_limit(turn, session, empty.reason, &key.uri);
+            let details = because(&empty.text());
+            return self.refuse(turn, session, code::SUBSCRIBE, request, error_uri::UNAVAILABLE, details);
+        }
         if options.bool("get_retained") == Some(true) {
             self.keeper.wanted.insert((session, request));
         }
         self.subscribe(turn, session, request, &key, id);
+        if let Some(subscriber) = self.sessions.get_mut(session) {
+            subscriber.recount(Pooled::Subscriptions);
+        }
     }
 
     fn subscribe(&mut self, turn: &mut Turn<'_>, session: SessionId, request: RequestId, key: &TopicKey, id: SubscriptionId) {
@@ -234,7 +261,10 @@ impl Realm {
         session: SessionId,
         subscription: SubscriptionId,
     ) -> Option<Subscribed> {
-        let mut subscribed = self.sessions.get_mut(session)?.subscriptions.remove(&subscription)?;
+        self.hurry_echoes(turn, session);
+        let subscriber = self.sessions.get_mut(session)?;
+        let mut subscribed = subscriber.subscriptions.remove(&subscription)?;
+        subscriber.recount(Pooled::Subscriptions);
         // Subscription ids outlive sessions, so a client may know the id before it is told. Its SUBSCRIBEs are answered first.
         for request in subscribed.waiting.drain(..) {
             self.keeper.wanted.remove(&(session, request));

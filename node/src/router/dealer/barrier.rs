@@ -148,6 +148,7 @@ impl Realm {
                     self.refuse_call(turn, session, call.request, call.what.flow, error, details);
                 }
             }
+            self.recount_calls(session);
         }
         self.dealer.barriers.waiting.remove(&session);
     }

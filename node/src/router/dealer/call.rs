@@ -12,6 +12,7 @@ use crate::{
         abilities::Ability,
         frame::Refusal,
         passthru,
+        pools::Pooled,
         reflection::Kind,
         registry::Callee,
         session_table::{Again, Asked, Call, Caller, Invocation, ParkedCall, Tries},
@@ -49,11 +50,20 @@ pub(in crate::router) enum Answer {
 }
 
 impl Answer {
-    /// The callee, or its node, is gone.
+    /// The callee is gone.
     pub(super) fn canceled(cause: &str) -> Self {
+        Self::of_the_router(error_uri::CANCELED, cause)
+    }
+
+    /// The callee's node is gone, or there is no way to it any more: whether the callee ran is unknown.
+    pub(super) fn unreachable(cause: &str) -> Self {
+        Self::of_the_router(error_uri::NETWORK_FAILURE, cause)
+    }
+
+    fn of_the_router(error: &str, cause: &str) -> Self {
         Self::Error {
             details: reason(cause),
-            error: Uri::from(error_uri::CANCELED),
+            error: Uri::from(error),
             payload: Payload::EMPTY,
         }
     }
@@ -76,7 +86,8 @@ impl Realm {
             let Ok(mut flow) = self.begin_flow(turn, session, request, options, &procedure) else {
                 return;
             };
-            if self.schemas.check(Kind::Procedure) {
+            // Whoever may not call it is not told what it would take.
+            if verdict.allowed && self.schemas.check(Kind::Procedure) {
                 match self.check_call(&procedure, options, &payload) {
                     Ok(None) => {}
                     Ok(checks) => flow.get_or_insert_default().checks = checks,
@@ -101,20 +112,30 @@ impl Realm {
         let found = self.find(&procedure, tries.as_deref());
         // Nobody registers there: what is called there is the router's own, or misses like any other.
         if found.is_none() && procedure.is_of_the_router() && self.on_own_call(turn, session, request, &procedure, &payload) {
+            // The router answers in a time of its own.
+            if let Some(flow) = &flow {
+                self.end_flow(session, request, flow);
+            }
             return;
         }
         // What is registered was checked when it was.
         if found.is_none() && !procedure.is_uri(self.config.uri_check) {
             return self.refuse_call(turn, session, request, flow, error_uri::INVALID_URI, Dict::new());
         }
-        let Some(caller) = self.sessions.get(session) else { return };
-        let most = self.config.limits.open_calls_max.min(caller.info.bounds.calls as usize);
-        if caller.calls.len() + caller.parked.len() >= most {
-            self.stats.over_limits += 1;
-            let details = because("too many open calls in this session (setting open_calls_max)");
+        let Some(caller) = self.sessions.get_mut(session) else {
+            return;
+        };
+        if caller.calls.len() + caller.parked.len() >= self.config.limits.open_calls_max {
+            self.note_limit(turn, session, "calls_per_session_max", &procedure);
+            let details = because("too many open calls in this session (setting calls_per_session_max)");
             return self.refuse_call(turn, session, request, flow, error_uri::UNAVAILABLE, details);
         }
         let its_turn = caller.parked.is_empty();
+        if let Err(empty) = caller.reserve(Pooled::Calls) {
+            self.note_limit(turn, session, empty.reason, &procedure);
+            let details = because(&empty.text());
+            return self.refuse_call(turn, session, request, flow, error_uri::UNAVAILABLE, details);
+        }
         let what = Again {
             order: self.dealer.next_order(),
             procedure,
@@ -130,6 +151,14 @@ impl Realm {
             }
             _ => self.park_call(turn, session, request, what, found.is_none()),
         }
+        self.recount_calls(session);
+    }
+
+    /// Whatever became of a call of the session that had a place among the open ones.
+    pub(super) fn recount_calls(&mut self, session: SessionId) {
+        if let Some(caller) = self.sessions.get_mut(session) {
+            caller.recount(Pooled::Calls);
+        }
     }
 
     /// Lets a call wait: for a read barrier if it missed, else for its turn behind one that does.
@@ -141,6 +170,7 @@ impl Realm {
         let full = caller.parked.len() >= limits.parked_calls_max
             || caller.parked_bytes.saturating_add(what.payload.bytes().len()) > limits.parked_bytes_max;
         if full {
+            self.note_limit(turn, session, "parked_calls_max", &what.procedure);
             let details =
                 because("too many calls wait for the procedure of an earlier one (settings parked_calls_max, parked_bytes_max)");
             return self.refuse_call(turn, session, request, what.flow, error_uri::UNAVAILABLE, details);

@@ -98,6 +98,9 @@ impl Realm {
                     streams.begin(request);
                     streams.end(request);
                 }
+                if error == error_uri::DISCLOSE_ME_DISALLOWED {
+                    self.note_ruled_out(turn, session, "disclose", procedure);
+                }
                 self.refuse(turn, session, code::CALL, request, error, details);
                 return Err(());
             }

@@ -65,6 +65,7 @@ impl Realm {
             return;
         }
         if let Some(call) = caller.unpark_call(request) {
+            self.note_limit(turn, session, "parked_calls_max", &call.what.procedure);
             let details =
                 because("too many parts of this call wait for its procedure (settings parked_calls_max, parked_bytes_max)");
             self.refuse_call(turn, session, request, call.what.flow, error_uri::UNAVAILABLE, details);

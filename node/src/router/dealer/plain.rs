@@ -11,6 +11,7 @@ use crate::{
     router::{
         LogIndex, NodeRef, PeerFrame, Realm, RegisterWishes, RequestIdCheck,
         frame::{CallId, PlainFrame, Refusal},
+        pools::Pooled,
         registry::Callee,
         session_table::{Asked, Call, Caller, Invocation, Readiness},
     },
@@ -69,7 +70,7 @@ impl Realm {
         if !in_order || !self.calls_are_plain || self.config.fence_details || !caller.parked.is_empty() || !self.has_lease(now) {
             return None;
         }
-        if caller.calls.len() >= self.config.limits.open_calls_max.min(caller.info.bounds.calls as usize) {
+        if caller.calls.len() >= self.config.limits.open_calls_max || !caller.has_room(Pooled::Calls) {
             return None;
         }
         if !caller.may.plainly_call(procedure) {
@@ -99,7 +100,7 @@ impl Realm {
         registration: RegistrationId,
         callee: SessionId,
     ) -> Option<RequestId> {
-        self.sessions.get(session)?;
+        self.sessions.get_mut(session)?.reserve(Pooled::Calls).ok()?;
         self.dealer.next_order();
         let invocation = self.plain_invocation(registration, callee, Caller::Local { session, request })?;
         let call = Call::Local {
@@ -127,7 +128,7 @@ impl Realm {
         else {
             return None;
         };
-        self.sessions.get(session)?;
+        self.sessions.get_mut(session)?.reserve(Pooled::Calls).ok()?;
         let registration = route.registration;
         let procedure = self.registry.registration(registration)?.procedure.clone();
         let (order, call) = (self.dealer.next_order(), self.dealer.next_call());

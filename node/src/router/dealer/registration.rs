@@ -15,6 +15,7 @@ use crate::{
         abilities::Ability,
         compat::POLICY_CONFLICT,
         pattern,
+        pools::Pooled,
         registry::Callee,
         session_table::{Held, Registering},
         timers::Timer,
@@ -59,6 +60,7 @@ impl Realm {
         }
         let disclose_caller = options.bool("disclose_caller") == Some(true);
         if disclose_caller && self.config.disclosure == Disclosure::Deny {
+            self.note_ruled_out(turn, session, "disclose", &procedure);
             let details = because("this realm discloses no caller (setting disclose = \"deny\")");
             return self.refuse(turn, session, code::REGISTER, request, error_uri::OPTION_NOT_ALLOWED, details);
         }
@@ -69,14 +71,14 @@ impl Realm {
             disclose_caller,
             forward_timeout: options.bool("forward_timeout") == Some(true) && callee.can(Ability::KeepTime),
         };
-        let most = self
-            .config
-            .limits
-            .registrations_max
-            .min(callee.info.bounds.registrations as usize);
-        if callee.registering.len() + callee.registrations.len() >= most {
-            self.stats.over_limits += 1;
-            let details = because("too many registrations in this session (setting registrations_max)");
+        if callee.registering.len() + callee.registrations.len() >= self.config.limits.registrations_max {
+            self.note_limit(turn, session, "registrations_per_session_max", &procedure);
+            let details = because("too many registrations in this session (setting registrations_per_session_max)");
+            return self.refuse(turn, session, code::REGISTER, request, error_uri::UNAVAILABLE, details);
+        }
+        if let Err(empty) = callee.reserve(Pooled::Registrations) {
+            self.note_limit(turn, session, empty.reason, &procedure);
+            let details = because(&empty.text());
             return self.refuse(turn, session, code::REGISTER, request, error_uri::UNAVAILABLE, details);
         }
         let deadline = turn.now + self.config.limits.register_wait;
@@ -256,7 +258,7 @@ impl Realm {
             .filter(|r| is_it(r))
             .map(|r| (r.deadline, r.concurrency));
         if let Some((deadline, _)) = waiting {
-            callee.registering.remove(&request);
+            callee.end_registering(request);
             self.timers.unset(deadline, Timer::Register(session, request));
         }
         match (waiting, outcome) {
@@ -290,7 +292,7 @@ impl Realm {
                 // The client has asked again meanwhile: this is what it wants. Its second op finds the procedure taken, by itself.
                 let again = callee.registering.iter().find(|(_, r)| is_it(r));
                 if let Some((again, deadline, concurrency)) = again.map(|(request, r)| (*request, r.deadline, r.concurrency)) {
-                    callee.registering.remove(&again);
+                    callee.end_registering(again);
                     self.timers.unset(deadline, Timer::Register(session, again));
                     let since = since(registration);
                     return self.welcome(turn.effects, session, again, (registration, since), concurrency);
@@ -299,6 +301,7 @@ impl Realm {
                 callee
                     .registrations
                     .insert(registration, Held::Leaving { since, waiting: None });
+                callee.recount(Pooled::Registrations);
                 turn.propose(Op::Unregister {
                     session,
                     request: None,
@@ -367,7 +370,7 @@ impl Realm {
         let Some(callee) = self.sessions.get_mut(session) else {
             return;
         };
-        if callee.registering.remove(&request).is_some() {
+        if callee.end_registering(request).is_some() {
             self.stats.registers_expired += 1;
             let details = because("no quorum, outcome unknown");
             self.refuse(turn, session, code::REGISTER, request, error_uri::UNAVAILABLE, details);
@@ -435,6 +438,7 @@ impl Realm {
                     callee
                         .registrations
                         .insert(registration, Held::Leaving { since, waiting: None });
+                    callee.recount(Pooled::Registrations);
                     effects.push(Effect::Propose {
                         op: Op::Unregister {
                             session,
@@ -444,7 +448,7 @@ impl Realm {
                     });
                     continue;
                 };
-                callee.registering.remove(&request);
+                callee.end_registering(request);
                 self.timers.unset(deadline, Timer::Register(session, request));
                 self.welcome(effects, session, request, (registration, since), concurrency);
             }

@@ -113,7 +113,12 @@ impl Realm {
                 self.keeper.asking.insert((session, request));
                 turn.effects.push(Effect::AskHistory(Box::new(ask)));
             }
-            Err((error, details)) => self.refuse(turn, session, code::CALL, request, error, details),
+            Err((error, details)) => {
+                if error == error_uri::UNAVAILABLE {
+                    self.note_limit(turn, session, "history_calls_max", procedure);
+                }
+                self.refuse(turn, session, code::CALL, request, error, details);
+            }
         }
         true
     }
@@ -143,7 +148,10 @@ impl Realm {
         };
         filter.asker = Some(asker);
         if !self.may_read(session, subscription) {
-            return Err((error_uri::NO_SUCH_SUBSCRIPTION, Dict::new()));
+            return Err((
+                error_uri::NOT_AUTHORIZED,
+                because("this needs the right to subscribe to the topic"),
+            ));
         }
         let (rule, topic) = self.history_of(subscription)?;
         if let Some(topic) = topic {
@@ -167,7 +175,7 @@ impl Realm {
         })
     }
 
-    /// True if the session may subscribe to what it asks about. Else there is no such subscription for it.
+    /// True if the session may subscribe to what it asks about, or nobody has heard of it.
     fn may_read(&self, session: SessionId, subscription: SubscriptionId) -> bool {
         let of_history = self
             .keeper

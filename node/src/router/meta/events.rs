@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     ask::{Own, router},
-    registration, session,
+    reflection, registration, session,
 };
 use crate::{
     router::{
@@ -314,7 +314,11 @@ impl Realm {
             _ => 0,
         };
         let seen_by = match change {
-            Change::Joined(..) | Change::Left(..) | Change::Defined(..) | Change::Undefined(..) => None,
+            Change::Joined(..) | Change::Left(..) => None,
+            Change::Defined(row, _) | Change::Undefined(row) => {
+                let definition = &row.definition;
+                reflection::about(definition.kind, definition.policy, &definition.uri).and_then(Audience::who_sees)
+            }
             Change::Created(_, new) => Audience::who_sees(self::about(new)),
             Change::Registered(_, _, about) | Change::Unregistered(_, _, about) | Change::Deleted(_, _, about) => {
                 Audience::who_sees(about.clone())

@@ -16,6 +16,7 @@
 mod args;
 mod ask;
 mod authorizer;
+mod echo;
 mod events;
 mod kill;
 mod overlap;
@@ -59,6 +60,8 @@ pub(super) struct Meta {
     pub(super) ready: BTreeSet<NodeRef>,
     /// Questions of this node about how far the logs of others are, on which REGISTEREDs wait.
     pub(super) overlaps: BTreeMap<u64, overlap::Overlap>,
+    /// SUBSCRIBEs that wait for what other nodes have sent before.
+    pub(super) echoes: BTreeMap<u64, echo::Echo>,
     /// REGISTERs of the entry that is being applied, for the next such question.
     arriving: Vec<overlap::Arriving>,
     /// Other nodes that wait for an entry of the log.
@@ -193,6 +196,7 @@ impl Realm {
             }
         };
         if self.meta.pending.len() >= self.config.limits.meta_calls_max {
+            self.note_limit(turn, session, "meta_calls_max", procedure);
             let details = because("too many meta calls are under way on this node (setting meta_calls_max)");
             self.refuse_meta_call(turn, session, request, error_uri::UNAVAILABLE, details);
             return true;
@@ -218,6 +222,15 @@ impl Realm {
             Ok(proposed) => proposed,
             Err(_) if again => (None, None),
             Err((error, details)) => {
+                match (&what, error) {
+                    (Request::Testament(_), error_uri::UNAVAILABLE) => {
+                        self.note_limit(turn, session, "testaments_per_session_max", procedure);
+                    }
+                    (Request::Reflection(_), error_uri::NOT_AUTHORIZED) => {
+                        self.note_ruled_out(turn, session, "allow_define", procedure);
+                    }
+                    _ => {}
+                }
                 self.refuse_meta_call(turn, session, request, error, details);
                 return true;
             }
@@ -280,7 +293,7 @@ impl Realm {
 
     /// A meta call waited long enough: whoever has not answered is named. The timer is out already.
     pub(super) fn on_meta_overdue(&mut self, turn: &mut Turn<'_>, ask: u64) {
-        if self.on_overlap_overdue(turn, ask) {
+        if self.on_overlap_overdue(turn, ask) || self.on_echo_overdue(turn, ask) {
             return;
         }
         let Some(mut pending) = self.meta.pending.remove(&ask) else {
@@ -339,7 +352,7 @@ impl Realm {
             }
             Request::Removal(request) => removal::answer(request, &pending.answers, !pending.missing.is_empty()),
             Request::Authorizer(_) => authorizer::answer(&pending.answers),
-            Request::Reflection(request) => self.answer_reflection(request, pending.outcome.as_ref()),
+            Request::Reflection(request) => self.answer_reflection(pending.session, request, pending.outcome.as_ref()),
             Request::Testament(_) => {
                 let told = pending.told.filter(|_| form == MetaResults::Crossbar);
                 Self::answer_testament(pending.missing.contains(&self.me), told)
@@ -362,6 +375,9 @@ impl Realm {
             }
             Err((error, because)) => {
                 details.0.extend(because.0);
+                if matches!(pending.outcome, Some(OpOutcome::NoRoom)) {
+                    self.note_limit(turn, pending.session, "definitions_max", &Uri::from("wamp.reflect.define"));
+                }
                 self.refuse_meta_call(turn, pending.session, pending.request, error, details);
             }
         }
@@ -396,6 +412,7 @@ impl Realm {
 
     /// A session is gone: nobody waits for its meta calls.
     pub(super) fn detach_meta(&mut self, session: SessionId) {
+        self.detach_echoes(session);
         if self.meta.pending.is_empty() {
             return;
         }

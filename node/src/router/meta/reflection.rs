@@ -24,6 +24,7 @@ use super::{
 use crate::{
     router::{
         MatchPolicy, NodeRef, Op, OpOutcome,
+        policy::About,
         reflection::{Change, Definition, Key, Kind, Room},
         turn::{Turn, because},
     },
@@ -226,11 +227,12 @@ impl Realm {
     }
 
     /// `outcome`: what became of a change, if the log says so.
-    pub(super) fn answer_reflection(&self, request: &Request, outcome: Option<&OpOutcome>) -> Outcome {
+    pub(super) fn answer_reflection(&self, asker: SessionId, request: &Request, outcome: Option<&OpOutcome>) -> Outcome {
+        let known = || self.definitions().filter(|definition| self.knows_of(asker, definition));
         match request {
             Request::List(kind) => {
                 let of = |policy: MatchPolicy| {
-                    let all = self.definitions().filter(|d| d.kind == *kind && d.policy == policy);
+                    let all = known().filter(|d| d.kind == *kind && d.policy == policy);
                     let uris: Vec<Value> = all.map(|d| d.uri.as_str().into()).collect();
                     (policy.name().to_owned(), uris.into())
                 };
@@ -238,20 +240,30 @@ impl Realm {
                 Ok(vec![Dict(lists.into()).into()])
             }
             Request::DescribeAll(which) => {
-                let all = self.definitions().filter(|definition| which.means(definition));
+                let all = known().filter(|definition| which.means(definition));
                 Ok(vec![all.map(|d| d.to_dict().into()).collect::<Vec<Value>>().into()])
             }
             Request::Describe { kind, uri, policy } => {
                 let found = match policy {
-                    None => self.schemas.best(*kind, uri),
-                    Some(policy) => self
-                        .definitions()
-                        .find(|d| (d.kind, d.policy) == (*kind, *policy) && d.uri == *uri),
+                    // What counts for a URI concerns whoever may use that URI, also where it is said of others as well.
+                    None if self.may_know(asker, *kind, MatchPolicy::Exact, uri) => self.schemas.best(*kind, uri),
+                    None => None,
+                    Some(policy) => known().find(|d| (d.kind, d.policy) == (*kind, *policy) && d.uri == *uri),
                 };
                 Ok(vec![found.map_or(Value::Null, |definition| definition.to_dict().into())])
             }
             Request::Define(_) | Request::Undefine { .. } => Self::answer_change(request, outcome),
         }
+    }
+
+    fn knows_of(&self, asker: SessionId, definition: &Definition) -> bool {
+        self.may_know(asker, definition.kind, definition.policy, &definition.uri)
+    }
+
+    /// True if a session may know what is said of that: as with registrations and subscriptions, whoever may use it. Names of errors are
+    /// nobody's.
+    fn may_know(&self, asker: SessionId, kind: Kind, policy: MatchPolicy, uri: &Uri) -> bool {
+        about(kind, policy, uri).is_none_or(|about| self.sees(asker, &about))
     }
 
     fn answer_change(request: &Request, outcome: Option<&OpOutcome>) -> Outcome {
@@ -271,6 +283,15 @@ impl Realm {
             // It was under way too long, or a snapshot has swallowed it.
             _ => unavailable("outcome unknown, ask wamp.reflect.describe"),
         }
+    }
+}
+
+/// What a definition is about, as far as who may know of it is concerned.
+pub(super) fn about(kind: Kind, policy: MatchPolicy, uri: &Uri) -> Option<About> {
+    match kind {
+        Kind::Topic => Some(About::Subscription(policy, uri.clone())),
+        Kind::Procedure => Some(About::Registration(policy, uri.clone())),
+        Kind::Error => None,
     }
 }
 

@@ -357,7 +357,7 @@ impl Realm {
                 ended += 1;
                 // If it comes to be after all, it is taken back, as one that came too late.
                 if let Some(callee) = self.sessions.get_mut(session) {
-                    callee.registering.remove(&request);
+                    callee.end_registering(request);
                 }
                 self.timers.unset(deadline, Timer::Register(session, request));
                 self.refuse_unauthorized(turn, session, (code::REGISTER, request), Right::Register, &procedure);

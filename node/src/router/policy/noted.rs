@@ -33,6 +33,22 @@ pub enum NotedWhat {
         /// On which URI.
         uri: Uri,
     },
+    /// A request was refused for something else than a right.
+    Denied {
+        /// Which wall that was: `limit`, or `authorization` where a rule on options is meant.
+        wall: &'static str,
+        /// The setting, and whose it is where that is not the session.
+        reason: &'static str,
+        /// What was to be called, registered, subscribed to, …
+        uri: Uri,
+    },
+    /// The session was ended by a call of `wamp.session.kill…`.
+    Killed {
+        /// Who has called: its session.
+        by: SessionId,
+        /// And its authid, where that is known.
+        authid: String,
+    },
     /// The session was ended.
     Ended {
         /// Why.
@@ -71,6 +87,25 @@ impl Realm {
             whence: *whence,
             what: what(),
         })));
+    }
+
+    /// Counts and notes that a session holds as much as it may.
+    pub(in crate::router) fn note_limit(&mut self, turn: &mut Turn<'_>, session: SessionId, reason: &'static str, uri: &Uri) {
+        self.stats.over_limits += 1;
+        self.note(turn, session, || NotedWhat::Denied {
+            wall: "limit",
+            reason,
+            uri: uri.clone(),
+        });
+    }
+
+    /// Notes that a session asked for something that a setting rules out, whoever asks.
+    pub(in crate::router) fn note_ruled_out(&self, turn: &mut Turn<'_>, session: SessionId, setting: &'static str, uri: &Uri) {
+        self.note(turn, session, || NotedWhat::Denied {
+            wall: "authorization",
+            reason: setting,
+            uri: uri.clone(),
+        });
     }
 
     /// Counts and notes that a session lacks a right that it needed.

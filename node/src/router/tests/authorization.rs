@@ -326,6 +326,10 @@ fn the_meta_api_shows_what_the_asker_may_see() {
     let count = |id: u64| meta_call(&guest, "wamp.subscription.count_subscribers", &[id.into()], Dict::new());
     assert_eq!(result_of(&count(open.get()), &guest), [1_u64.into()]);
     assert_eq!(error_of(&count(secret.get())), "wamp.error.no_such_subscription");
+    // Of a history the text has it otherwise.
+    let events = |id: u64| meta_call(&guest, "wamp.subscription.get_events", &[id.into()], Dict::new());
+    assert_eq!(error_of(&events(secret.get())), "wamp.error.not_authorized");
+    assert_eq!(error_of(&events(9_999)), "wamp.error.no_such_subscription");
 }
 
 #[test]
@@ -741,7 +745,7 @@ fn a_node_that_lost_the_cluster_ends_what_the_log_could_have_revoked() {
         trustlevel: None,
         features: Vec::new(),
         compat: crate::router::Compat::default(),
-        bounds: crate::router::Bounds::default(),
+        pools: crate::router::Pools::default(),
         whence: None,
     };
     let joins = |number: u64, role: &str| {

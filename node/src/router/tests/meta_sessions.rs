@@ -429,3 +429,20 @@ fn what_the_router_does_not_have_misses_like_any_other_procedure() {
     // The question of `calls` is an argument that the procedure does not take as it stands.
     assert_eq!(error_of(&effects), "wamp.error.invalid_argument");
 }
+
+#[test]
+fn who_was_killed_and_by_whom_is_noted_where_somebody_keeps_it() {
+    use crate::router::policy::NotedWhat;
+    let realm = TestRealm::with(|config| config.noted = true);
+    let (alice, bob) = (realm.join(), realm.join());
+    let effects = meta_call(&alice, "wamp.session.kill", &[bob.id.get().into()], Dict::new());
+    let noted = effects.iter().find_map(|effect| match effect {
+        Effect::Note(noted) => Some((noted.session, noted.authid.clone(), noted.what.clone())),
+        _ => None,
+    });
+    let killed = NotedWhat::Killed {
+        by: alice.id,
+        authid: format!("user{}", alice.id),
+    };
+    assert_eq!(noted, Some((bob.id, format!("user{}", bob.id), killed)));
+}

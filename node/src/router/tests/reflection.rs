@@ -2,7 +2,8 @@
 
 use crate::{
     router::{
-        Effect, MatchPolicy, Op, PeerFrame, RealmConfig,
+        Effect, MatchPolicy, Op, PeerFrame, Permission, Policy, RealmConfig, Role,
+        policy::testing::allow,
         reflection::{Definition, Kind, Room},
         testing::{
             NODE_2, TestRealm, TestSession, error_of, invoke, meta_call, payload, request, result_of, secs, topics, values,
@@ -184,6 +185,72 @@ fn who_may_not_define_and_what_cannot_be_defined_is_refused() {
         "wamp.error.invalid_argument"
     );
     assert!(realm.commit().is_empty(), "nothing was proposed");
+}
+
+#[test]
+fn who_may_not_use_a_uri_learns_nothing_of_what_is_said_of_it() {
+    use MatchPolicy::{Exact, Prefix};
+    let realm = TestRealm::with(|config| {
+        open(config);
+        config.policy = Policy::new([
+            (
+                "guest".to_owned(),
+                Role::new(vec![
+                    allow("call", Prefix, "wamp."),
+                    allow("subscribe", Prefix, "wamp."),
+                    allow("call", Exact, "com.mine"),
+                    allow("subscribe", Exact, "com.news.mine"),
+                ]),
+            ),
+            ("tester".to_owned(), Role::new(vec![Permission::all()])),
+        ]);
+    });
+    let admin = realm.join();
+    let guest = realm.join_changed(|info| info.authrole = "guest".to_owned());
+    realm.commit();
+    guest.subscribes("wamp.reflect.on_define");
+    guest.subscribes("wamp.reflect.on_undefine");
+    let told = |effects: &[Effect]| topics(&realm, effects).len();
+    let says = |uri: &str, what: Dict| {
+        meta_call(&admin, DEFINE, &[uri.into(), what.into()], Dict::new());
+        told(&realm.commit())
+    };
+    assert_eq!(says("com.theirs", about("procedure").with("call", one_integer())), 0);
+    assert_eq!(
+        says("com.", about("procedure").with("match", "prefix").with("call", one_integer())),
+        0
+    );
+    assert_eq!(says("com.news.theirs", about("topic")), 0);
+    assert_eq!(says("com.mine", about("procedure").with("call", one_integer())), 1);
+    assert_eq!(says("com.news.mine", about("topic")), 1);
+    assert_eq!(says("com.fault", about("error")), 1, "names of errors are nobody's");
+
+    for uri in ["com.theirs", "com.nowhere"] {
+        let text = Payload::from_values(Serializer::MsgPack, &["seven".into()], &Dict::new());
+        assert_eq!(error_of(&guest.calls_with(uri, text).1), "wamp.error.not_authorized", "{uri}");
+        assert_eq!(asks(&guest, "wamp.reflection.procedure.describe", &[uri.into()]), Value::Null);
+        assert_eq!(asks(&guest, "wamp.reflect.describe", &[uri.into()]), Value::List(Vec::new()));
+    }
+    let listed = |who: &TestSession, kind: &str| {
+        let lists = asks(who, &format!("wamp.reflection.{kind}.list"), &[]);
+        let lists = lists.as_dict().unwrap().clone();
+        let count = |(_, uris): &(String, Value)| uris.as_list().unwrap().len();
+        lists.0.iter().map(count).sum::<usize>()
+    };
+    let all = |kind| (listed(&guest, kind), listed(&admin, kind));
+    assert_eq!([all("procedure"), all("topic"), all("error")], [(1, 3), (1, 2), (1, 1)]);
+    assert_eq!(asks(&guest, "wamp.reflect.describe", &[]).as_list().unwrap().len(), 3);
+    let mine = asks(&guest, "wamp.reflection.procedure.describe", &["com.mine".into()]);
+    assert_ne!(mine, Value::Null);
+    let stands = Value::Dict(Dict::new().with("match", "prefix"));
+    assert_eq!(
+        asks(&guest, "wamp.reflection.procedure.describe", &["com.".into(), stands]),
+        Value::Null
+    );
+    meta_call(&admin, "wamp.reflect.undefine", &["com.theirs".into()], Dict::new());
+    assert_eq!(told(&realm.commit()), 0);
+    meta_call(&admin, "wamp.reflect.undefine", &["com.mine".into()], Dict::new());
+    assert_eq!(told(&realm.commit()), 1);
 }
 
 #[test]

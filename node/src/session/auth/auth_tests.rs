@@ -302,8 +302,12 @@ fn a_client_certificate_is_the_principal_it_names_and_no_other() {
 fn a_cookie_is_whom_it_was_bound_to_until_it_is_forgotten() {
     let realm = all_methods();
     let cookies = cookie::Cookies::new(2, std::time::Duration::from_secs(60));
+    let drawn = |value: &str| Cookie {
+        value: value.into(),
+        drawn: true,
+    };
     let with = |cookie: &str| PeerFacts {
-        cookie: Some(cookie.into()),
+        cookie: Some(drawn(cookie)),
         ..peer(AWAY)
     };
     let who = |cookie: &str, realm_name: &str, authid: Option<&str>| {
@@ -313,18 +317,18 @@ fn a_cookie_is_whom_it_was_bound_to_until_it_is_forgotten() {
     };
     let ticket = realm.principals.by_authid("ticket").unwrap();
     assert_eq!(who("a", "realm1", None), None);
-    cookies.bind("a", "realm1", &ticket);
+    cookies.bind(&drawn("a"), "realm1", &ticket);
     assert_eq!(who("a", "realm1", None).as_deref(), Some("ticket"));
     assert_eq!(who("a", "realm1", Some("lamp")), None);
     assert_eq!(who("a", "realm2", None), None);
-    cookies.bind("b", "realm1", &ticket);
-    cookies.bind("c", "realm1", &ticket);
+    cookies.bind(&drawn("b"), "realm1", &ticket);
+    cookies.bind(&drawn("c"), "realm1", &ticket);
     assert_eq!(who("a", "realm1", None), None, "the oldest makes room");
     cookies.forget("b");
     assert_eq!(who("b", "realm1", None), None);
     assert_eq!(who("c", "realm1", None).as_deref(), Some("ticket"));
-    let drawn = cookie::Cookies::draw().unwrap();
-    assert_eq!(cookie::Cookies::read(&format!("x=1; ringfort={drawn}; y=2")), Some(drawn));
+    let fresh = cookie::Cookies::draw().unwrap();
+    assert_eq!(cookie::Cookies::read(&format!("x=1; ringfort={fresh}; y=2")), Some(fresh));
     assert_eq!(cookie::Cookies::read("ringfort=short"), None);
 }
 

@@ -103,7 +103,7 @@ pub enum Verified {
 }
 
 /// The names of the methods with a challenge.
-const TICKET: &str = "ticket";
+pub(in crate::session) const TICKET: &str = "ticket";
 const WAMPCRA: &str = "wampcra";
 const SCRAM: &str = "wamp-scram";
 const SCRAM_OF_AUTOBAHN: &str = "scram";

@@ -1,7 +1,8 @@
 //! The method `cookie`: a browser that has proved itself once need not do so again, whatever node it comes to.
 //!
-//! A listener with cookies gives every WebSocket one, drawn at random; it means nothing until a session on that connection has
-//! authenticated with another method. From then on a HELLO of the same browser for the same realm that offers `cookie` is let in as
+//! A listener with cookies gives every WebSocket one, drawn at random, unless it shows one that stands for somebody; it means nothing until
+//! a session on that connection has authenticated with another method. One that a browser merely shows is never bound anew: somebody who
+//! can plant cookies would share it. From then on a HELLO of the same browser for the same realm that offers `cookie` is let in as
 //! the same principal, until the cookie grows old, the client leaves with `wamp.close.logout`, its session is killed, or the principal
 //! is changed or removed.
 //!
@@ -23,7 +24,7 @@ use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
 
-use super::{Identity, PeerFacts};
+use super::{Cookie, Identity, PeerFacts};
 use crate::auth::{
     Principal, Principals,
     login::{Bound, CookieNews, fingerprint},
@@ -111,7 +112,7 @@ impl Cookies {
         peer: &PeerFacts,
         principals: &Principals,
     ) -> Option<Identity> {
-        let key = key(peer.cookie.as_deref()?);
+        let key = key(&peer.cookie.as_ref()?.value);
         let mut state = self.state.lock();
         let login = &state.logins.get(&key)?.bound;
         if login.until_ms <= now_ms() {
@@ -129,11 +130,24 @@ impl Cookies {
         principal.map(|principal| Identity::of(&principal, METHOD))
     }
 
-    /// Remembers who proved itself on a connection with that cookie, and tells the others.
-    pub fn bind(&self, cookie: &str, realm: &str, principal: &Arc<Principal>) {
+    /// True if that cookie stands for somebody.
+    pub fn is_bound(&self, cookie: &str) -> bool {
+        let state = self.state.lock();
+        state
+            .logins
+            .get(&key(cookie))
+            .is_some_and(|login| login.bound.until_ms > now_ms())
+    }
+
+    /// Remembers who proved itself on a connection with that cookie, and tells the others. One that the browser showed and that stood
+    /// for nobody, or for somebody else, is worth nothing from now on: whoever had put it there would be let in by it.
+    pub fn bind(&self, cookie: &Cookie, realm: &str, principal: &Arc<Principal>) {
         let now = now_ms();
+        if !cookie.drawn && !self.stands_for(&cookie.value, realm, principal) {
+            return self.forget(&cookie.value);
+        }
         let bound = Bound {
-            cookie: key(cookie),
+            cookie: key(&cookie.value),
             realm: realm.to_owned(),
             authid: principal.authid.clone(),
             principal: fingerprint(principal),
@@ -142,6 +156,12 @@ impl Cookies {
         };
         self.insert(bound.clone(), false);
         self.tell(CookieNews::Bound(Box::new(bound)));
+    }
+
+    fn stands_for(&self, cookie: &str, realm: &str, principal: &Principal) -> bool {
+        let state = self.state.lock();
+        let bound = state.logins.get(&key(cookie)).map(|login| &login.bound);
+        bound.is_some_and(|bound| bound.realm == realm && bound.authid == principal.authid)
     }
 
     fn insert(&self, bound: Bound, learned: bool) {

@@ -25,9 +25,19 @@ fn nodes() -> (Cookies, Arc<Mutex<Vec<CookieNews>>>, Cookies) {
     (first, said, second)
 }
 
+fn drawn(value: &str) -> Cookie {
+    let (value, drawn) = (value.into(), true);
+    Cookie { value, drawn }
+}
+
+fn shown(value: &str) -> Cookie {
+    let (value, drawn) = (value.into(), false);
+    Cookie { value, drawn }
+}
+
 fn is_known(cookies: &Cookies, principals: &Principals) -> bool {
     let peer = PeerFacts {
-        cookie: Some("crumb".into()),
+        cookie: Some(shown("crumb")),
         ..PeerFacts::from_address([10, 0, 0, 1].into())
     };
     cookies.identity("realm1", None, &peer, principals).is_some()
@@ -38,7 +48,7 @@ fn a_login_is_known_on_other_nodes_and_over_on_all_at_once() {
     let (first, said, second) = nodes();
     let principals = principals();
     let principal = principals.by_authid("lamp").unwrap();
-    first.bind("crumb", "realm1", &principal);
+    first.bind(&drawn("crumb"), "realm1", &principal);
     let bound = said.lock().remove(0);
     assert!(!format!("{bound:?}").contains("crumb"), "the cookie itself is told to nobody");
     second.told(bound.clone());
@@ -52,10 +62,30 @@ fn a_login_is_known_on_other_nodes_and_over_on_all_at_once() {
 }
 
 #[test]
+fn a_cookie_that_somebody_has_planted_is_not_bound_to_whom_it_was_planted_on() {
+    let (first, _, _) = nodes();
+    let principals = principals();
+    principals.put(Principal {
+        authid: "mallory".into(),
+        ..lamp(9)
+    });
+    let [lamp, mallory] = ["lamp", "mallory"].map(|authid| principals.by_authid(authid).unwrap());
+    first.bind(&shown("crumb"), "realm1", &lamp);
+    assert!(!is_known(&first, &principals), "one that stood for nobody");
+    first.bind(&drawn("crumb"), "realm1", &mallory);
+    assert!(first.is_bound("crumb"));
+    first.bind(&shown("crumb"), "realm1", &lamp);
+    assert!(!is_known(&first, &principals), "one that stood for who had planted it");
+    first.bind(&drawn("crumb"), "realm1", &lamp);
+    first.bind(&shown("crumb"), "realm1", &lamp);
+    assert!(is_known(&first, &principals), "one's own is renewed");
+}
+
+#[test]
 fn a_login_is_over_when_its_principal_is_another_one() {
     let (first, said, second) = nodes();
     let principals = principals();
-    first.bind("crumb", "realm1", &principals.by_authid("lamp").unwrap());
+    first.bind(&drawn("crumb"), "realm1", &principals.by_authid("lamp").unwrap());
     second.told(said.lock().remove(0));
     principals.put(lamp(8));
     assert!(!is_known(&first, &principals) && !is_known(&second, &principals));
@@ -65,7 +95,7 @@ fn a_login_is_over_when_its_principal_is_another_one() {
 fn a_node_that_may_miss_the_end_of_logins_relies_on_its_own_only() {
     let (first, said, second) = nodes();
     let principals = principals();
-    first.bind("crumb", "realm1", &principals.by_authid("lamp").unwrap());
+    first.bind(&drawn("crumb"), "realm1", &principals.by_authid("lamp").unwrap());
     second.told(said.lock().remove(0));
     for lost in [true, false] {
         if lost {

@@ -18,10 +18,21 @@ pub struct PeerFacts {
     pub listener: Option<SocketAddr>,
     /// How far those who come this way are trusted, where the listener says so.
     pub trustlevel: Option<u16>,
+    /// Whether its listener takes tickets without TLS from other machines.
+    pub tickets_in_clear: bool,
     /// What its TLS connection is, if it has one.
     pub tls: Option<Arc<TlsFacts>>,
     /// The cookie its WebSocket was opened with or was given, where the listener has cookies.
-    pub cookie: Option<Arc<str>>,
+    pub cookie: Option<Cookie>,
+}
+
+/// The cookie of a WebSocket.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cookie {
+    /// What the browser keeps.
+    pub value: Arc<str>,
+    /// It was drawn for this connection, so that nobody else can know it. One that a browser shows may have been put there by somebody.
+    pub drawn: bool,
 }
 
 /// A TLS connection.
@@ -47,12 +58,18 @@ pub struct Shown {
 }
 
 impl PeerFacts {
+    /// True if nobody on the way reads a ticket along, or that was configured.
+    pub fn may_show_tickets(&self) -> bool {
+        self.tls.is_some() || self.source.is_loopback() || self.tickets_in_clear
+    }
+
     /// A peer of whom only the address is known.
     pub fn from_address(source: IpAddr) -> Self {
         Self {
             source: source.to_canonical(),
             listener: None,
             trustlevel: None,
+            tickets_in_clear: false,
             tls: None,
             cookie: None,
         }

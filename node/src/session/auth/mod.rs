@@ -24,7 +24,7 @@ use ed25519_dalek::SigningKey;
 pub use anonymous::Anonymous;
 pub use authenticator::{Authenticator, Learned};
 pub use challenge::{Challenged, Pending, Verified};
-pub use facts::{PeerFacts, Shown, TlsFacts};
+pub use facts::{Cookie, PeerFacts, Shown, TlsFacts};
 pub use guard::Guard;
 pub use promise::Promise;
 pub use tokens::Tokens;

@@ -12,9 +12,9 @@ use super::{
     bucket::Bucket,
     counts::{Counts, Reason, Scope},
 };
+use crate::router::Pool;
 
-/// What a scope may take. 0 stands for any amount. `sessions_max` and the rates are of all its sessions on this node together, the other
-/// numbers of each of them.
+/// What a scope may take, all its sessions on this node together. 0 stands for any amount.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Quota {
     /// Connections of a listener or source, sessions of a realm, role or principal, at a time.
@@ -27,11 +27,11 @@ pub struct Quota {
     pub bytes_per_sec: u64,
     /// Bytes of one message.
     pub message_bytes_max: usize,
-    /// Subscriptions of a session.
+    /// Subscriptions.
     pub subscriptions_max: u32,
-    /// Registrations of a session.
+    /// Registrations.
     pub registrations_max: u32,
-    /// Calls of a session that wait for an answer.
+    /// Calls that wait for an answer.
     pub calls_max: u32,
 }
 
@@ -51,10 +51,13 @@ pub(super) struct Meter {
     handshakes: Bucket,
     messages: Bucket,
     bytes: Bucket,
+    /// What its sessions hold in their realms, where that is limited.
+    pub(super) pool: Option<Arc<Pool>>,
 }
 
 impl Meter {
-    pub(super) fn new(scope: Scope, quota: Quota) -> Arc<Self> {
+    pub(super) fn new(scope: Scope, quota: Quota, counts: &Counts) -> Arc<Self> {
+        let held = [quota.subscriptions_max, quota.registrations_max, quota.calls_max];
         Arc::new(Self {
             scope,
             quota,
@@ -62,14 +65,15 @@ impl Meter {
             handshakes: Bucket::default(),
             messages: Bucket::default(),
             bytes: Bucket::default(),
+            pool: Pool::new(held, counts.held(scope)),
         })
     }
 
     /// Takes a place for one more connection or session.
-    pub(super) fn enter(self: &Arc<Self>, now: Duration, counts: &Counts) -> Result<Place, Reason> {
+    pub(super) fn enter(self: &Arc<Self>, now: Duration, counts: &Counts) -> Result<Place, (Scope, Reason)> {
         let refused = |reason| {
             counts.count(self.scope, reason);
-            Err(reason)
+            Err((self.scope, reason))
         };
         let rate = u64::from(self.quota.handshakes_per_sec);
         if rate != 0 && !self.handshakes.try_draw(now, rate) {
@@ -108,6 +112,9 @@ impl Meter {
     /// True if nobody is there and nothing would be forgotten with it.
     pub(super) fn is_idle(&self, now: Duration) -> bool {
         let quiet = |bucket: &Bucket| bucket.is_idle(now);
+        if self.pool.as_ref().is_some_and(|pool| !pool.is_unused()) {
+            return false;
+        }
         self.sessions.load(Ordering::Acquire) == 0 && quiet(&self.handshakes) && quiet(&self.messages) && quiet(&self.bytes)
     }
 }

@@ -1,7 +1,7 @@
 //! What listeners, sources, realms, roles and principals may take of this node.
 //!
-//! Owns: the limits of the configuration, what each scope has, and what a connection holds of them ([`Pass`]). What a session may hold in
-//! its realm goes into the core as [`Bounds`]. Does not own the limits that every session has ([`super::limits`]).
+//! Owns: the limits of the configuration, what each scope has, and what a connection holds of them ([`Pass`]). What sessions hold
+//! in their realms is counted in the core, in [`Pools`] that are made here. Does not own the limits that every session has ([`super::limits`]).
 //!
 //! | what is exceeded | what happens |
 //! |---|---|
@@ -32,7 +32,7 @@ pub use self::{
     counts::{Counts, Reason, Scope},
     meter::Quota,
 };
-use crate::{auth::throttle::Source, router::Bounds, wamp::Uri};
+use crate::{auth::throttle::Source, router::Pools, wamp::Uri};
 
 /// The limits of a realm.
 #[derive(Clone, Debug, Default)]
@@ -70,7 +70,8 @@ impl Default for Quotas {
 impl Quotas {
     /// Limits of sources and realms, of which nothing is taken yet.
     pub fn new(per_source: Quota, realms: impl IntoIterator<Item = (Uri, RealmQuotas)>) -> Self {
-        let meter = |scope, quota: Quota| (!quota.is_none()).then(|| Meter::new(scope, quota));
+        let counts = Counts::default();
+        let meter = |scope, quota: Quota| (!quota.is_none()).then(|| Meter::new(scope, quota, &counts));
         let realms = realms.into_iter().map(|(name, quotas)| {
             let roles = quotas.roles.into_iter();
             let meters = RealmMeters {
@@ -82,25 +83,31 @@ impl Quotas {
             };
             (name, meters)
         });
+        let realms = realms.collect();
         Self {
             epoch: Instant::now(),
             per_source,
             sources: Mutex::default(),
-            realms: realms.collect(),
-            counts: Counts::default(),
+            realms,
+            counts,
         }
+    }
+
+    /// The limits of a listener, of which nothing is taken yet.
+    pub fn listener(&self, quota: Quota) -> ListenerQuota {
+        ListenerQuota((!quota.is_none()).then(|| Meter::new(Scope::Listener, quota, &self.counts)))
     }
 
     /// A connection has come to a listener from an address: what it holds, or which limit it meets. Without limits it holds nothing.
     ///
     /// # Errors
-    /// It is not let in.
+    /// It is not let in; whose limit it is, and which.
     pub fn connection(
         self: &Arc<Self>,
         now: Instant,
         listener: &ListenerQuota,
         from: IpAddr,
-    ) -> Result<Option<Box<Pass>>, Reason> {
+    ) -> Result<Option<Box<Pass>>, (Scope, Reason)> {
         if self.per_source.is_none() && listener.0.is_none() {
             return Ok(None);
         }
@@ -108,10 +115,9 @@ impl Quotas {
         let mut places = Vec::new();
         // First whoever comes too often, so that it takes no part of what all share.
         if !self.per_source.is_none() {
-            let meter = self
-                .sources
-                .lock()
-                .of(now, Source::of(from), || Meter::new(Scope::Source, self.per_source));
+            let meter = self.sources.lock().of(now, Source::of(from), || {
+                Meter::new(Scope::Source, self.per_source, &self.counts)
+            });
             places.push(meter.enter(now, &self.counts)?);
         }
         if let Some(meter) = &listener.0 {
@@ -138,7 +144,7 @@ impl Quotas {
         if let Some((of_role, each)) = realm.roles.get(role) {
             if !each.is_none() {
                 let key = (role.to_owned(), authid.to_owned());
-                let new = || Meter::new(Scope::Principal, *each);
+                let new = || Meter::new(Scope::Principal, *each, &self.counts);
                 meters.push(realm.principals.lock().of(now, key, new));
             }
             meters.extend(of_role.clone());
@@ -149,7 +155,7 @@ impl Quotas {
         }
         let places = meters
             .iter()
-            .map(|meter| meter.enter(now, &self.counts).map_err(|reason| (meter.scope, reason)))
+            .map(|meter| meter.enter(now, &self.counts))
             .collect::<Result<Vec<_>, _>>()?;
         let pass = pass.get_or_insert_with(|| Box::new(Pass::new(self, Vec::new())));
         pass.session = places;
@@ -160,13 +166,6 @@ impl Quotas {
 /// The limits of one listener.
 #[derive(Clone, Debug, Default)]
 pub struct ListenerQuota(Option<Arc<Meter>>);
-
-impl ListenerQuota {
-    /// The limits of a listener of which nothing is taken yet.
-    pub fn new(quota: Quota) -> Self {
-        Self((!quota.is_none()).then(|| Meter::new(Scope::Listener, quota)))
-    }
-}
 
 /// What a connection and its session hold of the limits they are under.
 #[derive(Debug)]
@@ -223,24 +222,15 @@ impl Pass {
 
     /// The longest message that is taken, at most `most`.
     pub fn message_bytes_max(&self, most: usize) -> usize {
-        self.least(most, |quota| quota.message_bytes_max)
+        let places = self.connection.iter().chain(&self.session);
+        let limits = places.map(|Place(meter)| meter.quota.message_bytes_max);
+        limits.filter(|limit| *limit != 0).fold(most, usize::min)
     }
 
-    /// What the session may hold in its realm.
-    pub fn bounds(&self) -> Bounds {
-        let least = |of: fn(&Quota) -> u32| self.least(u32::MAX, of);
-        Bounds {
-            subscriptions: least(|quota| quota.subscriptions_max),
-            registrations: least(|quota| quota.registrations_max),
-            calls: least(|quota| quota.calls_max),
-        }
-    }
-
-    fn least<T: Ord + Copy + Default>(&self, most: T, of: impl Fn(&Quota) -> T) -> T {
-        let all = self.connection.iter().chain(&self.session);
-        all.map(|place| of(&place.0.quota))
-            .filter(|one| *one != T::default())
-            .fold(most, T::min)
+    /// What the session draws on for what it holds in its realm.
+    pub fn pools(&self) -> Pools {
+        let places = self.connection.iter().chain(&self.session);
+        places.filter_map(|Place(meter)| meter.pool.clone()).collect()
     }
 }
 

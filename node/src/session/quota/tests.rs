@@ -31,7 +31,7 @@ fn a_source_has_as_many_connections_as_it_may_and_no_more() {
     let now = Instant::now();
     let open = |from| quotas.connection(now, &ListenerQuota::default(), from);
     let (first, _second) = (open(HERE).unwrap(), open(HERE).unwrap());
-    assert_eq!(open(HERE).err(), Some(Reason::Sessions));
+    assert_eq!(open(HERE).err(), Some((Scope::Source, Reason::Sessions)));
     assert!(open(THERE).is_ok(), "somebody else");
     drop(first);
     assert!(open(HERE).is_ok());
@@ -48,10 +48,14 @@ fn a_listener_is_limited_as_a_whole_and_who_comes_too_often_waits() {
         handshakes_per_sec: 2,
         ..Quota::default()
     };
-    let (quotas, listener) = (Arc::new(Quotas::default()), ListenerQuota::new(often));
+    let quotas = Arc::new(Quotas::default());
+    let listener = quotas.listener(often);
     let now = Instant::now();
     let open = |at| quotas.connection(at, &listener, HERE).map(drop);
-    assert_eq!([open(now), open(now), open(now)], [Ok(()), Ok(()), Err(Reason::Handshakes)]);
+    assert_eq!(
+        [open(now), open(now), open(now)],
+        [Ok(()), Ok(()), Err((Scope::Listener, Reason::Handshakes))]
+    );
     assert!(open(now + Duration::from_millis(600)).is_ok());
     assert_eq!(counted(&quotas, "listener", "handshakes_refused"), 1);
 }
@@ -99,20 +103,40 @@ fn principal_role_and_realm_count_each_by_itself() {
 }
 
 #[test]
-fn the_least_of_all_limits_counts() {
+fn the_shortest_message_counts_and_what_is_held_is_drawn_from_every_scope() {
     let quotas = with_roles();
-    let mut pass = None;
-    quotas
-        .session(Instant::now(), &mut pass, (&"realm1".into(), "device", "lamp"))
-        .unwrap();
-    let pass = pass.unwrap();
-    assert_eq!(pass.message_bytes_max(1 << 24), 1000);
-    let bounds = Bounds {
-        subscriptions: 5,
-        registrations: u32::MAX,
-        calls: 3,
+    let join = |authid| {
+        let mut pass = None;
+        let who = (&"realm1".into(), "device", authid);
+        quotas.session(Instant::now(), &mut pass, who).unwrap();
+        pass.unwrap()
     };
-    assert_eq!(pass.bounds(), bounds);
+    let (lamp, fan) = (join("lamp"), join("fan"));
+    assert_eq!(lamp.message_bytes_max(1 << 24), 1000);
+    let pools = |pass: &Pass| -> Vec<_> {
+        let places = pass.connection.iter().chain(&pass.session);
+        places.filter_map(|Place(meter)| meter.pool.clone()).collect()
+    };
+    assert_eq!(lamp.pools(), pools(&lamp).into_iter().collect());
+    assert_eq!(
+        pools(&lamp).len(),
+        2,
+        "its principal's and its role's; the realm limits only sessions"
+    );
+    assert!(!Arc::ptr_eq(&pools(&lamp)[0], &pools(&fan)[0]), "each principal has its own");
+    assert!(
+        Arc::ptr_eq(&pools(&lamp)[1], &pools(&fan)[1]),
+        "they share that of their role"
+    );
+    let none = Quotas::default();
+    assert_eq!(
+        Pools::default(),
+        none.listener(sessions(1))
+            .0
+            .into_iter()
+            .filter_map(|m| m.pool.clone())
+            .collect()
+    );
 }
 
 #[test]

@@ -41,12 +41,14 @@ use super::{
     framing::{Batching, Decoder, Framing},
     io::Io,
     rawsocket,
+    reload::Reloading,
+    turned_away::Stranger,
     websocket::{self, Origins},
 };
 use crate::{
     router::Compat,
     session::{
-        auth::PeerFacts,
+        auth::{PeerFacts, TlsFacts},
         outbox::WireFormat,
         quota::{ListenerQuota, Pass},
         sessions::Service,
@@ -87,6 +89,8 @@ pub struct LongPoll {
     service: Arc<Service>,
     places: Arc<Semaphore>,
     quota: ListenerQuota,
+    /// What has judged the certificates of those who come.
+    tls: Option<Arc<Reloading>>,
     transports: Mutex<HashMap<String, Arc<Transport>>>,
 }
 
@@ -166,6 +170,7 @@ impl LongPoll {
         (origins, compat): (Origins, Compat),
         service: Arc<Service>,
         (places, quota): (Arc<Semaphore>, ListenerQuota),
+        tls: Option<Arc<Reloading>>,
     ) -> Arc<Self> {
         Arc::new(Self {
             settings,
@@ -174,6 +179,7 @@ impl LongPoll {
             service,
             places,
             quota,
+            tls,
             transports: Mutex::default(),
         })
     }
@@ -203,7 +209,17 @@ impl LongPoll {
         let origin = origin.filter(|_| request.headers().contains_key(header::HOST));
         let acted = match self.judge(&request) {
             Ok(()) => self.act(route, request, peer).await,
-            Err(refusal) => Err(refusal),
+            Err(refusal) => {
+                if refusal.status == StatusCode::FORBIDDEN {
+                    let origin = origin.as_ref().and_then(|origin| origin.to_str().ok());
+                    let stranger = Stranger {
+                        source: peer.source,
+                        listener: peer.listener,
+                    };
+                    stranger.note(&self.service, "origin", "origin not allowed", origin.unwrap_or("not text"));
+                }
+                Err(refusal)
+            }
         };
         let mut answer = acted.unwrap_or_else(Refusal::answer);
         if answer.status() == StatusCode::FORBIDDEN {
@@ -267,10 +283,20 @@ impl LongPoll {
         if !self.service.sessions.is_ready() {
             return Err(retry(1));
         }
-        let place = self.places.clone().try_acquire_owned().map_err(|_| retry(5))?;
+        let stranger = Stranger {
+            source: peer.source,
+            listener: peer.listener,
+        };
+        let place = self.places.clone().try_acquire_owned().map_err(|_| {
+            stranger.note(&self.service, "limit", "limits.sessions_max", "long-poll transport");
+            retry(5)
+        })?;
         let quotas = &self.service.realms.quotas;
         let pass = quotas.connection(Instant::now().into_std(), &self.quota, peer.source);
-        let pass = pass.map_err(|_| Refusal::of(StatusCode::TOO_MANY_REQUESTS, Beside::Retry(5)))?;
+        let pass = pass.map_err(|(scope, reason)| {
+            stranger.note(&self.service, "limit", scope.refusal(reason), "long-poll transport");
+            Refusal::of(StatusCode::TOO_MANY_REQUESTS, Beside::Retry(5))
+        })?;
         let mut random = [0; ID_BYTES];
         getrandom::fill(&mut random).map_err(|_| plain(StatusCode::SERVICE_UNAVAILABLE))?;
         let id = BASE64_URL_SAFE_NO_PAD.encode(random);
@@ -288,8 +314,17 @@ impl LongPoll {
             ended: watch::Sender::new(false),
             _place: place,
         });
+        let session = task::run(self.connection(far, serializer, peer, pass), self.service.clone());
+        // It is among the sessions from here on: new material finds it there, or is found here. The connection may be older than that.
+        let shown = peer.tls.as_ref().and_then(|tls| tls.shown.as_deref());
+        if let (Some(tls), Some(shown)) = (&self.tls, shown)
+            && tls.has_revoked(shown)
+        {
+            stranger.note(&self.service, "tls", "client certificate revoked", "long-poll transport");
+            return Err(plain(StatusCode::FORBIDDEN));
+        }
         self.transports.lock().insert(id.clone(), transport.clone());
-        tokio::spawn(task::run(self.connection(far, serializer, peer, pass), self.service.clone()));
+        tokio::spawn(session);
         tokio::spawn(watch_polls(Arc::downgrade(self), id.clone(), transport, self.settings.idle));
         let text = serde_json::json!({ "protocol": protocol, "transport": id }).to_string();
         Ok(content(form_of_open(), text.into()))
@@ -298,8 +333,13 @@ impl LongPoll {
     /// What the session task gets: a RawSocket connection over a pipe.
     fn connection(&self, far: DuplexStream, serializer: Serializer, peer: &PeerFacts, pass: Option<Box<Pass>>) -> Connection {
         let bytes_max = self.service.limits.message_bytes_max;
+        // It has no TLS of its own, nor is a certificate its proof; but it ends with the one that it came in by.
+        let tls = peer.tls.as_ref().map(|tls| TlsFacts {
+            shown: tls.shown.clone(),
+            ..TlsFacts::default()
+        });
         let peer = PeerFacts {
-            tls: None,
+            tls: tls.map(Arc::new),
             cookie: None,
             ..peer.clone()
         };

@@ -277,6 +277,7 @@ async fn paths_belong_to_it_or_to_the_pages() {
             (Origins::Any, Compat::default()),
             service.clone(),
             (Arc::new(Semaphore::new(1)), ListenerQuota::default()),
+            None,
         )
     };
     let lp = at("/a/lp");

@@ -82,6 +82,9 @@ struct Side {
 impl Side {
     fn new(plainly: bool) -> Self {
         let realm = loopback::realm("realm1");
+        // Two of them may have three open calls together.
+        let tally = Arc::new(crate::router::Tally::new("role", [""; 3]));
+        let pool = crate::router::Pool::new([0, 0, 3], &tally).expect("a limit");
         let outboxes = (0..SESSIONS)
             .map(|n| {
                 let wire = WireFormat {
@@ -116,7 +119,7 @@ impl Side {
                     trustlevel: None,
                     features: (n % 2 == 1).then(|| "callee.call_reroute".to_owned()).into_iter().collect(),
                     compat: crate::router::Compat::default(),
-                    bounds: crate::router::Bounds::default(),
+                    pools: (n < 2).then(|| Arc::clone(&pool)).into_iter().collect(),
                     whence: None,
                 };
                 realm.join(session, info, &welcome, &outbox, &mut Touched::new());
