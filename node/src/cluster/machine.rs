@@ -166,8 +166,8 @@ impl Machine {
         let (kind, detail) = step.describe();
         match self.roster.apply(index, step) {
             // A node that waits to be let in asks again and again.
-            Answer::Refused(why) => return Outcome::Refused(why),
-            Answer::Removed => return Outcome::Removed,
+            Answer::Refused(why) => Outcome::Refused(why),
+            Answer::Removed => Outcome::Removed,
             answer => {
                 self.remember(index, kind, detail);
                 self.publish();
