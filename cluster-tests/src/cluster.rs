@@ -33,6 +33,9 @@ pub fn open_to(roles: &[&str]) -> String {
     format!("roles = [{}]\n", roles.iter().map(role).collect::<Vec<_>>().join(", "))
 }
 
+/// The nodes with which a cluster begins; those that are added later are not among the peers of any configuration.
+const FOUNDERS: usize = 3;
+
 /// Longest start of a cluster before a test gives up; three processes share two cores with whatever else runs.
 const START: Duration = Duration::from_secs(30);
 
@@ -175,7 +178,16 @@ pub enum Setup {
     Disks,
 }
 
-/// Three `ringfort serve --config` processes.
+/// What a node is that joins a running cluster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Newcomer {
+    /// It has a disk and is to vote.
+    Core,
+    /// It has neither.
+    Edge,
+}
+
+/// Three `ringfort serve --config` processes, and those that are added.
 #[derive(Debug)]
 pub struct Cluster {
     /// Cluster id of the certificates and of the configuration.
@@ -340,9 +352,8 @@ impl Cluster {
                 .unwrap_or_default()
                 .to_owned()
         };
-        let peers: Vec<_> = self
-            .nodes
-            .iter()
+        let founders = self.nodes.iter().take(FOUNDERS);
+        let peers: Vec<_> = founders
             .zip(&self.cluster_ports)
             .map(|(peer, port)| format!("{{ name = \"{}\", address = \"127.0.0.1:{port}\" }}", peer.name))
             .collect();
@@ -368,6 +379,97 @@ impl Cluster {
             peers = peers.join(", "),
             admin = host(&at.admin),
         )
+    }
+
+    /// Adds a node that joins the running cluster, with its certificate and its configuration: a core node with an empty disk, or an edge
+    /// node. Starts nothing; returns its index.
+    ///
+    /// # Errors
+    /// If the certificate cannot be made.
+    pub fn add(&mut self, name: &str, newcomer: Newcomer) -> Result<usize> {
+        let (public, admin) = (free_port(), free_port());
+        self.nodes.push(Addresses {
+            name: name.to_owned(),
+            websocket: format!("ws://127.0.0.1:{public}/ws"),
+            rawsocket: format!("tcp://127.0.0.1:{public}"),
+            admin: format!("http://127.0.0.1:{admin}"),
+            page: format!("http://127.0.0.1:{public}/"),
+            pid: 0,
+        });
+        self.processes.push(None);
+        self.cluster_ports.push(free_port());
+        let ca = self.dir.path().join("ca");
+        if self.setup == Setup::DisksAndTls {
+            certify(&ca, name)?;
+        }
+        let node = self.nodes.len() - 1;
+        let data = self.data_dir(node);
+        let text = self.config(node, &self.id, &ca, &data);
+        let keeps = format!("data_dir = {data:?}\n");
+        let text = match newcomer {
+            Newcomer::Core => text.replace(&keeps, &format!("{keeps}join = true\n")),
+            Newcomer::Edge => text.replace(&keeps, "kind = \"edge\"\n"),
+        };
+        std::fs::write(self.config_path(node), text)?;
+        Ok(node)
+    }
+
+    /// The data directory of a node.
+    pub fn data_dir(&self, node: usize) -> PathBuf {
+        self.dir.path().join(&self.nodes[node].name)
+    }
+
+    /// What `ringfort admin` says through the admin port of a node: its exit code and all of its output.
+    ///
+    /// # Errors
+    /// If the program cannot be run.
+    pub fn admin(&self, node: usize, words: &[&str]) -> Result<(i32, String)> {
+        let mut command = Command::new(binary());
+        command.args(["admin", "--url", &self.nodes[node].admin]).args(words);
+        let output = command
+            .stdin(std::process::Stdio::null())
+            .output()
+            .context("run ringfort admin")?;
+        let text = [output.stdout, output.stderr].concat();
+        Ok((
+            output.status.code().unwrap_or(-1),
+            String::from_utf8_lossy(&text).into_owned(),
+        ))
+    }
+
+    /// What `ringfort admin nodes` says through a node, by name.
+    ///
+    /// # Errors
+    /// If it does not answer.
+    pub fn known_nodes(&self, node: usize) -> Result<std::collections::BTreeMap<String, Value>> {
+        let (code, text) = self.admin(node, &["nodes", "--output", "json"])?;
+        ensure!(code == 0, "{text}");
+        let document: Value = serde_json::from_str(text.trim()).with_context(|| text.clone())?;
+        let nodes = document["nodes"].as_array().context("nodes")?.iter();
+        Ok(nodes
+            .map(|node| (node["name"].as_str().unwrap_or_default().to_owned(), node.clone()))
+            .collect())
+    }
+
+    /// Waits for a node to end by itself; returns its exit code.
+    ///
+    /// # Errors
+    /// If it still runs after `patience`.
+    pub async fn wait_end(&mut self, node: usize, patience: Duration) -> Result<i32> {
+        let deadline = Instant::now() + patience;
+        loop {
+            if let Some(status) = self.process(node)?.exited() {
+                self.processes[node] = None;
+                self.nodes[node].pid = 0;
+                return Ok(status.code().unwrap_or(-1));
+            }
+            ensure!(
+                Instant::now() < deadline,
+                "{} still runs after {patience:?}",
+                self.nodes[node].name
+            );
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
     }
 
     /// The folder of everything this cluster writes.
@@ -496,23 +598,26 @@ impl Drop for Cluster {
 /// # Errors
 /// If the program refuses.
 pub fn make_certificates(dir: &Path, cluster_id: &str, names: &[&str]) -> Result<()> {
-    let run = |command: &mut Command| -> Result<()> {
-        let output = command.output().context("run ringfort ca")?;
-        ensure!(
-            output.status.success(),
-            "{command:?}: {}",
-            String::from_utf8_lossy(&output.stderr)
-        );
-        Ok(())
-    };
     run(Command::new(binary())
         .args(["ca", "init", "--cluster-id", cluster_id, "--out"])
         .arg(dir))?;
-    for name in names {
-        run(Command::new(binary())
-            .args(["ca", "node", "--dir"])
-            .arg(dir)
-            .args(["--name", name, "--host", "127.0.0.1"]))?;
-    }
+    names.iter().try_for_each(|name| certify(dir, name))
+}
+
+/// Makes a certificate for one more node with the authority in `dir`.
+fn certify(dir: &Path, name: &str) -> Result<()> {
+    run(Command::new(binary())
+        .args(["ca", "node", "--dir"])
+        .arg(dir)
+        .args(["--name", name, "--host", "127.0.0.1"]))
+}
+
+fn run(command: &mut Command) -> Result<()> {
+    let output = command.output().context("run ringfort ca")?;
+    ensure!(
+        output.status.success(),
+        "{command:?}: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     Ok(())
 }

@@ -184,9 +184,9 @@ async fn a_backup_is_put_into_place_in_a_fresh_cluster_and_old_credentials_work_
     ] {
         std::fs::write(&copy, bytes)?;
         let (code, text) = ringfort(&["backup", "verify", &copy_path]);
-        ensure!(code == Some(12) && text.contains(says), "{text}");
+        ensure!(code == Some(13) && text.contains(says), "{text}");
         let (code, text) = ringfort(&["admin", "--url", &fresh.nodes[0].admin, "restore", &copy_path]);
-        ensure!(code == Some(12) && text.contains(says), "{text}");
+        ensure!(code == Some(13) && text.contains(says), "{text}");
         refused(restored(&fresh, 0, bytes, true).await?, Code::InvalidArgument, says)?;
     }
     let realms = RealmsClient::new(channel(&fresh, 1).await?)

@@ -18,7 +18,7 @@ FILE = CHART / "values.schema.json"
 OWNED = {
     "Node": {"name", "cryptosign_key"},
     "Listener": {"address", "tls"},
-    "Cluster": {"address", "peers", "data_dir", "tls"},
+    "Cluster": {"kind", "address", "advertise", "peers", "join", "data_dir", "tls"},
     "Definition": {"file"},
     "Principal": {"ticket", "wampcra", "scram", "verifiers"},
     "Store": {"redis"},

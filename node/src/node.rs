@@ -141,6 +141,9 @@ impl StartError {
                 source: cluster::StartError::Net(_),
             } => 5,
             StartError::Cluster {
+                source: cluster::StartError::Identity(cluster::identity::Error::Removed { .. }),
+            } => REMOVED,
+            StartError::Cluster {
                 source: cluster::StartError::Identity(_) | cluster::StartError::Consensus(_),
             }
             | StartError::Store(_)
@@ -150,6 +153,9 @@ impl StartError {
         }
     }
 }
+
+/// The exit code of a node that was removed from its cluster for good: whoever starts nodes should not start it again.
+pub const REMOVED: u8 = 12;
 
 /// A node that runs until it is stopped.
 pub struct RunningNode {
@@ -235,6 +241,11 @@ impl RunningNode {
     /// Reads the settings again, as somebody at the machine has asked. False where they did not come from a file.
     pub async fn reload(&self) -> bool {
         self.settings.reload(Trigger::Signal).await.is_some()
+    }
+
+    /// The exit code that goes with [`Self::failed`].
+    pub fn failure_code(&self) -> u8 {
+        if self.cluster.was_removed() { REMOVED } else { 1 }
     }
 
     /// Says goodbye to clients and cluster, then ends every part.
@@ -736,8 +747,9 @@ fn settings(config: &Config, audit: &Audit) -> Result<Settings, net::Error> {
         .map(|peer| (peer.name.clone(), peer.address.to_string()))
         .collect();
     let listen = (!cluster.is_single()).then(|| cluster.address.to_string());
+    let advertised = cluster.advertised(&config.node.name).to_string();
     if peers.is_empty() {
-        peers.push((config.node.name.clone(), cluster.address.to_string()));
+        peers.push((config.node.name.clone(), advertised.clone()));
     }
     let security = match &cluster.tls {
         Some(tls) => {
@@ -750,7 +762,10 @@ fn settings(config: &Config, audit: &Audit) -> Result<Settings, net::Error> {
             net::Security::Tls(loaded)
         }
         None => {
-            let addresses = peers.iter().map(|(_, address)| address.as_str()).chain(listen.as_deref());
+            let others = peers.iter().map(|(_, address)| address.as_str());
+            let addresses = others
+                .chain(listen.as_deref())
+                .chain(listen.is_some().then_some(advertised.as_str()));
             net::Security::plain(addresses)?
         }
     };
@@ -766,6 +781,9 @@ fn settings(config: &Config, audit: &Audit) -> Result<Settings, net::Error> {
     Ok(Settings {
         identity,
         peers,
+        joins: !cluster.founds(),
+        edge: cluster.kind == config::NodeKind::Edge,
+        advertised: if listen.is_some() { advertised } else { String::new() },
         listen,
         security,
         data_dir: cluster.data_dir.clone(),

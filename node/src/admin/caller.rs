@@ -31,6 +31,8 @@ pub enum Callers {
 
 /// Methods that look only. `*`: every method of that service.
 const VIEWER: &[&str] = &[
+    "/ringfort.admin.v1.Cluster/ListNodes",
+    "/ringfort.admin.v1.Cluster/GetNode",
     "/ringfort.admin.v1.Realms/List",
     "/ringfort.admin.v1.Roles/List",
     "/ringfort.admin.v1.Roles/Why",
@@ -187,7 +189,10 @@ mod tests {
             for service in &file.service {
                 for method in &service.method {
                     let path = format!("/{}.{}/{}", file.package(), service.name(), method.name());
-                    let looks = matches!(method.name(), "List" | "Get" | "Why" | "GetLogLevel");
+                    let looks = matches!(
+                        method.name(),
+                        "List" | "Get" | "Why" | "GetLogLevel" | "ListNodes" | "GetNode"
+                    );
                     assert_eq!(needed(&path) == AdminRole::Viewer, looks, "{path}");
                     seen += 1;
                 }

@@ -1,7 +1,7 @@
 //! What operators look at, over plain HTTP on the admin address: health, readiness, status and the newest log entries; and what they
 //! change there, over gRPC: realms, roles, permissions, principals and credentials ([`access`]), all of these by a document or a backup
-//! ([`backup`]), how much is logged ([`logs`]), and the settings of the file ([`reload`]); and who is there, with what (`sessions`,
-//! `registrations`, `subscriptions`), and what passes (`tap`), on all nodes ([`local`], `look`).
+//! ([`backup`]), the nodes ([`nodes`]), how much is logged ([`logs`]), and the settings of the file ([`reload`]); and who is there, with
+//! what (`sessions`, `registrations`, `subscriptions`), and what passes (`tap`), on all nodes ([`local`], `look`).
 //!
 //! Owns: that port and its answers, and who may have which ([`caller`]). On a loopback address without TLS whoever reaches it is
 //! trusted; else clients show certificates. Nothing here shows a payload or a secret.
@@ -24,9 +24,11 @@ mod edits;
 pub mod local;
 pub mod logs;
 mod look;
+pub mod nodes;
 pub mod observability;
 mod page;
 mod realms;
+mod recorded;
 mod refusal;
 mod registrations;
 pub mod reload;
@@ -56,10 +58,11 @@ use hyper_util::{
     server::conn::auto,
 };
 use ringfort_proto::admin::v1::{
-    DESCRIPTORS, backup_server::BackupServer, documents_server::DocumentsServer, logs_server::LogsServer,
-    principals_server::PrincipalsServer, realms_server::RealmsServer, registrations_server::RegistrationsServer,
-    roles_server::RolesServer, sessions_server::SessionsServer, settings_server::SettingsServer,
-    slow_consumers_server::SlowConsumersServer, subscriptions_server::SubscriptionsServer, tap_server::TapServer,
+    DESCRIPTORS, backup_server::BackupServer, cluster_server::ClusterServer, documents_server::DocumentsServer,
+    logs_server::LogsServer, principals_server::PrincipalsServer, realms_server::RealmsServer,
+    registrations_server::RegistrationsServer, roles_server::RolesServer, sessions_server::SessionsServer,
+    settings_server::SettingsServer, slow_consumers_server::SlowConsumersServer, subscriptions_server::SubscriptionsServer,
+    tap_server::TapServer,
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -76,6 +79,7 @@ use self::{
     deadline::Deadline,
     logs::LogLevels,
     look::Look,
+    nodes::Nodes,
     reload::SettingsService,
     status::Source,
 };
@@ -126,6 +130,7 @@ impl Server {
     /// # Errors
     /// The address cannot be listened on, or the certificates cannot be used.
     pub async fn bind(address: SocketAddr, settings: &config::Admin, source: Source, access: Access) -> Result<Self, BindError> {
+        let nodes = Nodes::new(source.inspect.clone(), &source.name, source.realms.audit.clone());
         let (health, health_service) = tonic_health::server::health_reporter();
         let look = Look {
             inspect: source.inspect.clone(),
@@ -144,6 +149,7 @@ impl Server {
             .add_service(BackupServer::new(access))
             .add_service(LogsServer::new(LogLevels))
             .add_service(SettingsServer::new(SettingsService(Arc::clone(&source.settings))))
+            .add_service(ClusterServer::new(nodes))
             .add_service(SessionsServer::new(sessions::Service(look.clone())))
             .add_service(RegistrationsServer::new(registrations))
             .add_service(SubscriptionsServer::new(subscriptions.clone()))

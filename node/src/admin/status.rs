@@ -89,7 +89,7 @@ impl Source {
             "leader": leadership.leader.map(|(_, name)| name),
             "term": leadership.term,
             "applied": *self.inspect.consensus.applied().borrow(),
-            "durable": self.inspect.durable,
+            "durable": self.inspect.consensus.log_state().durable,
             "cluster": view.cluster_id,
             "authentication": self.authentication(),
             "limits": self.limits(),

@@ -5,6 +5,7 @@ mod backup;
 mod change_realms;
 mod channel;
 mod logs;
+mod nodes;
 mod output;
 mod principals;
 mod realms;
@@ -40,6 +41,10 @@ pub(super) struct Admin {
 
 #[derive(Debug, Subcommand)]
 enum What {
+    Nodes(nodes::List),
+    MoveLeadership(nodes::MoveLeadership),
+    AddNode(nodes::Add),
+    RemoveNode(nodes::Remove),
     Realms(realms::List),
     PutRealm(change_realms::PutRealm),
     RemoveRealm(change_realms::RemoveRealm),
@@ -73,6 +78,7 @@ impl Admin {
             // What goes through all principals takes its time.
             let patience = match self.what {
                 What::Apply(_) | What::Backup(_) | What::Restore(_) => channel::LONG,
+                What::RemoveNode(_) => nodes::REMOVE_WITHIN,
                 _ => channel::WITHIN,
             };
             let channel = self.target.connect(patience).await?;
@@ -84,6 +90,10 @@ impl Admin {
 impl What {
     async fn ask(self, channel: Channel, output: Output) -> Result<(), Failure> {
         match self {
+            Self::Nodes(command) => command.ask(channel, output).await,
+            Self::MoveLeadership(command) => command.ask(channel, output).await,
+            Self::AddNode(command) => command.ask(channel, output).await,
+            Self::RemoveNode(command) => command.ask(channel, output).await,
             Self::Realms(command) => command.ask(channel, output).await,
             Self::PutRealm(command) => command.ask(channel, output).await,
             Self::RemoveRealm(command) => command.ask(channel, output).await,

@@ -70,4 +70,4 @@ pub(super) fn told(file: &Path, contents: &Contents) -> String {
 }
 
 /// The exit code for a backup that is missing, not whole or not readable.
-const NOT_USABLE: u8 = 12;
+const NOT_USABLE: u8 = 13;

@@ -73,7 +73,7 @@ struct Failure {
 /// The exit code of failures that have none of their own. The others: 2 wrong command line, 3 settings, 4 port, 5 certificate or
 /// key, 6 data directory or audit log,
 /// 7 a change that some node has not confirmed, 8 an audit log that was changed; of `admin`: 9 refused, 10 not found, 11 nobody answers;
-/// 12 a backup that cannot be used.
+/// 12 a node that was removed from its cluster for good; 13 a backup that cannot be used.
 const OTHER: u8 = 1;
 
 /// Runs the process: reads its arguments, does what they say, and returns its exit code.

@@ -14,7 +14,8 @@ use crate::{
 /// Run one node.
 ///
 /// Without --config it runs alone on 127.0.0.1:8080, with realm1 open to clients of this machine. SIGTERM or Ctrl-C stops it in
-/// good order. The file is read again when it changes, and at SIGHUP; docs/operating.md says what can be changed like that. Exit codes: 3 wrong settings, 4 a port is taken, 5 a certificate or key, 6 the data directory.
+/// good order. The file is read again when it changes, and at SIGHUP; docs/operating.md says what can be changed like that. Exit codes: 3
+/// wrong settings, 4 a port is taken, 5 a certificate or key, 6 the data directory, 12 it was removed from its cluster for good.
 #[derive(Debug, Args)]
 pub(super) struct Serve {
     /// The TOML file with the settings, or - for standard input; docs/config.md lists them.
@@ -63,8 +64,9 @@ impl Serve {
         let told_to_stop = tokio::select! {
             () = node.wait_ready() => false,
             why = node.failed() => {
+                let failure = failure(&node, &why);
                 node.stop().await;
-                return Err(Failure::new(format!("the node had to stop: {why}")));
+                return Err(failure);
             }
             () = stop.wait() => true,
             () = hangup.reload(&node) => true,
@@ -79,7 +81,7 @@ impl Serve {
         }
         if !told_to_stop && result.is_ok() {
             tokio::select! {
-                why = node.failed() => result = Err(Failure::new(format!("the node had to stop: {why}"))),
+                why = node.failed() => result = Err(failure(&node, &why)),
                 () = stop.wait() => {}
                 () = hangup.reload(&node) => {}
                 () = parent_gone => {}
@@ -88,6 +90,13 @@ impl Serve {
         tracing::info!("stopping");
         node.stop().await;
         result
+    }
+}
+
+fn failure(node: &RunningNode, why: &str) -> Failure {
+    Failure {
+        code: node.failure_code(),
+        text: format!("the node had to stop: {why}"),
     }
 }
 

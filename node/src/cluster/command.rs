@@ -11,10 +11,11 @@ use ringfort_proto::cluster::v1 as pb;
 use super::{
     catalog::{Edits, RealmRevision},
     change, edits,
+    roster::{self, Step},
 };
 use crate::{
     router::{
-        Changed, InvokePolicy, MatchPolicy, NodeRef, OnConflict, Op, RegisterWishes, Slot, Testament, TestamentScope,
+        Changed, InvokePolicy, LogIndex, MatchPolicy, NodeRef, OnConflict, Op, RegisterWishes, Slot, Testament, TestamentScope,
         policy::Request,
         reflection::{Definition, Kind, Room},
     },
@@ -22,7 +23,9 @@ use crate::{
 };
 
 /// The command version this build writes and understands.
-const VERSION: u32 = 3;
+const VERSION: u32 = 4;
+/// The oldest one it understands: a node that joined then is a core node.
+const OLDEST: u32 = 3;
 
 /// How an outcome says that there is no room.
 const FULL: &str = "the realm has as many of these as it can";
@@ -38,6 +41,8 @@ pub enum Command {
         incarnation: u64,
         name: String,
         version: String,
+        edge: bool,
+        address: String,
     },
     /// Ends a node life: its sessions and registrations go.
     Fence { node: NodeRef, reason: String },
@@ -54,6 +59,8 @@ pub enum Command {
     Change { realm: Uri, actor: String, request: Request },
     /// Changes of realms, and of roles and principals of several of them: all, or nothing.
     Edit(Box<Edits>),
+    /// A step of the core membership.
+    Membership(Step),
 }
 
 /// What applying a [`Command`] did.
@@ -75,6 +82,10 @@ pub enum Outcome {
     Edited(Vec<RealmRevision>),
     /// Nothing was changed: a realm has other revisions than expected.
     Stale(RealmRevision),
+    /// A plan was opened, or was open already for the same disk.
+    Planned(LogIndex),
+    /// The disk that asks was removed from the cluster for good.
+    Removed,
 }
 
 /// Bytes that are not a command, snapshot or outcome of a version this build knows.
@@ -104,11 +115,15 @@ impl Command {
                 incarnation,
                 name,
                 version,
+                edge,
+                address,
             } => pb::command::Body::Join(pb::NodeJoin {
                 raft_id: *raft_id,
                 incarnation: *incarnation,
                 name: name.clone(),
                 version: version.clone(),
+                edge: *edge,
+                address: address.clone(),
             }),
             Command::Fence { node, reason } => pb::command::Body::Fence(pb::FenceNode {
                 slot: node.slot.0.into(),
@@ -124,6 +139,7 @@ impl Command {
             }),
             Command::Change { realm, actor, request } => pb::command::Body::Change(change::to_pb(realm, actor, request)),
             Command::Edit(edit) => pb::command::Body::Edit(edits::to_pb(edit)),
+            Command::Membership(step) => pb::command::Body::Membership(roster::step_to_pb(step)),
         };
         pb::Command {
             version: VERSION,
@@ -140,7 +156,7 @@ impl Command {
     /// The bytes are from a newer build or damaged; the node must stop applying.
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
         let command = pb::Command::decode(bytes)?;
-        if command.version != VERSION {
+        if !(OLDEST..=VERSION).contains(&command.version) {
             return Err(DecodeError::Version {
                 what: "log entry",
                 found: command.version,
@@ -164,6 +180,8 @@ impl Command {
                 incarnation: join.incarnation,
                 name: join.name,
                 version: join.version,
+                edge: join.edge,
+                address: join.address,
             }),
             pb::command::Body::Fence(fence) => Ok(Command::Fence {
                 node: node_ref(fence.slot, fence.epoch)?,
@@ -180,6 +198,7 @@ impl Command {
                 Ok(Command::Change { realm, actor, request })
             }
             pb::command::Body::Edit(edit) => Ok(Command::Edit(Box::new(edits::from_pb(edit)?))),
+            pb::command::Body::Membership(membership) => Ok(Command::Membership(roster::step_from_pb(membership)?)),
         }
     }
 }
@@ -204,6 +223,8 @@ impl Outcome {
                 realms: realms.iter().map(edits::revision_to_pb).collect(),
             }),
             Outcome::Stale(realm) => pb::outcome::Outcome::Stale(edits::revision_to_pb(realm)),
+            Outcome::Planned(plan) => pb::outcome::Outcome::Planned(*plan),
+            Outcome::Removed => pb::outcome::Outcome::Removed(pb::RemovedDisk {}),
         };
         pb::Outcome { outcome: Some(outcome) }.encode_to_vec().into()
     }
@@ -230,6 +251,8 @@ impl Outcome {
                 Outcome::Edited(edited.realms.into_iter().map(edits::revision_from_pb).collect())
             }
             pb::outcome::Outcome::Stale(realm) => Outcome::Stale(edits::revision_from_pb(realm)),
+            pb::outcome::Outcome::Planned(plan) => Outcome::Planned(plan),
+            pb::outcome::Outcome::Removed(_) => Outcome::Removed,
         })
     }
 }
@@ -605,7 +628,39 @@ mod tests {
                 incarnation: 2,
                 name: "n1".into(),
                 version: "0.1.0".into(),
+                edge: true,
+                address: "10.0.0.1:7400".into(),
             },
+            Command::Membership(Step::Announce {
+                name: "n4".into(),
+                replaces: Some("n2".into()),
+                actor: "somebody".into(),
+            }),
+            Command::Membership(Step::Announce {
+                name: "n4".into(),
+                replaces: None,
+                actor: String::new(),
+            }),
+            Command::Membership(Step::Admit {
+                raft_id: 7,
+                name: "n4".into(),
+                address: "10.0.0.4:7400".into(),
+                listed: true,
+            }),
+            Command::Membership(Step::PlanRemoval {
+                name: "n4".into(),
+                actor: "somebody".into(),
+            }),
+            Command::Membership(Step::Retire {
+                plan: 3,
+                raft_id: 7,
+                name: "n4".into(),
+            }),
+            Command::Membership(Step::Close {
+                plan: 3,
+                failed: Some("no".into()),
+            }),
+            Command::Membership(Step::Close { plan: 3, failed: None }),
             Command::Fence {
                 node: node(3, 4),
                 reason: "silent".into(),
@@ -684,9 +739,29 @@ mod tests {
             Outcome::Changed(Changed::Conflict(0)),
             Outcome::Changed(Changed::NotFound),
             Outcome::Changed(Changed::Full),
+            Outcome::Planned(17),
+            Outcome::Removed,
         ] {
             assert_eq!(Outcome::decode(&outcome.encode()).unwrap(), outcome);
         }
+    }
+
+    #[test]
+    fn a_join_of_the_version_before_is_that_of_a_core_node() {
+        let join = pb::NodeJoin {
+            raft_id: 1,
+            incarnation: 2,
+            name: "n1".into(),
+            version: "0.1.0".into(),
+            ..pb::NodeJoin::default()
+        };
+        let entry = pb::Command {
+            version: OLDEST,
+            shard: 0,
+            body: Some(pb::command::Body::Join(join)),
+        };
+        let decoded = Command::decode(&entry.encode_to_vec()).unwrap();
+        assert!(matches!(decoded, Command::Join { edge: false, .. }), "{decoded:?}");
     }
 
     #[test]

@@ -3,13 +3,22 @@
 //! This is the whole surface the rest of the node sees; the library behind it stays in `raft/`. What a command means, who may propose it
 //! and how a lost reply is recognised on a retry are the state machine's business, how a peer is reached is [`Peers`]'.
 
-use std::{collections::BTreeMap, fmt, io, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt, io,
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
 
 use bytes::Bytes;
 use ringfort_proto::cluster::v1::raft_server::{Raft, RaftServer};
 use tokio::sync::watch;
 
-use super::raft::{Engine, Setup};
+use super::{
+    feed::follower::Follower,
+    raft::{Engine, Setup},
+};
 
 /// What the log is applied to.
 ///
@@ -272,6 +281,31 @@ pub enum TransferError {
     Stopped(String),
 }
 
+/// Why the membership did not change. Unless it says so, nothing was changed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ChangeError {
+    /// Only the leader changes it.
+    #[error("this node does not lead")]
+    NotLeader,
+    /// Another change is not committed yet, or what was asked for cannot be.
+    #[error("{0}")]
+    Refused(String),
+    /// No answer in time: the change may be made, now or later.
+    #[error("the outcome is unknown: {0}")]
+    Unknown(String),
+}
+
+/// What a leader knows of the members' progress.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// Up to which index the log of each member is known to be that of the leader.
+    pub matched: BTreeMap<u64, u64>,
+    /// How long ago what each other member has since answered was sent.
+    pub heard: BTreeMap<u64, Duration>,
+    /// A change of voters is half done.
+    pub joint: bool,
+}
+
 /// Who leads, as far as this node knows.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Leadership {
@@ -318,7 +352,15 @@ pub struct LogState {
 /// Handle to this node's part in the agreement. Clones share it; all methods may be called from any runtime.
 #[derive(Clone)]
 pub struct Consensus {
-    engine: Engine,
+    part: Part,
+}
+
+#[derive(Clone)]
+enum Part {
+    /// A core node: it has the log, and a vote or the prospect of one.
+    Core(Engine),
+    /// An edge node: what it has comes from a core node.
+    Edge(Follower),
 }
 
 impl Consensus {
@@ -334,18 +376,42 @@ impl Consensus {
     ) -> Result<Self, StartError> {
         config.validate()?;
         Ok(Self {
-            engine: Engine::start(Setup::open(config)?, machine, peers).await?,
+            part: Part::Core(Engine::start(Setup::open(config)?, machine, peers).await?),
         })
     }
 
-    /// The service to be added to the control server.
-    pub fn service(&self) -> RaftServer<impl Raft + use<>> {
-        self.engine.service()
+    /// Follows the cluster that `seeds`, names of core nodes, belong to, without a part in what it agrees on.
+    pub fn follow(
+        cluster_id: &str,
+        name: &str,
+        seeds: Vec<String>,
+        machine: Box<dyn StateMachine>,
+        peers: Arc<dyn Peers>,
+    ) -> Self {
+        Self {
+            part: Part::Edge(Follower::start(cluster_id, name, seeds, machine, peers)),
+        }
+    }
+
+    /// The service to be added to the control server; an edge node has none.
+    pub fn service(&self) -> Option<RaftServer<impl Raft + use<>>> {
+        match &self.part {
+            Part::Core(engine) => Some(engine.service()),
+            Part::Edge(_) => None,
+        }
+    }
+
+    /// True for a core node.
+    pub fn keeps_the_log(&self) -> bool {
+        matches!(self.part, Part::Core(_))
     }
 
     /// Whether this node knows any membership, or has ever voted.
     pub fn is_initialized(&self) -> bool {
-        self.engine.is_initialized()
+        match &self.part {
+            Part::Core(engine) => engine.is_initialized(),
+            Part::Edge(follower) => *follower.applied().borrow() > 0,
+        }
     }
 
     /// Sets the first membership: all expected voters at once, id and name. Every node may do so with the same members; one leads.
@@ -353,13 +419,23 @@ impl Consensus {
     /// # Errors
     /// See [`InitializeError`].
     pub async fn initialize(&self, members: BTreeMap<u64, String>) -> Result<(), InitializeError> {
-        self.engine.initialize(members).await
+        match &self.part {
+            Part::Core(engine) => engine.initialize(members).await,
+            Part::Edge(_) => Err(InitializeError::NotAMember),
+        }
     }
 
     /// Proposes commands, in order, and waits until each was applied on this node. To be called on the leader. Calls may overlap: they
     /// are queued in the order in which their futures are first polled, and written together.
     pub async fn propose(&self, commands: Vec<Bytes>) -> Vec<Result<(u64, Bytes), ProposeError>> {
-        self.engine.propose(commands).await
+        match &self.part {
+            Part::Core(engine) => engine.propose(commands).await,
+            Part::Edge(follower) => {
+                let leader = follower.leader();
+                let refused = |_| Err(ProposeError::NotLeader { leader: leader.clone() });
+                commands.iter().map(refused).collect()
+            }
+        }
     }
 
     /// Confirms with a quorum that this node still leads, and gives the index a reader on any node has to wait for to see everything
@@ -368,32 +444,93 @@ impl Consensus {
     /// # Errors
     /// See [`ReadError`].
     pub async fn read_index(&self) -> Result<u64, ReadError> {
-        self.engine.read_index().await
+        match &self.part {
+            Part::Core(engine) => engine.read_index().await,
+            Part::Edge(follower) => Err(ReadError::NotLeader {
+                leader: follower.leader(),
+            }),
+        }
     }
 
     /// The index up to which this node has applied; 0 before anything was.
     pub fn applied(&self) -> watch::Receiver<u64> {
-        self.engine.applied()
+        match &self.part {
+            Part::Core(engine) => engine.applied(),
+            Part::Edge(follower) => follower.applied(),
+        }
+    }
+
+    /// Notes that the leader has applied the log up to `index`. A core node hears that from the leader itself.
+    pub fn heard_of(&self, index: u64) {
+        if let Part::Edge(follower) = &self.part {
+            follower.heard_of(index);
+        }
     }
 
     /// Who leads.
     pub fn leadership(&self) -> watch::Receiver<Leadership> {
-        self.engine.leadership()
+        match &self.part {
+            Part::Core(engine) => engine.leadership(),
+            Part::Edge(follower) => follower.leadership(),
+        }
     }
 
     /// On the leader: how long ago it sent what a quorum has since answered. `None` elsewhere, and before the first such answer.
     pub fn quorum_contact_age(&self) -> Option<Duration> {
-        self.engine.quorum_contact_age()
+        self.core()?.quorum_contact_age()
     }
 
-    /// All members, in the order of their ids.
+    /// All members, in the order of their ids. An edge node is none.
     pub fn members(&self) -> Vec<Member> {
-        self.engine.members()
+        match &self.part {
+            Part::Core(engine) => engine.members(),
+            Part::Edge(follower) => follower.members(),
+        }
+    }
+
+    /// On the leader: how far the members are. `None` elsewhere.
+    pub fn progress(&self) -> Option<Progress> {
+        self.core()?.progress()
+    }
+
+    /// Has a node follow the log without a vote.
+    ///
+    /// # Errors
+    /// See [`ChangeError`].
+    pub async fn add_learner(&self, id: u64, name: &str) -> Result<(), ChangeError> {
+        let engine = self.core().ok_or(ChangeError::NotLeader)?;
+        engine.add_learner(id, name).await
+    }
+
+    /// Makes learners voters and voters learners, all in one change; finishes a change of another leader that is half done.
+    ///
+    /// # Errors
+    /// See [`ChangeError`].
+    pub async fn change_voters(&self, add: BTreeSet<u64>, remove: BTreeSet<u64>) -> Result<(), ChangeError> {
+        let engine = self.core().ok_or(ChangeError::NotLeader)?;
+        engine.change_voters(add, remove).await
+    }
+
+    /// Drops a learner.
+    ///
+    /// # Errors
+    /// See [`ChangeError`].
+    pub async fn drop_learner(&self, id: u64) -> Result<(), ChangeError> {
+        let engine = self.core().ok_or(ChangeError::NotLeader)?;
+        engine.drop_learner(id).await
     }
 
     /// The log, for inspection.
     pub fn log_state(&self) -> LogState {
-        self.engine.log_state()
+        match &self.part {
+            Part::Core(engine) => engine.log_state(),
+            Part::Edge(follower) => follower.log_state(),
+        }
+    }
+
+    /// The whole applied state and how far it goes, for those that follow; nothing on an edge node, which nobody follows.
+    pub fn state(&self) -> (u64, Bytes) {
+        self.core().map(Engine::state).unwrap_or_default()
     }
 
     /// Hands the leadership to `to`, or to the voter whose log is the most complete, and waits until it moved.
@@ -401,7 +538,8 @@ impl Consensus {
     /// # Errors
     /// See [`TransferError`].
     pub async fn transfer_leadership(&self, to: Option<u64>) -> Result<(), TransferError> {
-        self.engine.transfer_leadership(to).await
+        let engine = self.core().ok_or(TransferError::NotLeader)?;
+        engine.transfer_leadership(to).await
     }
 
     /// Resolves once consensus takes no part any more: it was shut down, or storage or state machine failed it. The node has to end.
@@ -412,7 +550,17 @@ impl Consensus {
 
     /// Stops taking part. What was acknowledged is on disk.
     pub async fn shutdown(&self) {
-        self.engine.shutdown().await;
+        match &self.part {
+            Part::Core(engine) => engine.shutdown().await,
+            Part::Edge(follower) => follower.stop(),
+        }
+    }
+
+    fn core(&self) -> Option<&Engine> {
+        match &self.part {
+            Part::Core(engine) => Some(engine),
+            Part::Edge(_) => None,
+        }
     }
 }
 

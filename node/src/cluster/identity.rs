@@ -23,8 +23,11 @@ pub struct Identity {
     pub cluster_id: String,
     /// The node's name when the directory was made.
     pub name: String,
-    /// The node's id in consensus, random.
+    /// The node's id in consensus, random. The log says for how long it is a member's, and never takes it twice.
     pub raft_id: u64,
+    /// True once the log has said that this disk is removed from the cluster for good.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub removed: bool,
 }
 
 /// An identity, and the lock on its directory for as long as this lives.
@@ -32,7 +35,22 @@ pub struct Identity {
 pub struct Held {
     /// Who this node is.
     pub identity: Identity,
+    dir: Option<PathBuf>,
     _lock: Option<File>,
+}
+
+impl Held {
+    /// Notes on the disk that this node was removed from its cluster: it is not started again.
+    ///
+    /// # Errors
+    /// The file could not be written; the cluster would tell the node once more.
+    pub fn mark_removed(&mut self) -> Result<(), Error> {
+        self.identity.removed = true;
+        match &self.dir {
+            Some(dir) => write(dir, &self.identity),
+            None => Ok(()),
+        }
+    }
 }
 
 /// The data directory cannot be used; nothing in it was changed.
@@ -51,6 +69,16 @@ pub enum Error {
     /// The file is not what this build writes.
     #[error("{path}: {why}: restore the file, or move the directory away to join as a new node")]
     Unreadable { path: PathBuf, why: String },
+    /// An operator has removed this node.
+    #[error(
+        "{path}: this node was removed from cluster {cluster_id}: to have it back, announce it with ringfort admin add-node {name}, \
+         and start it with an empty cluster.data_dir"
+    )]
+    Removed {
+        path: PathBuf,
+        cluster_id: String,
+        name: String,
+    },
     /// The directory belongs to another cluster or node.
     #[error(
         "{path} belongs to {what} {found:?}, the configuration says {wanted:?}: correct the configuration or cluster.data_dir"
@@ -73,10 +101,12 @@ pub fn load(data_dir: Option<&Path>, cluster_id: &str, name: &str, draw: impl Fn
         cluster_id: cluster_id.to_owned(),
         name: name.to_owned(),
         raft_id,
+        removed: false,
     };
     let Some(dir) = data_dir else {
         return Ok(Held {
             identity: fresh(draw()),
+            dir: None,
             _lock: None,
         });
     };
@@ -119,26 +149,40 @@ pub fn load(data_dir: Option<&Path>, cluster_id: &str, name: &str, draw: impl Fn
                     });
                 }
             }
+            if identity.removed {
+                let (cluster_id, name) = (identity.cluster_id, identity.name);
+                return Err(Error::Removed { path, cluster_id, name });
+            }
             identity
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             let identity = fresh(draw());
-            let temporary = dir.join("identity.json.new");
-            let text = serde_json::to_vec_pretty(&identity).expect("an identity is plain data");
-            let mut file = File::create(&temporary).map_err(io(&temporary, "creating"))?;
-            file.write_all(&text)
-                .and_then(|()| file.sync_all())
-                .map_err(io(&temporary, "writing"))?;
-            fs::rename(&temporary, &path).map_err(io(&path, "renaming into place"))?;
-            File::open(dir).and_then(|d| d.sync_all()).map_err(io(dir, "syncing"))?;
+            write(dir, &identity)?;
             identity
         }
         Err(error) => return Err(io(&path, "reading")(error)),
     };
     Ok(Held {
         identity,
+        dir: Some(dir.to_owned()),
         _lock: Some(lock),
     })
+}
+
+/// Puts the identity into its directory, whole or not at all.
+fn write(dir: &Path, identity: &Identity) -> Result<(), Error> {
+    let io = |path: &Path, doing| {
+        let path = path.to_owned();
+        move |source| Error::Io { path, doing, source }
+    };
+    let (path, temporary) = (dir.join(FILE), dir.join("identity.json.new"));
+    let text = serde_json::to_vec_pretty(identity).expect("an identity is plain data");
+    let mut file = File::create(&temporary).map_err(io(&temporary, "creating"))?;
+    file.write_all(&text)
+        .and_then(|()| file.sync_all())
+        .map_err(io(&temporary, "writing"))?;
+    fs::rename(&temporary, &path).map_err(io(&path, "renaming into place"))?;
+    File::open(dir).and_then(|d| d.sync_all()).map_err(io(dir, "syncing"))
 }
 
 #[cfg(test)]
@@ -162,6 +206,17 @@ mod tests {
         assert!(error.contains("belongs to cluster \"c\""), "{error}");
         let error = load(Some(dir.path()), "c", "n2", || 43).unwrap_err().to_string();
         assert!(error.contains("belongs to node \"n1\""), "{error}");
+    }
+
+    #[test]
+    fn a_removed_node_does_not_start_again_and_is_told_how_to_come_back() {
+        let dir = tempfile::tempdir().unwrap();
+        load(Some(dir.path()), "c", "n1", || 42).unwrap().mark_removed().unwrap();
+        let error = load(Some(dir.path()), "c", "n1", || 43).unwrap_err().to_string();
+        assert!(
+            error.contains("was removed from cluster c") && error.contains("add-node n1"),
+            "{error}"
+        );
     }
 
     #[test]

@@ -8,7 +8,7 @@ use tonic::transport::Channel;
 
 use super::{
     command::{Command, Outcome},
-    consensus::{Consensus, Peers, ProposeError, ReadError},
+    consensus::{Consensus, Peers, ProposeError, ReadError, TransferError},
     lease::LeaseBook,
 };
 use crate::router::{LogIndex, NodeRef};
@@ -18,6 +18,9 @@ const REQUEST_DEADLINE: Duration = Duration::from_millis(1_500);
 
 /// The same for a renewal: one that is late is asked again, at the next leader if need be.
 const RENEW_DEADLINE: Duration = Duration::from_millis(700);
+
+/// The same for moving the leadership, which takes an election at most.
+const HAND_OVER_DEADLINE: Duration = Duration::from_secs(7);
 
 /// A request the leader did not, or not knowingly, carry out.
 #[derive(Debug, thiserror::Error)]
@@ -122,7 +125,10 @@ impl Leader {
             cluster_id: self.cluster_id.to_string(),
         };
         match within(REQUEST_DEADLINE, client.read_index(request)).await?.result {
-            Some(pb::read_index_reply::Result::Index(index)) => Ok(index),
+            Some(pb::read_index_reply::Result::Index(index)) => {
+                self.consensus.heard_of(index);
+                Ok(index)
+            }
             Some(pb::read_index_reply::Result::NotLeader(_)) => Err(Error::NotLeader),
             Some(pb::read_index_reply::Result::Failed(why)) => Err(Error::Refused(why)),
             None => Err(Error::Unreadable("empty read index reply".to_owned())),
@@ -144,11 +150,68 @@ impl Leader {
         };
         let reply = within(RENEW_DEADLINE, client.renew(request)).await?;
         match reply.result {
-            Some(pb::renew_reply::Result::Granted(_)) => Ok(Renewal::Granted { log: reply.log }),
+            Some(pb::renew_reply::Result::Granted(_)) => {
+                self.consensus.heard_of(reply.log);
+                Ok(Renewal::Granted { log: reply.log })
+            }
             Some(pb::renew_reply::Result::Refused(_)) => Ok(Renewal::Refused),
             Some(pb::renew_reply::Result::Fenced(_)) => Ok(Renewal::Fenced),
             Some(pb::renew_reply::Result::NotLeader(_)) => Err(Error::NotLeader),
             None => Err(Error::Unreadable("empty renewal reply".to_owned())),
+        }
+    }
+
+    /// Has another core node lead: the one called `to`, or whichever is the furthest where that is empty. Returns the new leader.
+    ///
+    /// # Errors
+    /// It has not moved, or that is not known.
+    pub async fn hand_over(&self, to: &str) -> Result<String, Error> {
+        use pb::move_leadership_reply::Result as R;
+        let Some(mut client) = self.target()? else {
+            return self.hand_over_here(to).await;
+        };
+        let request = pb::MoveLeadershipRequest {
+            cluster_id: self.cluster_id.to_string(),
+            to: to.to_owned(),
+        };
+        match within(HAND_OVER_DEADLINE, client.move_leadership(request)).await?.result {
+            Some(R::Leader(leader)) => Ok(leader),
+            Some(R::NotLeader(_)) => Err(Error::NotLeader),
+            Some(R::Refused(why)) => Err(Error::Refused(why)),
+            None => Err(Error::Unreadable("empty reply about the leadership".to_owned())),
+        }
+    }
+
+    /// The same where this node leads.
+    ///
+    /// # Errors
+    /// As for [`Self::hand_over`].
+    pub async fn hand_over_here(&self, to: &str) -> Result<String, Error> {
+        let leadership = self.consensus.leadership();
+        let leads = || leadership.borrow().leader.clone().map(|(_, name)| name).unwrap_or_default();
+        if !leadership.borrow().is_me {
+            return Err(Error::NotLeader);
+        }
+        if leads() == to {
+            return Ok(to.to_owned());
+        }
+        let voters = self.consensus.members().into_iter().filter(|member| member.voter);
+        let target = match to {
+            "" => None,
+            _ => {
+                let voters: Vec<_> = voters.collect();
+                let found = voters.iter().find(|member| member.name == to).map(|member| member.id);
+                Some(found.ok_or_else(|| {
+                    let mut names: Vec<&str> = voters.iter().map(|member| member.name.as_str()).collect();
+                    names.sort_unstable();
+                    Error::Refused(format!("{to} is no core node with a vote; there are {}", names.join(", ")))
+                })?)
+            }
+        };
+        match self.consensus.transfer_leadership(target).await {
+            Ok(()) => Ok(leads()),
+            Err(TransferError::NotLeader) => Err(Error::NotLeader),
+            Err(error) => Err(Error::Refused(error.to_string())),
         }
     }
 

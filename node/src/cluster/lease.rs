@@ -194,6 +194,10 @@ impl LeaseBook {
             // Looked at under the book's lock, so that no fence is decided between the look and the grant.
             let view = self.view.borrow();
             match view.table.rows().find(|(slot, _)| *slot == node.slot) {
+                // Its last lease runs out, should it not end its life by itself.
+                Some((_, row)) if row.epoch == node.epoch && row.live && view.roster.is_retired(row.raft_id) => {
+                    return Renewal::Refused;
+                }
                 Some((_, row)) if row.epoch == node.epoch && row.live => {}
                 Some((_, row)) if row.epoch >= node.epoch => return Renewal::Fenced,
                 // A new leader may not have applied the joining yet.

@@ -24,7 +24,8 @@ use super::{
     catalog::Catalog,
     command::{Command, DecodeError, Outcome},
     consensus::StateMachine,
-    table::{NodeTable, SlotRow},
+    roster::{Answer, Roster, Step},
+    table::{Joining, NodeTable, SlotRow},
 };
 use crate::{
     router::{Changed, Input, LogIndex, NodeRef, Op, Slot, policy::Request},
@@ -50,6 +51,8 @@ pub struct ClusterView {
     pub catalog: Arc<Catalog>,
     /// What took the place of the id key for salts and stand-ins; `None`: nothing did.
     pub restored_key: Option<[u8; 16]>,
+    /// Who is to become a core node, and who is not one any more.
+    pub roster: Arc<Roster>,
     /// Why this node can apply no further command, if so: it must stop.
     pub fatal: Option<String>,
 }
@@ -73,6 +76,7 @@ pub struct Machine {
     cluster_id: Option<String>,
     id_key: Option<[u8; 16]>,
     table: NodeTable,
+    roster: Roster,
     realms: BTreeMap<Uri, RealmHandle>,
     host: Box<dyn RealmHost>,
     catalog: Arc<Catalog>,
@@ -90,6 +94,7 @@ impl Machine {
             cluster_id: None,
             id_key: None,
             table: NodeTable::default(),
+            roster: Roster::default(),
             realms,
             host,
             catalog: Arc::default(),
@@ -117,6 +122,7 @@ impl Machine {
             table: Arc::new(self.table.clone()),
             catalog: Arc::clone(&self.catalog),
             restored_key: self.restored_key,
+            roster: Arc::new(self.roster.clone()),
             fatal: self.halted.clone(),
         });
     }
@@ -142,7 +148,19 @@ impl Machine {
                 incarnation,
                 name,
                 version,
-            } => self.join(index, raft_id, incarnation, name, version),
+                edge,
+                address,
+            } => {
+                let joining = Joining {
+                    raft_id,
+                    incarnation,
+                    name,
+                    version,
+                    edge,
+                    address,
+                };
+                self.join(index, joining)
+            }
             Command::Fence { node, reason } => {
                 if self.table.fence(node) {
                     self.remember(index, "fence", format!("slot {} epoch {}: {reason}", node.slot.0, node.epoch));
@@ -154,11 +172,33 @@ impl Machine {
             Command::Batch { node, seq, at_ms, ops } => self.batch(index, node, seq, at_ms, ops),
             Command::Change { realm, actor, request } => self.change(index, &realm, &actor, &request),
             Command::Edit(edits) => self.edit(index, &edits),
+            Command::Membership(step) => self.membership(index, step),
         }
     }
 
-    fn join(&mut self, index: LogIndex, raft_id: u64, incarnation: u64, name: String, version: String) -> Outcome {
-        let Some((node, ended)) = self.table.join(raft_id, incarnation, name.clone(), version) else {
+    fn membership(&mut self, index: LogIndex, step: Step) -> Outcome {
+        let (kind, detail) = step.describe();
+        match self.roster.apply(index, step) {
+            // A node that waits to be let in asks again and again.
+            Answer::Refused(why) => Outcome::Refused(why),
+            Answer::Removed => Outcome::Removed,
+            answer => {
+                self.remember(index, kind, detail);
+                self.publish();
+                match answer {
+                    Answer::Planned(plan) => Outcome::Planned(plan),
+                    _ => Outcome::Done,
+                }
+            }
+        }
+    }
+
+    fn join(&mut self, index: LogIndex, joining: Joining) -> Outcome {
+        if self.roster.is_retired(joining.raft_id) {
+            return Outcome::Removed;
+        }
+        let name = joining.name.clone();
+        let Some((node, ended)) = self.table.join(joining) else {
             return Outcome::Refused("all 4095 slots are taken".to_owned());
         };
         if let Some(ended) = ended {
@@ -262,9 +302,12 @@ impl Machine {
                     name: row.name,
                     version: row.node_version,
                     last_seq: row.last_seq,
+                    edge: row.edge,
+                    address: row.address,
                 },
             ));
         }
+        let roster = Roster::from_pb(state.roster.unwrap_or_default()).map_err(|e| e.to_string())?;
         let mut registries: BTreeMap<Uri, Bytes> = state
             .realms
             .into_iter()
@@ -287,6 +330,7 @@ impl Machine {
         self.id_key = id_key;
         self.table = NodeTable::from_rows(rows);
         self.restore_catalog(catalog, restored_key);
+        self.roster = roster;
         self.publish();
         Ok(())
     }
@@ -338,6 +382,8 @@ impl StateMachine for Machine {
             name: row.name.clone(),
             node_version: row.version.clone(),
             last_seq: row.last_seq,
+            edge: row.edge,
+            address: row.address.clone(),
         });
         let realms = self.realms.iter().map(|(name, realm)| {
             let mut registry = Vec::new();
@@ -356,6 +402,7 @@ impl StateMachine for Machine {
             catalog_revision: self.catalog.revision,
             catalog: editing::catalog_to_pb(&self.catalog),
             restored_key: self.restored_key.map(|key| Bytes::copy_from_slice(&key)).unwrap_or_default(),
+            roster: Some(self.roster.to_pb()),
         }
         .encode_to_vec()
     }

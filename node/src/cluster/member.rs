@@ -69,6 +69,12 @@ pub struct Supervisor {
     pub stage: watch::Sender<Stage>,
     /// Changes to true when the node is to leave.
     pub leaving: watch::Receiver<bool>,
+    /// Changes to true when others say that this disk was removed for good.
+    pub removed: watch::Receiver<bool>,
+    /// This node has no disk and no vote.
+    pub edge: bool,
+    /// Where others reach it; empty for a node that is its own cluster.
+    pub advertised: String,
 }
 
 /// Why the supervisor gave up.
@@ -83,6 +89,9 @@ pub enum Fatal {
     /// The data belongs to another cluster.
     #[error("the log belongs to cluster {found:?}, the configuration says {wanted:?}: correct cluster.id or cluster.data_dir")]
     ForeignLog { found: String, wanted: String },
+    /// An operator has removed this node; it must not come back by itself.
+    #[error("this node was removed from the cluster for good")]
+    Removed,
 }
 
 impl Supervisor {
@@ -92,10 +101,11 @@ impl Supervisor {
     /// The node cannot go on at all, see [`Fatal`]; its sessions were ended.
     pub async fn run(mut self) -> Result<(), Fatal> {
         loop {
-            let mut leaving = self.leaving.clone();
+            let (mut leaving, mut removed) = (self.leaving.clone(), self.removed.clone());
             let consensus = self.consensus.clone();
             let life = tokio::select! {
                 life = self.join() => life?,
+                () = until_true(&mut removed) => return Err(Fatal::Removed),
                 () = consensus.stopped() => return Err(Fatal::ConsensusStopped),
                 () = until_true(&mut leaving) => {
                     self.forget_joining().await;
@@ -105,7 +115,7 @@ impl Supervisor {
             };
             let ended = self.live(life).await;
             self.close_gate().await;
-            let leaves = *self.leaving.borrow();
+            let leaves = *self.leaving.borrow() || matches!(ended, Err(Fatal::Removed));
             if leaves {
                 if let Some(links) = self.shared.links() {
                     links.drain(DRAIN_WITHIN).await;
@@ -135,11 +145,18 @@ impl Supervisor {
             incarnation,
             name: self.name.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
+            edge: self.edge,
+            address: self.advertised.clone(),
         };
         let mut reported = false;
         loop {
             self.check_view()?;
             let key_known = self.view.borrow().id_key.is_some();
+            if self.edge && !key_known {
+                // It is not the one to initialise a cluster; what it follows brings the key.
+                self.applied(|view| view.id_key.is_some() || view.fatal.is_some()).await;
+                continue;
+            }
             let command = if key_known {
                 join.clone()
             } else {
@@ -160,6 +177,7 @@ impl Supervisor {
                         return Ok(life);
                     }
                 }
+                Ok((_, Outcome::Removed)) => return Err(Fatal::Removed),
                 Ok((_, Outcome::Done)) => self.applied(|view| view.id_key.is_some() || view.fatal.is_some()).await,
                 Ok((_, outcome)) => {
                     tracing::error!(?outcome, "joining was refused");
@@ -185,6 +203,9 @@ impl Supervisor {
         let view = self.view.borrow();
         if let Some(why) = &view.fatal {
             return Err(Fatal::Halted(why.clone()));
+        }
+        if view.roster.is_retired(self.raft_id) {
+            return Err(Fatal::Removed);
         }
         match &view.cluster_id {
             Some(found) if *found != self.cluster_id => Err(Fatal::ForeignLog {
@@ -219,10 +240,11 @@ impl Supervisor {
         let told = Arc::clone(&self.shared);
         let all = |input: Input| told.tell_all(&input);
         let stale = lease::watch_rights(leases, || all(Input::RightsStale), || all(Input::RightsKnown));
-        let mut leaving = self.leaving.clone();
+        let (mut leaving, mut removed) = (self.leaving.clone(), self.removed.clone());
         let consensus = self.consensus.clone();
         tokio::select! {
             () = consensus.stopped() => Err(Fatal::ConsensusStopped),
+            () = until_true(&mut removed) => Err(Fatal::Removed),
             () = keep => Ok(()),
             () = stale => Ok(()),
             () = propose => Ok(()),

@@ -8,6 +8,7 @@
 //! Everything but the data lanes runs on one operating-system thread with its own runtime, so that a flood of calls cannot delay a
 //! heartbeat, nor an election a call.
 
+pub mod autopilot;
 pub mod barrier;
 pub mod bootstrap;
 pub mod catalog;
@@ -16,9 +17,11 @@ pub mod command;
 pub mod consensus;
 pub mod control;
 pub mod edits;
+pub mod feed;
 pub mod fellow;
 pub mod floods;
 pub mod gossip;
+pub mod health;
 pub mod identity;
 pub mod interest;
 pub mod leader;
@@ -27,8 +30,10 @@ pub mod link;
 pub mod machine;
 pub mod member;
 pub mod net;
+mod places;
 pub mod proposer;
 pub mod raft;
+pub mod roster;
 pub mod session_id;
 pub mod settings;
 pub mod shared;
@@ -44,11 +49,16 @@ use tonic::service::interceptor::InterceptedService;
 
 use self::{
     consensus::{Consensus, ConsensusConfig},
+    feed::{
+        source::Source,
+        tail::{Recorded, Tail},
+    },
     gossip::Membership,
+    health::Health,
     leader::Leader,
     lease::{LeaseBook, Timing},
     machine::{ClusterView, Machine, RecentLog},
-    member::{Gate, Stage, Supervisor},
+    member::{Fatal, Gate, Stage, Supervisor},
     net::{Acceptor, Addresses, Dialer, PeerChannels, Security},
     shared::{IntoRealms, Shared},
 };
@@ -59,8 +69,14 @@ use crate::audit::Audit;
 pub struct Settings {
     /// Who this node is.
     pub identity: net::Identity,
-    /// Name and cluster address of every expected voter, this node included.
+    /// Name and cluster address of every expected voter, or of members through which this node finds its cluster.
     pub peers: Vec<(String, String)>,
+    /// It never founds a cluster.
+    pub joins: bool,
+    /// It has no disk and no vote.
+    pub edge: bool,
+    /// Where other nodes reach this one; empty for a node that is its own cluster.
+    pub advertised: String,
     /// Where to listen for other nodes; `None` for a node that is its own cluster.
     pub listen: Option<String>,
     /// How connections between nodes are protected.
@@ -109,10 +125,12 @@ pub struct Inspect {
     pub consensus: Consensus,
     /// The queues, links and realms.
     pub shared: Arc<Shared>,
-    /// True if the log is on a disk.
-    pub durable: bool,
-    /// Where other nodes reach this one.
+    /// Where this node listens for others.
     pub address: Option<SocketAddr>,
+    /// What of this node others may ask for.
+    pub health: Health,
+    /// The way to other nodes, by name.
+    pub peers: Arc<dyn consensus::Peers>,
     /// What the gossip says of every node; `None` for a node that is its own cluster.
     pub heard: Option<watch::Receiver<gossip::ClusterVitals>>,
     /// The way to the log.
@@ -125,12 +143,19 @@ pub struct Inspect {
     pub fellows: fellow::Fellows,
 }
 
+/// Why the cluster part ended by itself.
+#[derive(Clone, Debug)]
+struct Ended {
+    why: String,
+    removed: bool,
+}
+
 /// The running cluster part of a node.
 pub struct Running {
     /// What people may look at.
     pub inspect: Inspect,
     leave: watch::Sender<bool>,
-    ended: watch::Receiver<Option<Result<(), String>>>,
+    ended: watch::Receiver<Option<Result<(), Ended>>>,
     thread: thread::JoinHandle<()>,
 }
 
@@ -142,9 +167,14 @@ impl Running {
     pub async fn ended(&self) -> Result<(), String> {
         let mut ended = self.ended.clone();
         match ended.wait_for(Option::is_some).await {
-            Ok(result) => result.clone().unwrap_or(Ok(())),
+            Ok(result) => result.clone().unwrap_or(Ok(())).map_err(|ended| ended.why),
             Err(_) => Err("the control thread panicked".to_owned()),
         }
+    }
+
+    /// True if it ended because this node was removed from its cluster for good.
+    pub fn was_removed(&self) -> bool {
+        matches!(&*self.ended.borrow(), Some(Err(ended)) if ended.removed)
     }
 
     /// Ends all sessions, leaves the cluster and stops the control thread.
@@ -184,11 +214,19 @@ pub async fn start(
     let thread = thread::Builder::new().name("ringfort-control".to_owned()).spawn(move || {
         runtime.block_on(async move {
             match Box::pin(control(settings, shared, machine, gate, data, leaving)).await {
-                Ok((inspect, supervisor, tasks)) => {
+                Ok((inspect, supervisor, mut tasks)) => {
                     let _ = started.send(Ok(inspect));
                     let result = supervisor.run().await;
+                    let removed = matches!(result, Err(Fatal::Removed));
+                    if removed && let Err(error) = tasks.identity.mark_removed() {
+                        tracing::error!(%error, "that this node was removed could not be written down");
+                    }
                     tasks.stop().await;
-                    over.send_replace(Some(result.map_err(|error| error.to_string())));
+                    let ended = |error: Fatal| Ended {
+                        why: error.to_string(),
+                        removed,
+                    };
+                    over.send_replace(Some(result.map_err(ended)));
                 }
                 Err(error) => {
                     let _ = started.send(Err(error));
@@ -209,7 +247,7 @@ pub async fn start(
 struct Tasks {
     tasks: tokio::task::JoinSet<()>,
     consensus: Consensus,
-    _identity: identity::Held,
+    identity: identity::Held,
 }
 
 impl Tasks {
@@ -233,9 +271,9 @@ async fn control(
     let mut tasks = tokio::task::JoinSet::new();
     let handle = Handle::current();
 
-    let addresses = Addresses::fixed(settings.peers.iter().cloned());
+    let addresses = Addresses::configured(settings.peers.iter().cloned());
     let channels = PeerChannels::new(
-        Dialer::new(settings.identity.clone(), settings.security.clone(), addresses),
+        Dialer::new(settings.identity.clone(), settings.security.clone(), addresses.clone()),
         handle.clone(),
     );
     let peers: Arc<dyn consensus::Peers> = Arc::new(channels.clone());
@@ -249,32 +287,36 @@ async fn control(
     };
 
     let (view, recent) = (machine.view(), machine.recent());
-    let consensus = Consensus::start(
-        ConsensusConfig {
+    let mut expected: Vec<String> = settings.peers.iter().map(|(name, _)| name.clone()).collect();
+    expected.sort();
+    let tail = Arc::<Tail>::default();
+    let consensus = if settings.edge {
+        Consensus::follow(&cluster_id, &name, expected.clone(), Box::new(machine), Arc::clone(&peers))
+    } else {
+        let config = ConsensusConfig {
             data_dir: settings.data_dir.clone(),
             heartbeat: settings.timing.heartbeat,
             election_min: settings.timing.election_min,
             election_max: settings.timing.election_max,
             quorum_loss_probe: settings.timing.election_max * 2,
             ..ConsensusConfig::new(&cluster_id, raft_id, &name)
-        },
-        Box::new(machine),
-        Arc::clone(&peers),
-    )
-    .await?;
+        };
+        let machine = Recorded::new(Box::new(machine), Arc::clone(&tail));
+        Consensus::start(config, Box::new(machine), Arc::clone(&peers)).await?
+    };
 
     let book = Arc::new(LeaseBook::new(settings.timing, view.clone()));
     let leader = Leader::new(consensus.clone(), Arc::clone(&peers), Arc::clone(&book), &cluster_id);
-    let mut expected: Vec<String> = settings.peers.iter().map(|(name, _)| name.clone()).collect();
-    expected.sort();
 
     let stage = watch::Sender::new(Stage::Joining);
-    let advertised = settings
-        .peers
-        .iter()
-        .find(|(peer, _)| *peer == name)
-        .map(|(_, at)| at.clone())
-        .unwrap_or_default();
+    let advertised = settings.advertised.clone();
+    let health = Health {
+        name: name.clone(),
+        stage: stage.subscribe(),
+        consensus: consensus.clone(),
+        shared: Arc::clone(&shared),
+        leaving: leaving.clone(),
+    };
     let (mut address, mut heard) = (None, None);
     if let Some((acceptor, control_connections, data_connections)) = acceptor {
         address = acceptor.local_addr().ok();
@@ -305,9 +347,13 @@ async fn control(
             expected: expected.clone(),
             consensus: consensus.clone(),
             book: Arc::clone(&book),
+            leader: leader.clone(),
+            view: view.clone(),
+            health: health.clone(),
+            feed: Source::new(consensus.clone(), tail),
         };
         let on_control = net::server()
-            .add_service(InterceptedService::new(consensus.service(), authenticated))
+            .add_optional_service(consensus.service().map(|raft| InterceptedService::new(raft, authenticated)))
             .add_service(ringfort_proto::cluster::v1::control_server::ControlServer::new(service))
             .add_service(links.control_service())
             .add_service(fellow::service(&cluster_id, &shared, &data))
@@ -319,9 +365,10 @@ async fn control(
         });
         data.spawn(links.clone().serve_lanes(data_connections));
         tasks.spawn(acceptor.run());
+        tasks.spawn(places::keep(view.clone(), channels.clone(), gossip.forgetter()));
         tasks.spawn(tell_vitals(
             gossip,
-            advertised,
+            advertised.clone(),
             stage.subscribe(),
             leaving.clone(),
             consensus.clone(),
@@ -339,11 +386,24 @@ async fn control(
         };
         barrier::run(&barriers.barriers, barrier_leader, applied, done).await;
     });
-    let (starting, bootstrap_peers, me) = (consensus.clone(), Arc::clone(&peers), name.clone());
-    let bootstrap_id = cluster_id.clone();
-    tasks.spawn(async move {
-        bootstrap::run(&starting, bootstrap_peers, &bootstrap_id, (&me, raft_id), &expected).await;
-    });
+    let removed = watch::Sender::new(false);
+    let told_removed = removed.subscribe();
+    tasks.spawn(autopilot::run(raft_id, consensus.clone(), view.clone()));
+    let newcomer = bootstrap::Newcomer {
+        consensus: consensus.clone(),
+        peers: Arc::clone(&peers),
+        addresses,
+        cluster_id: cluster_id.clone(),
+        name: name.clone(),
+        raft_id,
+        expected,
+        joins: settings.joins,
+        advertised: advertised.clone(),
+        removed,
+    };
+    if !settings.edge {
+        tasks.spawn(newcomer.run());
+    }
 
     let (beat, pulse) = watch::channel(std::time::Instant::now());
     tasks.spawn(async move {
@@ -360,8 +420,9 @@ async fn control(
         recent,
         consensus: consensus.clone(),
         shared: Arc::clone(&shared),
-        durable: settings.data_dir.is_some(),
         address,
+        health,
+        peers,
         heard,
         leader: leader.clone(),
         node_lease: settings.timing.node_lease(),
@@ -380,6 +441,9 @@ async fn control(
         gate,
         stage,
         leaving,
+        removed: told_removed,
+        edge: settings.edge,
+        advertised,
     };
     Ok((
         inspect,
@@ -387,7 +451,7 @@ async fn control(
         Tasks {
             tasks,
             consensus,
-            _identity: held,
+            identity: held,
         },
     ))
 }

@@ -17,13 +17,25 @@ pub struct Cluster {
     /// The cluster's name: letters, digits, `-`, `_` and `.`, at most 63. Every link checks it, so that nodes of two clusters
     /// never mix. Default `ringfort`; it must be given as soon as a peer is on another machine.
     pub id: String,
-    /// IP address and port on which the other nodes reach this one. Default `127.0.0.1:7400`. Not opened while there are no
-    /// other peers. With `0.0.0.0` the entry of this node in `cluster.peers` says what the others dial.
+    /// What this node is to the others: `core`, with a disk and a vote, or `edge`, which serves clients, keeps nothing and comes and
+    /// goes without a trace. Default `core`. An edge node needs `cluster.peers` to find the core nodes, and no `cluster.data_dir`.
+    pub kind: NodeKind,
+    /// IP address and port on which this node listens for the others. Default `127.0.0.1:7400`. A lone node opens it only with
+    /// `cluster.advertise`, so that others can join it.
     #[serde(deserialize_with = "address::socket_address")]
     pub address: SocketAddr,
-    /// All expected voters, this node included, the same list on every node: `[{ name = "n1", address = "10.0.0.1:7400" }, …]`.
-    /// An odd number; more than half of them must be up. Addresses may be DNS names. Default none: a single node.
+    /// Where the others reach this node: an IP address or DNS name, and the port. Default: what the entry of this node in
+    /// `cluster.peers` says, else `cluster.address`. Required for a node without such an entry that listens on `0.0.0.0`.
+    pub advertise: Option<HostPort>,
+    /// The voters with which a new cluster begins, this node included, the same list on every node:
+    /// `[{ name = "n1", address = "10.0.0.1:7400" }, …]`. An odd number; more than half of them must be up. Addresses may be DNS names.
+    /// Default none: a single node. Once the cluster runs, who votes stands in its log (`ringfort admin nodes`). A name that is added
+    /// here on the running nodes may then join without being announced; see `docs/operating.md`. For an edge node, or with
+    /// `cluster.join`: some members of the running cluster, of which one has to answer.
     pub peers: Vec<Peer>,
+    /// True for a core node that joins a running cluster and never founds one, so that it need not stand in its own `cluster.peers`.
+    /// Default false. A node with an empty disk joins where a peer knows a cluster, whatever stands here.
+    pub join: bool,
     /// Directory of the replicated log and of the node's identity; made if missing, one per node. Default none: everything
     /// is in memory and forgotten at the end of the process (`durable = false`), for demos and first tries.
     pub data_dir: Option<PathBuf>,
@@ -33,7 +45,18 @@ pub struct Cluster {
     pub timing: Timing,
 }
 
-/// One voter of the cluster.
+/// What a node is to the others.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum NodeKind {
+    /// It has a disk and a vote.
+    #[default]
+    Core,
+    /// It has neither.
+    Edge,
+}
+
+/// One core node of the cluster.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Peer {
@@ -80,8 +103,11 @@ impl Default for Cluster {
     fn default() -> Self {
         Self {
             id: Self::DEFAULT_ID.to_owned(),
+            kind: NodeKind::Core,
             address: SocketAddr::from((Ipv4Addr::LOCALHOST, 7400)),
+            advertise: None,
             peers: Vec::new(),
+            join: false,
             data_dir: None,
             tls: None,
             timing: Timing::default(),
@@ -105,9 +131,24 @@ impl Cluster {
     /// The id of a cluster that was given none.
     pub const DEFAULT_ID: &str = "ringfort";
 
-    /// True if this node is the only voter: then no cluster port is opened.
+    /// True if this node is the only voter and no other is to join it: then no cluster port is opened.
     pub fn is_single(&self) -> bool {
-        self.peers.len() <= 1
+        self.founds() && self.peers.len() <= 1 && self.advertise.is_none()
+    }
+
+    /// True for a node that may begin a new cluster.
+    pub fn founds(&self) -> bool {
+        self.kind == NodeKind::Core && !self.join
+    }
+
+    /// Where other nodes reach the node called `name`, which is this one.
+    pub fn advertised(&self, name: &str) -> HostPort {
+        let listed = || self.peer(name).map(|peer| peer.address.clone());
+        let listens = || HostPort {
+            host: self.address.ip().to_string(),
+            port: self.address.port(),
+        };
+        self.advertise.clone().or_else(listed).unwrap_or_else(listens)
     }
 
     /// The entry of the node called `name`.
@@ -117,7 +158,8 @@ impl Cluster {
 
     /// True if every address of the cluster, this node's and its peers', is loopback; then TLS may be left out.
     pub fn is_loopback(&self) -> bool {
-        self.address.ip().is_loopback() && self.peers.iter().all(|peer| peer.address.is_loopback())
+        let advertised = self.advertise.as_ref().is_none_or(HostPort::is_loopback);
+        self.address.ip().is_loopback() && advertised && self.peers.iter().all(|peer| peer.address.is_loopback())
     }
 }
 

@@ -226,6 +226,27 @@ fn relations_between_settings_are_checked() {
         "cluster.peers[1].address = \"127.0.0.1:1\": another peer has this address",
     );
     refused(&peers(two), "cluster.peers = 2: not a useful number of voters");
+    let one = "peers = [{ name = \"n2\", address = \"127.0.0.1:1\" }]";
+    let edge = |more: &str| format!("[cluster]\nkind = \"edge\"\n{more}");
+    refused(&edge(""), "cluster.peers: missing");
+    refused(
+        &edge(&format!("{one}\ndata_dir = \"x\"")),
+        "cluster.data_dir = \"x\": an edge node keeps nothing",
+    );
+    refused(
+        &edge(&one.replace("n2", "n1")),
+        "this node, n1, is an edge node and has no vote",
+    );
+    refused(
+        &edge(&format!("{one}\naddress = \"0.0.0.0:1\"")),
+        "cluster.advertise: missing",
+    );
+    refused(&edge(&format!("{one}\njoin = true")), "cluster.join = true");
+    refused("[cluster]\njoin = true", "cluster.peers: missing");
+    refused(
+        "[cluster]\nadvertise = \"n1:0\"",
+        "cluster.advertise = \"n1:0\": nobody can dial it",
+    );
     let far = "{ name = \"n1\", address = \"10.0.0.1:1\" }, { name = \"n2\", address = \"10.0.0.2:1\" }, { name = \"n3\", address = \"n3.example:1\" }";
     refused(
         &peers(far),
@@ -235,6 +256,18 @@ fn relations_between_settings_are_checked() {
         &peers(far),
         "cluster.id: missing, though the cluster reaches beyond this machine",
     );
+}
+
+#[test]
+fn who_joins_a_running_cluster_need_not_be_among_its_peers() {
+    let two = "peers = [{ name = \"n2\", address = \"127.0.0.1:1\" }, { name = \"n3\", address = \"127.0.0.1:2\" }]";
+    for kind in ["kind = \"edge\"", "join = true"] {
+        let config = load(&format!("{REALM}[cluster]\n{kind}\naddress = \"127.0.0.1:7409\"\n{two}"), &[]).unwrap();
+        assert!(!config.cluster.is_single() && !config.cluster.founds());
+        assert_eq!(config.cluster.advertised("n1").to_string(), "127.0.0.1:7409");
+    }
+    let lone = load(&format!("{REALM}[cluster]\nadvertise = \"127.0.0.1:7400\""), &[]).unwrap();
+    assert!(!lone.cluster.is_single() && lone.cluster.founds(), "others can join it");
 }
 
 #[test]

@@ -6,7 +6,7 @@ use super::{
     ClientCertificates, Config, Fault, Listener, Match, Node, Pages, Principal, Problem, Quota, Realm, RightsFrom, StoreKind,
     Timing,
     certificate::{self, Identity},
-    traces,
+    membership, traces,
 };
 use crate::{
     auth::{CertificateMatch, Credential, cryptosign::unhex, kdf::PBKDF2_ITERATIONS_MAX},
@@ -396,15 +396,7 @@ fn cluster(config: &Config, problems: &mut Vec<Problem>) {
             problems.push(problem.value(quoted(&peer.address)));
         }
     }
-    if !cluster.peers.is_empty() && cluster.peer(&config.node.name).is_none() {
-        let remedy = "list this node too: cluster.peers names all voters and is the same on every node; or mend node.name";
-        let what = format!("this node, {}, is not among the peers", config.node.name);
-        problems.push(Problem::new("cluster.peers", what, remedy));
-    }
-    if cluster.peers.len() > PEERS_MAX || (cluster.peers.len() > 1 && cluster.peers.len().is_multiple_of(2)) {
-        let remedy = "list 1, 3, 5 or 7 voters: an even number survives no more losses than one less";
-        problems.push(Problem::new("cluster.peers", "not a useful number of voters", remedy).value(cluster.peers.len()));
-    }
+    membership::check(config, problems);
     if !cluster.is_single() && cluster.address.port() == 0 {
         let problem = Problem::new(
             "cluster.address",
@@ -450,9 +442,6 @@ fn cluster(config: &Config, problems: &mut Vec<Problem>) {
         problems.push(problem.value(quoted(directory.display())).fault(Fault::DataDirectory));
     }
 }
-
-/// Each further voter slows every write; past seven, nodes should follow without a vote.
-const PEERS_MAX: usize = 7;
 
 fn timing(timing: &Timing, problems: &mut Vec<Problem>) {
     let mut complain = |key: &str, value: u64, what: &str, remedy: String| {
@@ -827,10 +816,10 @@ fn bad_name(path: &str, name: &str) -> Problem {
     Problem::new(path, "not usable as a name", remedy).value(quoted(name))
 }
 
-fn missing(path: &str, remedy: &str) -> Problem {
+pub(super) fn missing(path: &str, remedy: &str) -> Problem {
     Problem::new(path, "missing", remedy)
 }
 
-fn quoted(value: impl std::fmt::Display) -> String {
+pub(super) fn quoted(value: impl std::fmt::Display) -> String {
     format!("\"{value}\"")
 }

@@ -14,7 +14,7 @@ use std::{
 };
 
 use crate::{
-    cluster::{Inspect, member::Stage},
+    cluster::{Inspect, health::Health, member::Stage},
     session::sessions::Service,
 };
 
@@ -149,11 +149,7 @@ impl Probes {
 
 /// For how long this node may still start invocations of `single` registrations; the shortest of its realms.
 pub(super) fn lease(inspect: &Inspect, now: Instant) -> Duration {
-    let leases = inspect.shared.realms().map(|realm| {
-        let until = realm.with_core(crate::router::Realm::lease_until);
-        until.map_or(Duration::ZERO, |until| until.saturating_duration_since(now))
-    });
-    leases.min().unwrap_or_default()
+    Health::lease(&inspect.shared, now)
 }
 
 /// How many entries some node has applied and this one has not, as far as the gossip says.

@@ -116,6 +116,16 @@ impl Gossip {
         })
     }
 
+    /// Lets go of what is kept for a node that is gone, given its name.
+    pub fn forgetter(&self) -> impl Fn(&str) + Send + use<> {
+        let bridge = Arc::downgrade(&self.bridge);
+        move |name| {
+            if let Some(bridge) = bridge.upgrade() {
+                bridge.forget(name);
+            }
+        }
+    }
+
     /// The service for the control server.
     pub fn service(&self) -> GossipServer<GossipService> {
         GossipServer::new(GossipService(self.bridge.clone()))
@@ -155,7 +165,8 @@ async fn keep(
     loop {
         let vitals = handle.0.with_chitchat(|chitchat| everyone(chitchat)).await;
         for (name, node) in &vitals {
-            if *name != bridge.name() && !node.vitals.cluster_address.is_empty() {
+            // What one that is gone has said last is heard for a while.
+            if node.live && *name != bridge.name() && !node.vitals.cluster_address.is_empty() {
                 bridge.channels().addresses().learn(name, &node.vitals.cluster_address);
             }
         }

@@ -26,7 +26,7 @@ impl Node {
             .await
             .unwrap();
         let address = acceptor.local_addr().unwrap();
-        let addresses = Addresses::fixed(known.iter().map(|node| (node.name.clone(), node.address.to_string())));
+        let addresses = Addresses::configured(known.iter().map(|node| (node.name.clone(), node.address.to_string())));
         let channels = PeerChannels::new(Dialer::new(identity, Security::Plain, addresses.clone()), control.clone());
         let config = Config {
             interval: Duration::from_millis(30),
@@ -162,4 +162,21 @@ fn an_address_in_the_gossip_is_made_of_the_name_alone() {
     assert_eq!(address_of("n1"), address_of("n1"));
     assert_ne!(address_of("n1"), address_of("n2"));
     assert!(matches!(address_of("n1"), SocketAddr::V6(address) if address.ip().is_unique_local()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_kept_for_a_node_that_is_let_go() {
+    let one = Node::start("n1", "test", &[]).await;
+    let mut two = Node::start("n2", "test", &[&one]).await;
+    one.until("n2", |vitals| vitals.contains_key("n2")).await;
+    let bridge = one.gossip.as_ref().unwrap().bridge.clone();
+    assert_eq!(bridge.relays(), 1);
+    two.dies();
+    one.until("the end of n2", |vitals| !vitals["n2"].live).await;
+    one.channels.forget("n2");
+    one.gossip.as_ref().unwrap().forgetter()("n2");
+    assert_eq!((bridge.relays(), one.addresses.get("n2")), (0, None));
+    // What it has said is remembered for a while, and brings neither back.
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert_eq!((bridge.relays(), one.addresses.get("n2")), (0, None));
 }

@@ -110,6 +110,23 @@ impl Bridge {
         }
     }
 
+    /// Lets go of the socket that stands for a peer.
+    pub(super) fn forget(&self, name: &str) {
+        let mut state = self.state.lock();
+        if let Some(relay) = state.by_name.remove(name) {
+            state.by_socket.remove(&relay.address);
+            if let Some(sender) = relay.sender.lock().take() {
+                sender.abort();
+            }
+        }
+    }
+
+    /// How many peers have a socket here.
+    #[cfg(test)]
+    pub(super) fn relays(&self) -> usize {
+        self.state.lock().by_name.len()
+    }
+
     /// The socket that stands for a peer, made when it is first needed.
     fn relay(self: &Arc<Self>, name: &str) -> Option<Arc<Relay>> {
         let mut state = self.state.lock();

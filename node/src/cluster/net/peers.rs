@@ -17,64 +17,68 @@ use super::{
 
 /// Where the nodes of the cluster are, by name. Cheap to clone; all clones share one table.
 ///
-/// An address is only where to look: who answers there is proven by TLS. It may be a host name, resolved at each dial.
+/// An address is only where to look: who answers there is proven by TLS. It may be a host name, resolved at each dial. What a node says of
+/// itself is tried first, then what the configuration says: a node may have moved since the one was said or the other was written.
 #[derive(Clone, Debug, Default)]
 pub struct Addresses(Arc<RwLock<HashMap<String, Address>>>);
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 struct Address {
-    at: String,
-    fixed: bool,
+    configured: Option<String>,
+    learned: Option<String>,
+}
+
+impl Address {
+    fn candidates(&self) -> impl Iterator<Item = &String> {
+        self.learned.iter().chain(&self.configured)
+    }
 }
 
 impl Addresses {
-    /// The addresses from the configuration, which nothing overrides.
-    pub fn fixed<N: Into<String>, A: Into<String>>(peers: impl IntoIterator<Item = (N, A)>) -> Self {
+    /// The addresses from the configuration.
+    pub fn configured<N: Into<String>, A: Into<String>>(peers: impl IntoIterator<Item = (N, A)>) -> Self {
         let entries = peers.into_iter().map(|(name, at)| {
-            (
-                name.into(),
-                Address {
-                    at: at.into(),
-                    fixed: true,
-                },
-            )
+            let address = Address {
+                configured: Some(at.into()),
+                learned: None,
+            };
+            (name.into(), address)
         });
         Self(Arc::new(RwLock::new(entries.collect())))
     }
 
-    /// Notes what gossip or the node table says about a node; ignored where the configuration speaks, and once
-    /// [`LEARNED_MAX`] nodes are known. True if it changed anything.
+    /// Notes what gossip or the node table says about a node; ignored once [`LEARNED_MAX`] nodes are known. True if it changed anything.
     pub fn learn(&self, name: &str, at: &str) -> bool {
         let mut table = self.0.write();
-        let full = table.len() >= LEARNED_MAX;
-        match table.get_mut(name) {
-            Some(known) if known.fixed || known.at == at => return false,
-            Some(known) => at.clone_into(&mut known.at),
-            None if full => return false,
-            None => {
-                table.insert(
-                    name.to_owned(),
-                    Address {
-                        at: at.to_owned(),
-                        fixed: false,
-                    },
-                );
-            }
+        if !table.contains_key(name) && table.len() >= LEARNED_MAX {
+            return false;
         }
-        true
+        let known = table.entry(name.to_owned()).or_default();
+        let learned = (known.configured.as_deref() != Some(at)).then(|| at.to_owned());
+        std::mem::replace(&mut known.learned, learned.clone()) != learned
     }
 
     /// Forgets a learned address.
     pub fn forget(&self, name: &str) {
         let mut table = self.0.write();
-        if table.get(name).is_some_and(|known| !known.fixed) {
-            table.remove(name);
+        match table.get_mut(name) {
+            Some(known) if known.configured.is_some() => known.learned = None,
+            _ => _ = table.remove(name),
         }
     }
 
     /// Where a node is.
     pub fn get(&self, name: &str) -> Option<String> {
-        self.0.read().get(name).map(|known| known.at.clone())
+        self.0.read().get(name).and_then(|known| known.candidates().next().cloned())
+    }
+
+    /// Where a node may be, the likeliest first.
+    fn candidates(&self, name: &str) -> Vec<String> {
+        let table = self.0.read();
+        table
+            .get(name)
+            .map(|known| known.candidates().cloned().collect())
+            .unwrap_or_default()
     }
 
     /// Every node with an address.
@@ -119,19 +123,26 @@ impl Dialer {
     /// # Errors
     /// No address, nobody there, or somebody else. Nothing has been said to the other end beyond TLS.
     pub async fn dial(&self, node: &str, kind: Kind) -> Result<ClusterIo, Error> {
-        let address = self
-            .addresses
-            .get(node)
-            .ok_or_else(|| Error::NoAddress { node: node.to_owned() })?;
-        if let Security::Plain = self.security {
-            // Addresses are also learned from others, long after the configured ones were checked.
-            Security::plain([&*address])?;
+        let candidates = self.addresses.candidates(node);
+        let within = IDENTIFY_WITHIN / u32::try_from(candidates.len().max(1)).unwrap_or(1);
+        let mut failed = Error::NoAddress { node: node.to_owned() };
+        for address in candidates {
+            if let Security::Plain = self.security {
+                // Addresses are also learned from others, long after the configured ones were checked.
+                if let Err(error) = Security::plain([&*address]) {
+                    failed = error;
+                    continue;
+                }
+            }
+            failed = match timeout(within, self.open(node, &address, kind)).await {
+                Ok(Ok(io)) => return Ok(io),
+                Ok(Err(error)) => error,
+                Err(_) => Error::TooSlow {
+                    peer: format!("node {node} at {address}"),
+                },
+            };
         }
-        let peer = || format!("node {node} at {address}");
-        match timeout(IDENTIFY_WITHIN, self.open(node, &address, kind)).await {
-            Ok(outcome) => outcome,
-            Err(_) => Err(Error::TooSlow { peer: peer() }),
-        }
+        Err(failed)
     }
 
     async fn open(&self, node: &str, address: &str, kind: Kind) -> Result<ClusterIo, Error> {

@@ -94,7 +94,7 @@ impl Listening {
         Dialer::new(
             identity,
             security,
-            Addresses::fixed([("n1", self.address.clone()), ("n9", self.address.clone())]),
+            Addresses::configured([("n1", self.address.clone()), ("n9", self.address.clone())]),
         )
     }
 }
@@ -243,7 +243,7 @@ async fn whoever_says_nothing_is_dropped_after_five_seconds_on_either_side() {
 
     let authority = Authority::new();
     let mute = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let addresses = Addresses::fixed([("n1", mute.local_addr().unwrap().to_string())]);
+    let addresses = Addresses::configured([("n1", mute.local_addr().unwrap().to_string())]);
     let dialer = Dialer::new(identity("n2"), Security::Tls(authority.tls(&identity("n2"))), addresses);
     let given_up = async {
         let error = dialer.dial("n1", Kind::Control).await.err().unwrap();
@@ -256,9 +256,10 @@ async fn whoever_says_nothing_is_dropped_after_five_seconds_on_either_side() {
 }
 
 #[tokio::test]
-async fn an_address_is_learned_unless_it_is_configured() {
-    let addresses = Addresses::fixed([("n1", "127.0.0.1:1")]);
-    assert!(!addresses.learn("n1", "127.0.0.1:2"));
+async fn what_a_node_says_of_itself_goes_before_the_configuration_which_is_not_forgotten() {
+    let addresses = Addresses::configured([("n1", "127.0.0.1:1")]);
+    assert!(addresses.learn("n1", "127.0.0.1:2") && addresses.get("n1").as_deref() == Some("127.0.0.1:2"));
+    assert!(addresses.learn("n1", "127.0.0.1:1") && !addresses.learn("n1", "127.0.0.1:1"));
     assert!(
         addresses.learn("n2", "127.0.0.1:2") && !addresses.learn("n2", "127.0.0.1:2") && addresses.learn("n2", "127.0.0.1:3")
     );
@@ -275,6 +276,16 @@ async fn an_address_is_learned_unless_it_is_configured() {
     peers.forget("n1");
     peers.forget("n2");
     assert_eq!(addresses.names(), ["n1"]);
+}
+
+#[tokio::test]
+async fn a_node_that_is_not_where_it_said_is_looked_for_where_it_is_configured() {
+    let node = listen(identity("n1"), Security::Plain).await;
+    let addresses = Addresses::configured([("n1", node.address.clone())]);
+    let gone = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    assert!(addresses.learn("n1", &gone.to_string()));
+    let dialer = Dialer::new(identity("n2"), Security::Plain, addresses);
+    assert!(dialer.dial("n1", Kind::Control).await.is_ok());
 }
 
 #[test]

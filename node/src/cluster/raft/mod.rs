@@ -4,6 +4,7 @@
 //! `service.rs` (calls out and in), `convert.rs` (the wire and disk format), and here [`Engine`], which puts them together.
 
 mod convert;
+mod membership;
 mod network;
 mod service;
 mod state_machine;
@@ -352,6 +353,10 @@ impl Engine {
                 voter: voters.contains(id),
             })
             .collect()
+    }
+
+    pub(super) fn state(&self) -> (u64, Bytes) {
+        self.0.machine.state()
     }
 
     pub(super) fn log_state(&self) -> LogState {

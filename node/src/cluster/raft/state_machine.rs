@@ -82,6 +82,12 @@ impl Machine {
             .map(|id| id.index())
     }
 
+    /// The whole state and how far it goes.
+    pub(crate) fn state(&self) -> (u64, Bytes) {
+        let state = self.0.state.lock();
+        (state.last_applied.map_or(0, |id| id.index()), state.machine.snapshot().into())
+    }
+
     fn publish(&self, index: u64) {
         self.0
             .applied

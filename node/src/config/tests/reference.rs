@@ -59,7 +59,7 @@ TOML or with Taplo, write `#:schema https://…/config.schema.json` or a path in
 [operating.md](operating.md#change-settings-while-it-runs).
 
 Exit codes: 2 wrong command line, 3 wrong settings, 4 a port that is in use or cannot be opened, 5 a certificate or key, 6 the data
-directory or the audit log, 1 anything else.
+directory or the audit log, 12 a node that an operator has removed from its cluster for good, 1 anything else.
 
 ```toml
 [node]

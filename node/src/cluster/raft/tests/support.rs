@@ -142,7 +142,7 @@ impl Node {
         let address = listener.local_addr().expect("an address");
         directory.addresses.lock().insert(name.clone(), address);
         directory.channels.lock().remove(&name);
-        let service = consensus.service();
+        let service = consensus.service().expect("a core node");
         let gate = cut.clone();
         let guard = move |request: tonic::Request<()>| {
             if *gate.lock() {

@@ -144,7 +144,7 @@ async fn nobody_speaks_for_a_node_the_link_did_not_authenticate() {
     };
     let stamped = Server::builder()
         .layer(tonic::service::interceptor::InterceptorLayer::new(stamp))
-        .add_service(nodes[0].consensus.service());
+        .add_service(nodes[0].consensus.service().expect("a core node"));
     let server = tokio::spawn(stamped.serve_with_incoming(TcpIncoming::from(listener)));
     let mut client = client(address);
     let ask = |from| pb::RaftVoteRequest {
