@@ -9,6 +9,7 @@ mod calls;
 mod cancels;
 mod compat;
 mod deliveries;
+mod departures;
 mod disclosure;
 mod events;
 mod kept;
