@@ -2,6 +2,7 @@
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let files = [
         "ringfort/admin/v1/access.proto",
+        "ringfort/admin/v1/drain.proto",
         "ringfort/admin/v1/logs.proto",
         "ringfort/bench/v1/bench.proto",
         "ringfort/cluster/v1/control.proto",

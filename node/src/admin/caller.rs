@@ -36,6 +36,7 @@ const VIEWER: &[&str] = &[
     "/ringfort.admin.v1.Roles/Why",
     "/ringfort.admin.v1.Principals/List",
     "/ringfort.admin.v1.Logs/GetLogLevel",
+    "/ringfort.admin.v1.Drain/Status",
     "/grpc.health.v1.Health/*",
     "/grpc.reflection.v1.ServerReflection/*",
     "/grpc.reflection.v1alpha.ServerReflection/*",
@@ -44,11 +45,13 @@ const VIEWER: &[&str] = &[
     "/status",
     "/log",
 ];
-/// Methods that change who somebody is, or how much is logged.
+/// Methods that change who somebody is or how much is logged, or send a node away.
 const OPERATOR: &[&str] = &[
     "/ringfort.admin.v1.Principals/Put",
     "/ringfort.admin.v1.Principals/Remove",
     "/ringfort.admin.v1.Logs/SetLogLevel",
+    "/ringfort.admin.v1.Drain/Start",
+    "/ringfort.admin.v1.Drain/Cancel",
 ];
 
 /// The least role for a request to that path.
@@ -176,7 +179,7 @@ mod tests {
             for service in &file.service {
                 for method in &service.method {
                     let path = format!("/{}.{}/{}", file.package(), service.name(), method.name());
-                    let looks = matches!(method.name(), "List" | "Why" | "GetLogLevel");
+                    let looks = matches!(method.name(), "List" | "Why" | "GetLogLevel" | "Status");
                     assert_eq!(needed(&path) == AdminRole::Viewer, looks, "{path}");
                     seen += 1;
                 }

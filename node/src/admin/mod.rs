@@ -15,6 +15,7 @@
 
 pub mod access;
 pub mod caller;
+mod drain;
 pub mod logs;
 pub mod observability;
 pub mod status;
@@ -33,8 +34,8 @@ use hyper_util::{
     server::conn::auto,
 };
 use ringfort_proto::admin::v1::{
-    DESCRIPTORS, logs_server::LogsServer, principals_server::PrincipalsServer, realms_server::RealmsServer,
-    roles_server::RolesServer,
+    DESCRIPTORS, drain_server::DrainServer, logs_server::LogsServer, principals_server::PrincipalsServer,
+    realms_server::RealmsServer, roles_server::RolesServer,
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -48,6 +49,7 @@ use tower::Service;
 use self::{
     access::Access,
     caller::{Caller, Callers},
+    drain::Drains,
     logs::LogLevels,
     status::Source,
 };
@@ -104,6 +106,7 @@ impl Server {
             .add_service(RolesServer::new(access.clone()))
             .add_service(PrincipalsServer::new(access))
             .add_service(LogsServer::new(LogLevels))
+            .add_service(DrainServer::new(Drains::new(&source)))
             .add_service(health_service);
         let described = || {
             tonic_reflection::server::Builder::configure()
@@ -179,14 +182,18 @@ async fn accept(listener: TcpListener, tls: Option<Arc<tls::Acceptor>>, port: Po
 
 /// Keeps what gRPC's health checking tells as it is.
 async fn keep_health(reporter: HealthReporter, source: Source) {
-    let mut stage = source.inspect.stage.clone();
+    let (mut stage, mut drain) = (source.inspect.stage.clone(), source.inspect.drain.progress());
     loop {
         let status = match source.ready() {
             true => ServingStatus::Serving,
             false => ServingStatus::NotServing,
         };
         reporter.set_service_status("", status).await;
-        if stage.changed().await.is_err() {
+        let changed = tokio::select! {
+            changed = stage.changed() => changed,
+            changed = drain.changed() => changed,
+        };
+        if changed.is_err() {
             return;
         }
     }

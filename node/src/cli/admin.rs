@@ -1,6 +1,7 @@
-//! `ringfort admin`: roles, permissions and principals of a running cluster, through any of its nodes.
+//! `ringfort admin`: roles, permissions and principals of a running cluster, and its nodes, through any of them.
 
 mod channel;
+mod drain;
 
 use clap::{Args, Subcommand};
 use ringfort_proto::admin::v1 as pb;
@@ -26,7 +27,9 @@ enum What {
     /// List the realms.
     Realms,
     /// List the roles of a realm and what they may do.
-    Roles { realm: String },
+    Roles {
+        realm: String,
+    },
     /// Give a role these permissions and no other; add it if it is not there.
     PutRole {
         realm: String,
@@ -50,7 +53,9 @@ enum What {
         revision: Option<u64>,
     },
     /// List the principals of a realm.
-    Principals { realm: String },
+    Principals {
+        realm: String,
+    },
     /// Let somebody in by these credentials and no other. Sessions end if the role changes or a credential goes.
     PutPrincipal {
         realm: String,
@@ -74,6 +79,7 @@ enum What {
         #[arg(long)]
         revision: Option<u64>,
     },
+    Drain(drain::Drain),
     /// Tell how much the node that is asked logs, or change that until it stops.
     LogLevel {
         /// As the setting log.level, such as debug or info,ringfort::cluster=debug; "configured" goes back to the configuration.
@@ -132,6 +138,7 @@ impl What {
         let mut roles = pb::roles_client::RolesClient::new(channel.clone());
         let mut principals = pb::principals_client::PrincipalsClient::new(channel.clone());
         match self {
+            Self::Drain(drain) => drain.ask(channel).await,
             Self::LogLevel { level, back_after } => log_level(channel, level, back_after).await,
             Self::Realms => {
                 let reply = realms.list(pb::ListRealmsRequest {}).await.map_err(refused)?.into_inner();

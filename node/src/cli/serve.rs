@@ -13,8 +13,8 @@ use crate::{
 
 /// Run one node.
 ///
-/// Without --config it runs alone on 127.0.0.1:8080, with realm1 open to clients of this machine. SIGTERM or Ctrl-C stops it in
-/// good order. Exit codes: 3 wrong settings, 4 a port is taken, 5 a certificate or key, 6 the data directory.
+/// Without --config it runs alone on 127.0.0.1:8080, with realm1 open to clients of this machine. SIGTERM or Ctrl-C drains it, as
+/// `ringfort admin drain` does, and then stops it; a second one skips what is waited for. Exit codes: 3 wrong settings, 4 a port is taken, 5 a certificate or key, 6 the data directory.
 #[derive(Debug, Args)]
 pub(super) struct Serve {
     /// The TOML file with the settings, or - for standard input; docs/config.md lists them.
@@ -61,9 +61,10 @@ impl Serve {
             () = node.wait_ready() => false,
             why = node.failed() => {
                 node.stop().await;
-                return Err(Failure::new(format!("the node had to stop: {why}")));
+                return Err(had_to_stop(&why));
             }
             () = stop.wait() => true,
+            () = node.drain_asked() => true,
             () = &mut parent_gone => true,
         };
         let mut result = Ok(());
@@ -73,17 +74,41 @@ impl Serve {
                 result = print_line(&ready_line(&node));
             }
         }
-        if !told_to_stop && result.is_ok() {
+        while !told_to_stop && result.is_ok() {
             tokio::select! {
-                why = node.failed() => result = Err(Failure::new(format!("the node had to stop: {why}"))),
-                () = stop.wait() => {}
-                () = parent_gone => {}
+                why = node.failed() => {
+                    result = Err(had_to_stop(&why));
+                    break;
+                }
+                () = stop.wait() => node.ask_to_drain("a signal"),
+                () = node.drain_asked() => {}
+                () = &mut parent_gone => break,
+            }
+            let drained = node.drain();
+            tokio::pin!(drained);
+            let goes = loop {
+                tokio::select! {
+                    goes = &mut drained => break goes,
+                    why = node.failed() => {
+                        result = Err(had_to_stop(&why));
+                        break true;
+                    }
+                    () = stop.wait() => node.hurry(),
+                    () = &mut parent_gone => break true,
+                }
+            };
+            if goes {
+                break;
             }
         }
         tracing::info!("stopping");
         node.stop().await;
         result
     }
+}
+
+fn had_to_stop(why: &str) -> Failure {
+    Failure::new(format!("the node had to stop: {why}"))
 }
 
 /// What `--ready-json` prints: `{"admin":"127.0.0.1:1","listeners":["127.0.0.1:2"],"observability":null,"pid":3}`.

@@ -8,6 +8,7 @@ use tonic::{Request, Response, Status};
 use super::{
     command::node_ref,
     consensus::{Consensus, ProposeError, ReadError},
+    drain::{self, Drain},
     leader::Renewal,
     lease::LeaseBook,
 };
@@ -29,6 +30,8 @@ pub struct ControlService {
     pub consensus: Consensus,
     /// The leases this node grants while it leads.
     pub book: Arc<LeaseBook>,
+    /// How far this node is in going away.
+    pub drain: Drain,
 }
 
 impl ControlService {
@@ -120,5 +123,13 @@ impl Control for ControlService {
             result: Some(result),
             log,
         }))
+    }
+
+    async fn drain(&self, request: Request<pb::DrainRequest>) -> Result<Response<pb::DrainReply>, Status> {
+        self.check(&request.get_ref().cluster_id)?;
+        let question = drain::question(request.get_ref())?;
+        let progress = self.drain.answer(question);
+        let progress = progress.map_err(|error| Status::failed_precondition(error.to_string()))?;
+        Ok(Response::new(drain::told(&progress)))
     }
 }

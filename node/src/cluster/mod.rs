@@ -14,6 +14,7 @@ mod change;
 pub mod command;
 pub mod consensus;
 pub mod control;
+pub mod drain;
 pub mod floods;
 pub mod gossip;
 pub mod identity;
@@ -40,6 +41,7 @@ use tonic::service::interceptor::InterceptedService;
 
 use self::{
     consensus::{Consensus, ConsensusConfig},
+    drain::Drain,
     gossip::Membership,
     leader::Leader,
     lease::{LeaseBook, Timing},
@@ -64,6 +66,8 @@ pub struct Settings {
     pub data_dir: Option<PathBuf>,
     /// Times.
     pub timing: Timing,
+    /// How long this node takes at most to go away.
+    pub stops_within: std::time::Duration,
 }
 
 /// The cluster part could not start; nothing of it runs.
@@ -114,6 +118,10 @@ pub struct Inspect {
     pub pulse: watch::Receiver<std::time::Instant>,
     /// For how long a node goes on after its last renewal.
     pub node_lease: std::time::Duration,
+    /// How far this node is in going away.
+    pub drain: Drain,
+    /// The way to other nodes' control connections.
+    pub peers: Arc<dyn consensus::Peers>,
 }
 
 /// The running cluster part of a node.
@@ -259,6 +267,7 @@ async fn control(
     expected.sort();
 
     let stage = watch::Sender::new(Stage::Joining);
+    let drain = Drain::new(settings.stops_within);
     let advertised = settings
         .peers
         .iter()
@@ -295,6 +304,7 @@ async fn control(
             expected: expected.clone(),
             consensus: consensus.clone(),
             book: Arc::clone(&book),
+            drain: drain.clone(),
         };
         let on_control = net::server()
             .add_service(InterceptedService::new(consensus.service(), authenticated))
@@ -312,7 +322,7 @@ async fn control(
             gossip,
             advertised,
             stage.subscribe(),
-            leaving.clone(),
+            drain.clone(),
             consensus.clone(),
             links,
         ));
@@ -354,6 +364,8 @@ async fn control(
         heard,
         leader: leader.clone(),
         node_lease: settings.timing.node_lease(),
+        drain,
+        peers: Arc::clone(&peers),
     };
     let timing = settings.timing;
     let supervisor = Supervisor {
@@ -393,7 +405,7 @@ async fn tell_vitals(
     gossip: gossip::Gossip,
     advertised: String,
     stage: watch::Receiver<Stage>,
-    leaving: watch::Receiver<bool>,
+    drain: Drain,
     consensus: Consensus,
     links: link::Links,
 ) {
@@ -413,7 +425,7 @@ async fn tell_vitals(
             load: 0,
             applied: *consensus.applied().borrow(),
             interest: links.interest_summary(),
-            draining: *leaving.borrow(),
+            draining: drain.is_draining(),
         });
     }
 }

@@ -15,6 +15,7 @@ mod certificate;
 mod cluster;
 mod compat;
 mod definition;
+mod drain;
 mod jwt;
 mod limits;
 mod listener;
@@ -42,6 +43,7 @@ pub use audit::Audit;
 pub use cluster::{Cluster, ClusterTls, Peer, Timing};
 pub use compat::{CancelAnswer, Compat, ErrorUris, MetaResults, OnLeave, Profile, RequestIdCheck};
 pub use definition::{Definition, DefinitionType};
+pub use drain::Drain;
 pub use jwt::Jwt;
 pub use limits::Limits;
 pub use listener::{CertificateAndKey, ClientCertificates, CrlExpired, Listener, ListenerTls, Longpoll, Pages, UnknownName};
@@ -77,6 +79,9 @@ pub struct Config {
     /// `[cluster]`
     #[serde(default)]
     pub cluster: Cluster,
+    /// `[drain]`
+    #[serde(default)]
+    pub drain: Drain,
     /// `[admin]`
     #[serde(default)]
     pub admin: Admin,
@@ -111,6 +116,7 @@ impl Default for Config {
             }],
             principals: Vec::new(),
             cluster: Cluster::default(),
+            drain: Drain::default(),
             admin: Admin::default(),
             audit: Audit::default(),
             observability: Observability::default(),

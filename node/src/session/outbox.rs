@@ -28,6 +28,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use parking_lot::{Mutex, MutexGuard};
@@ -55,8 +56,17 @@ pub enum End {
     Broken,
     /// The router ends the session with a GOODBYE of this reason.
     Goodbye(Uri),
+    /// The node goes away and tells the session so, and how long to wait before it comes back, to another node.
+    SentAway { reconnect_after: Duration },
     /// Somebody had the session ended: its realm has forgotten it, and a GOODBYE of this reason and `message` is still to be said.
     Killed { reason: Uri, text: Option<String> },
+}
+
+impl End {
+    /// True if a GOODBYE says it, which still gives way to a worse end.
+    const fn is_goodbye(&self) -> bool {
+        matches!(self, Self::Goodbye(_) | Self::SentAway { .. } | Self::Killed { .. })
+    }
 }
 
 /// What became of a message.
@@ -512,8 +522,8 @@ impl Outbox {
     /// Asks the session's task to end the session; the first reason stands, except that a GOODBYE gives way.
     pub fn request_end(&self, end: End) {
         let mut inner = self.inner.lock();
-        if matches!(inner.end, None | Some(End::Goodbye(_) | End::Killed { .. })) {
-            if !matches!(end, End::Goodbye(_) | End::Killed { .. }) {
+        if inner.end.as_ref().is_none_or(End::is_goodbye) {
+            if !end.is_goodbye() {
                 self.open.store(false, Ordering::Release);
             }
             inner.end = Some(end);
