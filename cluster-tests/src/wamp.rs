@@ -35,6 +35,8 @@ pub const PATIENCE: Duration = Duration::from_secs(10);
 pub struct WampError {
     /// The error's URI.
     pub uri: String,
+    /// ERROR.Details.
+    pub details: Value,
     /// Everything that came with it.
     pub rest: Vec<Value>,
 }
@@ -473,6 +475,7 @@ fn deliver(routes: &Mutex<Routes>, message: Value) -> Option<Value> {
         Some(8) => {
             let error = WampError {
                 uri: message[4].as_str().unwrap_or_default().to_owned(),
+                details: any(3),
                 rest: message
                     .as_array()
                     .map(|all| all.iter().skip(5).cloned().collect())

@@ -118,9 +118,9 @@ async fn each_method_takes_its_role_and_a_refusal_says_which() -> Result<()> {
             &["put-principal", "realm1", "lamp", "device", "--ticket-file", &ticket_file],
             1,
         ),
-        (&["remove-principal", "realm1", "lamp"], 1),
+        (&["remove-principal", "realm1", "lamp", "--yes"], 1),
         (&["put-role", "realm1", "guest", "--allow", "call prefix com."], 2),
-        (&["remove-role", "realm1", "guest"], 2),
+        (&["remove-role", "realm1", "guest", "--yes"], 2),
     ];
     let people = [("vera", "viewer"), ("oleg", "operator"), ("olga", "owner")];
     for (rank, (name, role)) in people.iter().enumerate() {
@@ -203,7 +203,7 @@ async fn each_method_takes_its_role_and_a_refusal_says_which() -> Result<()> {
     // A failure is recorded too, and so is the end. Then the file is as it was, until somebody writes to it.
     ensure!(
         !node
-            .admin("people", "olga", &["remove-role", "realm1", "nobody"])
+            .admin("people", "olga", &["remove-role", "realm1", "nobody", "--yes"])
             .status
             .success(),
         "there is none"
@@ -229,6 +229,45 @@ async fn each_method_takes_its_role_and_a_refusal_says_which() -> Result<()> {
     verified(&path, Some("record 999"))?;
     std::fs::write(&path, text.replacen("cn:oleg", "cn:olga", 1))?;
     verified(&path, Some("it was changed"))
+}
+
+#[tokio::test]
+async fn looking_and_stepping_in_take_their_roles_too() -> Result<()> {
+    let node = Node::start().await?;
+    // The least role of each; 0 or 10, for there is nothing of that name, say that it was done.
+    let methods: [(&[&str], usize); 11] = [
+        (&["sessions"], 0),
+        (&["session", "4711"], 0),
+        (&["registrations"], 0),
+        (&["registration", "realm1", "com.a"], 0),
+        (&["subscriptions"], 0),
+        (&["subscription", "realm1", "com.a"], 0),
+        (&["slow"], 0),
+        (&["kill", "--authid", "nobody", "--yes"], 1),
+        (&["remove-registration", "realm1", "4711", "--yes"], 1),
+        (&["tap", "--uri", "com.a", "--seconds", "1"], 1),
+        (&["tap", "--uri", "com.a", "--seconds", "1", "--payload"], 2),
+    ];
+    let people = ["vera", "oleg", "olga", "eve"];
+    for (rank, name) in people.iter().enumerate() {
+        for (words, least) in &methods {
+            let output = node.admin("people", name, words);
+            let (code, text) = (output.status.code(), said(&output));
+            let refused = text.contains("takes the role") || text.contains("has no role here");
+            if *name == "eve" || rank < *least {
+                ensure!(code == Some(9) && refused, "{name} {words:?}: {code:?} {text}");
+            } else if words.contains(&"--payload") {
+                // The role is not all that it takes.
+                ensure!(
+                    code == Some(9) && text.contains("admin.tap_payload"),
+                    "{name} {words:?}: {text}"
+                );
+            } else {
+                ensure!(matches!(code, Some(0 | 10)) && !refused, "{name} {words:?}: {code:?} {text}");
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Checks what `ringfort audit verify` says.

@@ -52,7 +52,7 @@ async fn open_calls(cluster: &Cluster, victim: usize) -> Result<OpenCalls> {
     })
 }
 
-/// Waits for all answers; each must be an ERROR that is not the callee's. Returns how long the slowest took.
+/// Waits for all answers; each must be the ERROR that says that the callee's node is lost. Returns how long the slowest took.
 async fn all_end_in_errors(answers: Vec<Answer>, since: Instant, bound: Duration) -> Result<Duration> {
     let mut uris = std::collections::BTreeMap::new();
     for answer in answers {
@@ -63,6 +63,10 @@ async fn all_end_in_errors(answers: Vec<Answer>, since: Instant, bound: Duration
         *uris.entry(error.uri).or_insert(0) += 1;
     }
     println!("errors: {uris:?}");
+    ensure!(
+        uris.keys().eq(["wamp.error.network_failure"]),
+        "errors that do not say that the node is lost: {uris:?}"
+    );
     Ok(since.elapsed())
 }
 

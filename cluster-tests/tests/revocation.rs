@@ -103,8 +103,9 @@ async fn one_of_five_thousand_is_revoked_everywhere_within_two_seconds_and_alone
 
     let revoked = Instant::now();
     let url = cluster.nodes[1].admin.clone();
-    let command =
-        tokio::task::spawn_blocking(move || ringfort(&["admin", "--url", &url, "remove-principal", REALM, &authid(victim)]));
+    let command = tokio::task::spawn_blocking(move || {
+        ringfort(&["admin", "--url", &url, "remove-principal", REALM, &authid(victim), "--yes"])
+    });
     // A session is over with its GOODBYE; a client that does not answer that is cut off a while later.
     let mut over = BTreeSet::new();
     let gone = loop {
@@ -354,7 +355,7 @@ fn a_node_that_is_cut_off_is_named_with_the_time_by_which_it_stops_and_keeps_to_
         let mut command = hosts.inside(other);
         let output = command
             .arg(binary())
-            .args(["admin", "remove-role", "realm1", "anonymous"])
+            .args(["admin", "remove-role", "realm1", "anonymous", "--yes"])
             .output()?;
         match output.status.code() {
             Some(7) => break (Instant::now(), said(&output)),

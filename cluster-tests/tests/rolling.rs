@@ -227,6 +227,8 @@ async fn a_second_signal_skips_the_pacing_and_what_is_waited_for() {
                     .is_some(),
             );
         }
+        // As clients do that have heard it: their sockets close.
+        drop((clients, endless));
         let ended = ends(&mut cluster, 2, Duration::from_secs(3)).await?;
         record_result(
             "rolling-twice",
@@ -400,6 +402,7 @@ async fn a_node_that_is_idle_or_alone_is_gone_at_once() {
         let since = Instant::now();
         process.signal(Signal::Terminate)?;
         client.sent_away().await.context("GOODBYE")?;
+        drop(client);
         let status = tokio::task::spawn_blocking(move || process.wait(Duration::from_secs(2))).await??;
         let alone = since.elapsed();
         ensure!(status.success(), "{status}");

@@ -55,11 +55,13 @@ ROLES
 [[realm]]
 name = "table.rules"
 anonymous = "loopback"
+topics = [{ uri = "table.closed.kept.", match = "prefix", history = {} }]
 roles = [{ name = "anonymous", permissions = [
     { uri = "table.", match = "prefix", allow = ["all"] },
     { uri = "table.closed.", match = "prefix", deny = ["all"] },
     { uri = "table.closed.open.", match = "prefix", allow = ["call", "register", "subscribe"] },
-] }]
+    { uri = "wamp.subscription.", match = "prefix", allow = ["call"] },
+] }, { name = "keeper", permissions = [{ uri = "", match = "prefix", allow = ["all"] }] }]
 
 [[principal]]
 realm = "realm1"
@@ -113,6 +115,12 @@ realm = "table.private"
 authid = "lamp"
 role = "device"
 ticket = "shines bright"
+
+[[principal]]
+realm = "table.rules"
+authid = "keeper"
+role = "keeper"
+ticket = "opens all"
 
 [[principal]]
 realm = "table.kill"

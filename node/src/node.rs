@@ -25,6 +25,7 @@ use crate::{
     admin::{
         self,
         access::{Access, Fixed},
+        local::Local,
         observability::{self, Observed},
         status::Source,
     },
@@ -304,6 +305,7 @@ pub async fn start(config: Config) -> Result<RunningNode, StartError> {
         session_limits(&config.limits),
     );
     shared.wire_guard(&service.realms.guard);
+    shared.answer_by(Arc::new(Local::new(&shared, &audit, config.admin.tap_payload)));
 
     let mut listeners = Vec::new();
     for (index, listener) in config.listeners.iter().enumerate() {

@@ -181,6 +181,48 @@ async def _(s):
     eq(await eventually(lambda: history.get(door), lambda got: got[-1:] == ["end"]), [0, 10, 12, 14, "end"])
 
 
+@case("history-authorized", "rule.history.authorized uri.not_authorized")
+async def _(s):
+    """who may not subscribe to a topic is not told its history either; an unknown subscription stays unknown"""
+    keeper, guest = await asyncio.gather(s.join(0, realm="table.rules", ticket=("keeper", "opens all")), s.join(2, realm="table.rules"))
+    topic = "table.closed.kept." + s.uri()
+    subscription = await keeper.subscribe(topic)
+    await keeper.publish(topic, [1], exclude_me=False)
+    await keeper.event()
+    eq([event["args"] for event in pl(await keeper.call(GET, [subscription]))[0]], [[1]])
+    await raises(guest.call(GET, [subscription]), "wamp.error.not_authorized")
+    await raises(guest.call(GET, [2 ** 53]), "wamp.error.no_such_subscription")
+
+
+@case("testament-kept", "feature.testament_meta_api rule.testament.kept rule.testament.options")
+async def _(s):
+    """a testament is retained where it asks for that, and stands in the history of its topic, on every node and once"""
+    for how in ("goodbye", "drop"):
+        testator, heir, asker = await s.trio()
+        topic, kept = s.uri(), "table.kept." + s.uri()
+        await testator.publish(topic, ["here"], retain=True)
+        await heir.subscribe(topic)
+        subscription = await asker.subscribe(kept)
+        for uri, options in ((topic, {"retain": True, "disclose_me": True}), (kept, {})):
+            await testator.call("wamp.session.add_testament", [uri, ["gone"], {}], {"publish_options": options})
+        if how == "goodbye":
+            await testator.goodbye()
+        else:
+            testator.drop()
+        event = await heir.event()
+        eq((pl(event)[0], event[3].get("retained", False), event[3].get("publisher")), (["gone"], False, testator.session))
+        for node in range(3):
+            late = await s.join(node)
+
+            async def retained():
+                return [arg for arg, _ in await fetch(late, topic)]
+
+            async def history():
+                return [event["args"] for event in pl(await late.call(GET, [subscription]))[0]]
+            await eventually(retained, ["gone"])
+            await eventually(history, [["gone"]])
+
+
 @case("history-unavailable", "uri.history_unavailable uri.no_such_subscription")
 async def _(s):
     """a subscription of which nothing is kept has no history, and one that is none is refused"""

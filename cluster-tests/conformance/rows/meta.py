@@ -227,6 +227,24 @@ async def _(s):
         eq([name for name in lists if id in lists[name]], [policy])
 
 
+@case("lists-of-one-session", "meta.registration.list meta.registration.list.session_id meta.subscription.list meta.subscription.list.session_id")
+async def _(s):
+    """a list can be narrowed to what one session has, on whatever node it is"""
+    peers, asker = await s.trio(), await s.join(2)
+    uri = s.uri()
+    for peer in peers:
+        await peer.register(uri, invoke="first")
+    for family, has in ((REGISTRATION, Peer.register), (SUBSCRIPTION, Peer.subscribe)):
+        ids = [await has(peer, s.uri()) for peer in peers]
+        for peer, id in zip(peers, ids):
+            lists = pl(await asker.call(family + "list", [peer.session]))[0][0]
+            assert id in lists["exact"] and not (set(ids) - {id}) & set(lists["exact"]), (ids, lists)
+            eq(len(lists["exact"]), 2 if family == REGISTRATION else 1)
+            eq(pl(await asker.call(family + "list", [], {"session_id": peer.session}))[0][0], lists)
+        eq(await ask(asker, family + "list", 2 ** 53), {"exact": [], "prefix": [], "wildcard": []})
+        await raises(asker.call(family + "list", ["x"]), "wamp.error.invalid_argument")
+
+
 @case("registration-lookup", "feature.registration_meta_api meta.registration.lookup")
 async def _(s):
     """lookup finds a registration by its own URI and match policy, else null"""

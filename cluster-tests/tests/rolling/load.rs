@@ -224,16 +224,16 @@ impl Load {
                 ended.slow += u64::from(took > Duration::from_millis(250));
             }
             Ok(Ok(_)) => ended.mixed_up += 1,
-            Ok(Err(WampError { uri, rest })) => {
-                let reason = rest.first().map(|details| details["_reason"].clone()).unwrap_or_default();
+            Ok(Err(WampError { uri, details, .. })) => {
+                let reason = details["_reason"].as_str().unwrap_or_default();
                 // Its callee had it and was sent away, or its callee's node was gone.
-                let was_with_callee = uri == "wamp.error.canceled" && (reason == "callee_gone" || reason == "callee_node_lost");
+                let was_with_callee = reason == "callee_gone" || reason == "callee_node_lost";
                 let list = if was_with_callee && closing != NONE {
                     &mut ended.in_flight
                 } else {
                     &mut ended.wrong
                 };
-                *list.entry(format!("{uri} {reason} at n{}", node + 1)).or_default() += 1;
+                *list.entry(format!("{uri} {details} at n{}", node + 1)).or_default() += 1;
             }
             Err(error) if took >= HANGS_AFTER => {
                 ended.hung += 1;

@@ -162,7 +162,7 @@ impl Access {
     }
 
     /// Which of the member nodes have applied the log up to `index`, and which have not said so in time.
-    async fn wait_for_nodes(&self, index: LogIndex) -> (Vec<String>, Vec<pb::Unconfirmed>) {
+    pub(super) async fn wait_for_nodes(&self, index: LogIndex) -> (Vec<String>, Vec<pb::Unconfirmed>) {
         let until = Instant::now() + CONFIRM_WITHIN;
         loop {
             let table = Arc::clone(&self.inspect.view.borrow().table);

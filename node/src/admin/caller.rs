@@ -37,6 +37,13 @@ const VIEWER: &[&str] = &[
     "/ringfort.admin.v1.Principals/List",
     "/ringfort.admin.v1.Logs/GetLogLevel",
     "/ringfort.admin.v1.Drain/Status",
+    "/ringfort.admin.v1.Sessions/List",
+    "/ringfort.admin.v1.Sessions/Get",
+    "/ringfort.admin.v1.Registrations/List",
+    "/ringfort.admin.v1.Registrations/Get",
+    "/ringfort.admin.v1.Subscriptions/List",
+    "/ringfort.admin.v1.Subscriptions/Get",
+    "/ringfort.admin.v1.SlowConsumers/List",
     "/grpc.health.v1.Health/*",
     "/grpc.reflection.v1.ServerReflection/*",
     "/grpc.reflection.v1alpha.ServerReflection/*",
@@ -45,13 +52,17 @@ const VIEWER: &[&str] = &[
     "/status",
     "/log",
 ];
-/// Methods that change who somebody is or how much is logged, or send a node away.
+/// Methods that change who somebody is or is there, or how much is logged, that send a node away, or that look at what others say. Payload takes
+/// an owner.
 const OPERATOR: &[&str] = &[
     "/ringfort.admin.v1.Principals/Put",
     "/ringfort.admin.v1.Principals/Remove",
     "/ringfort.admin.v1.Logs/SetLogLevel",
     "/ringfort.admin.v1.Drain/Start",
     "/ringfort.admin.v1.Drain/Cancel",
+    "/ringfort.admin.v1.Sessions/Kill",
+    "/ringfort.admin.v1.Registrations/Remove",
+    "/ringfort.admin.v1.Tap/Watch",
 ];
 
 /// The least role for a request to that path.
@@ -179,7 +190,7 @@ mod tests {
             for service in &file.service {
                 for method in &service.method {
                     let path = format!("/{}.{}/{}", file.package(), service.name(), method.name());
-                    let looks = matches!(method.name(), "List" | "Why" | "GetLogLevel" | "Status");
+                    let looks = matches!(method.name(), "List" | "Get" | "Why" | "GetLogLevel" | "Status");
                     assert_eq!(needed(&path) == AdminRole::Viewer, looks, "{path}");
                     seen += 1;
                 }

@@ -1,5 +1,6 @@
 //! What operators look at, over plain HTTP on the admin address: health, readiness, status and the newest log entries; and what they
-//! change there, over gRPC: roles, permissions, principals and credentials ([`access`]), and how much is logged ([`logs`]).
+//! change there, over gRPC: roles, permissions, principals and credentials ([`access`]), and how much is logged ([`logs`]); and who is
+//! there, with what (`sessions`, `registrations`, `subscriptions`), and what passes (`tap`), on all nodes ([`local`], `look`).
 //!
 //! Owns: that port and its answers, and who may have which ([`caller`]). On a loopback address without TLS whoever reaches it is
 //! trusted; else clients show certificates. Nothing here shows a payload or a secret.
@@ -15,15 +16,30 @@
 
 pub mod access;
 pub mod caller;
+mod deadline;
 mod drain;
+pub mod local;
 pub mod logs;
+mod look;
 pub mod observability;
+mod page;
+mod refusal;
+mod registrations;
+mod sessions;
 pub mod status;
+mod subscriptions;
+mod tap;
 mod terms;
 pub mod tls;
 mod told;
 
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible,
+    io,
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode, header};
@@ -35,7 +51,9 @@ use hyper_util::{
 };
 use ringfort_proto::admin::v1::{
     DESCRIPTORS, drain_server::DrainServer, logs_server::LogsServer, principals_server::PrincipalsServer,
-    realms_server::RealmsServer, roles_server::RolesServer,
+    realms_server::RealmsServer, registrations_server::RegistrationsServer, roles_server::RolesServer,
+    sessions_server::SessionsServer, slow_consumers_server::SlowConsumersServer, subscriptions_server::SubscriptionsServer,
+    tap_server::TapServer,
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -49,8 +67,10 @@ use tower::Service;
 use self::{
     access::Access,
     caller::{Caller, Callers},
+    deadline::Deadline,
     drain::Drains,
     logs::LogLevels,
+    look::Look,
     status::Source,
 };
 use crate::{
@@ -101,12 +121,26 @@ impl Server {
     /// The address cannot be listened on, or the certificates cannot be used.
     pub async fn bind(address: SocketAddr, settings: &config::Admin, source: Source, access: Access) -> Result<Self, BindError> {
         let (health, health_service) = tonic_health::server::health_reporter();
+        let look = Look {
+            inspect: source.inspect.clone(),
+            audit: source.realms.audit.clone(),
+        };
+        let registrations = registrations::Service {
+            look: look.clone(),
+            access: access.clone(),
+        };
+        let subscriptions = subscriptions::Service(look.clone());
         // Made at build time; were it none, reflection alone would be missing.
         let mut services = Routes::new(RealmsServer::new(access.clone()))
             .add_service(RolesServer::new(access.clone()))
             .add_service(PrincipalsServer::new(access))
             .add_service(LogsServer::new(LogLevels))
             .add_service(DrainServer::new(Drains::new(&source)))
+            .add_service(SessionsServer::new(sessions::Service(look.clone())))
+            .add_service(RegistrationsServer::new(registrations))
+            .add_service(SubscriptionsServer::new(subscriptions.clone()))
+            .add_service(SlowConsumersServer::new(subscriptions))
+            .add_service(TapServer::new(tap::Service(look)))
             .add_service(health_service);
         let described = || {
             tonic_reflection::server::Builder::configure()
@@ -230,8 +264,7 @@ impl Port {
                 }
                 if is_grpc(&request) {
                     request.extensions_mut().insert(caller);
-                    let mut services = port.services.clone();
-                    return services.call(request.map(Body::new)).await;
+                    return port.call(request).await;
                 }
                 Ok(answer(&port.source, &request).map(Body::new))
             }
@@ -243,6 +276,17 @@ impl Port {
         if let Err(error) = served {
             tracing::debug!(%error, "admin connection");
         }
+    }
+
+    /// Has a service answer, for as long as the client waits.
+    async fn call(&self, mut request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
+        let mut services = self.services.clone();
+        let Some(within) = deadline::of(request.headers()) else {
+            return services.call(request.map(Body::new)).await;
+        };
+        request.extensions_mut().insert(Deadline(Instant::now() + within));
+        let answer = tokio::time::timeout(within, services.call(request.map(Body::new))).await;
+        answer.unwrap_or_else(|_| Ok(Status::deadline_exceeded("the answer was not there in time").into_http()))
     }
 
     fn refuse(&self, request: &Request<Incoming>, caller: &Caller, why: &str) -> Response<Body> {

@@ -10,9 +10,9 @@ use crate::wamp::timestamp;
 /// What happened. Fields that do not apply are left out of the record.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Event {
-    /// `refused`, `change`, `revoked`, `start`, `stop`, `mended` or `dropped`.
+    /// `refused`, `change`, `revoked`, `tap`, `start`, `stop`, `mended` or `dropped`.
     pub kind: &'static str,
-    /// Of a refusal: which wall. Of a change: `asked`, `done` or `failed`.
+    /// Of a refusal: which wall. Of a change: `asked`, `done` or `failed`. Of a tap: `begun` or `ended`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub step: Option<&'static str>,
     /// Why.

@@ -11,6 +11,7 @@ mod audit;
 mod ca;
 mod check;
 mod client;
+mod completions;
 mod credential;
 mod demo;
 mod doctor;
@@ -57,6 +58,7 @@ enum Command {
     Healthcheck(healthcheck::Healthcheck),
     Admin(admin::Admin),
     Audit(audit::Audit),
+    Completions(completions::Completions),
 }
 
 /// Why a subcommand ends without success: what to tell the operator, and the exit code.
@@ -68,7 +70,7 @@ struct Failure {
 
 /// The exit code of failures that have none of their own. The others: 2 wrong command line, 3 settings, 4 port, 5 certificate or
 /// key, 6 data directory or audit log,
-/// 7 a change that some node has not confirmed, 8 an audit log that was changed.
+/// 7 a change that some node has not confirmed, 8 an audit log that was changed; of `admin`: 9 refused, 10 not found, 11 nobody answers.
 const OTHER: u8 = 1;
 
 /// Runs the process: reads its arguments, does what they say, and returns its exit code.
@@ -100,6 +102,7 @@ impl Command {
             Command::Healthcheck(command) => command.run(),
             Command::Admin(command) => command.run(),
             Command::Audit(command) => command.run(),
+            Command::Completions(command) => command.run(),
         }
     }
 }

@@ -15,6 +15,7 @@ pub mod command;
 pub mod consensus;
 pub mod control;
 pub mod drain;
+pub mod fellow;
 pub mod floods;
 pub mod gossip;
 pub mod identity;
@@ -122,6 +123,8 @@ pub struct Inspect {
     pub drain: Drain,
     /// The way to other nodes' control connections.
     pub peers: Arc<dyn consensus::Peers>,
+    /// The way to the admin parts of other nodes.
+    pub fellows: fellow::Fellows,
 }
 
 /// The running cluster part of a node.
@@ -310,6 +313,7 @@ async fn control(
             .add_service(InterceptedService::new(consensus.service(), authenticated))
             .add_service(ringfort_proto::cluster::v1::control_server::ControlServer::new(service))
             .add_service(links.control_service())
+            .add_service(fellow::service(&cluster_id, &shared, &data))
             .add_service(gossip.service());
         tasks.spawn(async move {
             if let Err(error) = on_control.serve_with_incoming(control_connections).await {
@@ -366,6 +370,7 @@ async fn control(
         node_lease: settings.timing.node_lease(),
         drain,
         peers: Arc::clone(&peers),
+        fellows: fellow::Fellows::new(&cluster_id, &name, channels.clone(), view.clone(), &shared),
     };
     let timing = settings.timing;
     let supervisor = Supervisor {

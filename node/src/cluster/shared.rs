@@ -22,6 +22,7 @@ use parking_lot::Mutex;
 
 use super::{
     barrier::BarrierQueue,
+    fellow::Answering,
     floods::Floods,
     link::{Frames, LinkEvents, Links},
     proposer::OpQueue,
@@ -55,6 +56,8 @@ pub struct Shared {
     /// Who slows failed logins down.
     guard: OnceLock<Arc<Guard>>,
     realms: OnceLock<BTreeMap<Uri, RealmHandle>>,
+    /// Who answers the admin parts of other nodes.
+    answering: OnceLock<Arc<dyn Answering>>,
     /// Invokes no link took; they come back as a Nack once the realm is released.
     bounced: Mutex<Vec<(Uri, NodeRef, CallId, SessionId)>>,
     /// Outboxes of this node that other nodes fill.
@@ -88,6 +91,16 @@ impl Shared {
                 links.cookie(&news);
             }
         });
+    }
+
+    /// Says who answers for this node what admin parts ask, those of other nodes and its own. Once.
+    pub fn answer_by(&self, answering: Arc<dyn Answering>) {
+        let _ = self.answering.set(answering);
+    }
+
+    /// Who answers for this node what admin parts ask; nobody before it has started.
+    pub fn answering(&self) -> Option<&Arc<dyn Answering>> {
+        self.answering.get()
     }
 
     /// Sets the links, once.

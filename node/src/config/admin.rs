@@ -17,6 +17,9 @@ pub struct Admin {
     pub tls: Option<AdminTls>,
     /// Who may do what there, by certificate. Default nobody. Without `admin.tls` not looked at.
     pub clients: Vec<AdminClient>,
+    /// Whether an `owner` may see what messages carry when it watches them (`ringfort admin tap --payload`), and not their heads alone.
+    /// Default `false`. It has to be set on every node whose sessions are watched; each watch stands in the audit log either way.
+    pub tap_payload: bool,
 }
 
 /// Certificates of the admin port. All files are read again when they change; what cannot be used is complained about in the log and
@@ -41,7 +44,8 @@ pub struct AdminClient {
     /// A name of its certificate: `cn:alice`, `dns:ops.example.com`, `email:alice@example.com`, `uri:…` or `sha256:…`, the fingerprint.
     /// Required. Records of what it does name it so.
     pub certificate: String,
-    /// `viewer` looks; `operator` also adds, changes and revokes principals; `owner` also changes roles and what they may do.
+    /// `viewer` looks; `operator` also adds, changes and revokes principals, ends sessions, takes registrations back and watches heads of
+    /// messages; `owner` also changes roles and what they may do, and watches payload.
     /// Default `viewer`.
     pub role: AdminRole,
 }
@@ -53,7 +57,7 @@ pub enum AdminRole {
     /// Look.
     #[default]
     Viewer,
-    /// Change principals.
+    /// Change principals, end sessions, watch messages.
     Operator,
     /// Change everything.
     Owner,
@@ -76,6 +80,7 @@ impl Default for Admin {
             address: Bind::loopback(7500),
             tls: None,
             clients: Vec::new(),
+            tap_payload: false,
         }
     }
 }

@@ -54,7 +54,8 @@ pub struct Limits {
     /// it looks at one.
     pub schema_payload_bytes_max: usize,
     /// Milliseconds for which a meta call waits for the other nodes; those that have not answered then are named in
-    /// RESULT.Details `_missing`. Default 250. Larger waits longer for nodes that hang, smaller leaves out slow ones.
+    /// RESULT.Details `_missing`. A SUBSCRIBE with `get_retained` waits as long for what they have sent. Default 250. Larger waits
+    /// longer for nodes that hang, smaller leaves out slow ones.
     pub meta_wait_ms: u64,
     /// Failed logins of one source (an IPv4 address, or the /64 of an IPv6 address), or of one principal, that cost nothing. Default 5.
     /// Beyond, each further attempt waits: first `failed_logins_delay_ms`, then twice as long each time. Failures are counted over all nodes.

@@ -13,6 +13,11 @@ pub fn announced_roles() -> Dict {
         .with("dealer", Dict::new().with("features", dealer))
 }
 
+/// True if a feature of that name means something to this router, in whatever role.
+pub fn is_known(feature: &str) -> bool {
+    BROKER.iter().chain(DEALER).any(|known| *known == feature)
+}
+
 /// What works of publish and subscribe.
 const BROKER: &[&str] = &[
     "publisher_exclusion",

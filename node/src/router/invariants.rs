@@ -82,6 +82,17 @@ impl Realm {
                 "subscription {id} is kept for nobody, or for a node without a link"
             );
         }
+        for (ask, echo) in &self.meta.echoes {
+            demand!(
+                self.timers.contains(echo.deadline, Timer::Meta(*ask)) && self.sessions.get(echo.session).is_some(),
+                "the SUBSCRIBE {ask} that waits has no timer, or no session"
+            );
+            demand!(
+                !echo.waiting.is_empty() && echo.waiting.is_subset(&self.peers),
+                "the SUBSCRIBE {ask} waits for nobody, or for a node without a link"
+            );
+            timers += 1;
+        }
         for (ask, overlap) in &self.meta.overlaps {
             demand!(
                 self.timers.contains(overlap.deadline, Timer::Meta(*ask)),

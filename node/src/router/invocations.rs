@@ -88,6 +88,20 @@ impl Invocations {
         }
     }
 
+    /// How many invocations of `registration` are open.
+    pub(super) fn open_of(&self, registration: RegistrationId) -> usize {
+        self.open
+            .iter()
+            .filter(|(_, one)| one.of == registration.get() as u32)
+            .count()
+    }
+
+    /// How many invocations of `registration` may be open at once; `None`: any number.
+    pub(super) fn bound_of(&self, registration: RegistrationId) -> Option<NonZeroU32> {
+        let bounds = self.bounds.as_ref()?;
+        bounds.registrations.get(&registration).map(|bound| bound.max)
+    }
+
     /// True if no further invocation of `registration` may be opened for now.
     pub(super) fn is_full(&self, registration: RegistrationId) -> bool {
         let bound = self

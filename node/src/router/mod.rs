@@ -13,6 +13,7 @@ pub mod frame;
 pub mod input;
 pub mod kept;
 pub mod limits;
+pub mod listing;
 pub mod op;
 pub mod pattern;
 pub mod policy;

@@ -386,7 +386,12 @@ impl Realm {
                 error,
                 payload,
             } => {
-                self.on_callee_error(turn, session, request, details, error, payload);
+                if error.is_loose() {
+                    self.on_callee_error(turn, session, request, details, error, payload);
+                } else {
+                    // Some callers end their session over what is none: it stays with the one who sent it.
+                    self.abort(turn, session, "the error of an ERROR is no URI");
+                }
             }
             Message::Publish {
                 request,

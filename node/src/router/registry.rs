@@ -5,7 +5,10 @@
 
 mod snapshot;
 
-use std::collections::{BTreeMap, BTreeSet, btree_map::Entry};
+use std::{
+    collections::{BTreeMap, BTreeSet, btree_map::Entry},
+    ops::Bound,
+};
 
 use super::{
     Authority, InvokePolicy, LogIndex, MatchPolicy, NodeRef, OnConflict, Op, OpOutcome, RegisterWishes, Slot, Testament,
@@ -223,6 +226,11 @@ impl Registry {
         self.definitions.forget(is_over);
     }
 
+    /// When the newest ops were proposed, milliseconds since 1970 (UTC).
+    pub(super) fn time_ms(&self) -> u64 {
+        self.time_ms
+    }
+
     /// What follows was proposed at `unix_ms`.
     pub(super) fn set_time(&mut self, unix_ms: u64) {
         self.time_ms = unix_ms;
@@ -269,6 +277,11 @@ impl Registry {
         all.into_iter()
     }
 
+    /// All registrations, in no order.
+    pub(super) fn registrations_unordered(&self) -> impl Iterator<Item = &Registration> {
+        self.registrations.values()
+    }
+
     /// How many registrations there are.
     pub fn registration_count(&self) -> usize {
         self.registrations.len()
@@ -298,6 +311,12 @@ impl Registry {
     /// All sessions of the realm, by id.
     pub fn sessions(&self) -> impl ExactSizeIterator<Item = (SessionId, &SessionRow)> {
         self.sessions.iter().map(|(id, row)| (*id, row))
+    }
+
+    /// The sessions after one, by id; all without one.
+    pub(super) fn session_range(&self, after: Option<SessionId>) -> impl Iterator<Item = (SessionId, &SessionRow)> {
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        self.sessions.range((from, Bound::Unbounded)).map(|(id, row)| (*id, row))
     }
 
     /// The node lives that have a session, by slot.

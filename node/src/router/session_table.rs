@@ -364,6 +364,12 @@ impl SessionTable {
         self.sessions.len() - usize::from(self.sessions.contains_key(&asker()))
     }
 
+    /// All clients, in no order.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (SessionId, &Session)> {
+        let clients = self.sessions.iter().filter(|(id, _)| **id != asker());
+        clients.map(|(id, session)| (*id, session))
+    }
+
     /// The ids of all clients, sorted: for the rare walks whose order reaches an effect.
     pub(super) fn ids(&self) -> Vec<SessionId> {
         let mut ids: Vec<SessionId> = self.sessions.keys().copied().filter(|id| *id != asker()).collect();

@@ -413,7 +413,9 @@ impl<'a> Hello<'a> {
                                 return Err("HELLO.Details.roles names more features than there are");
                             }
                             Value::Bool(true) => features.push(format!("{name}.{feature}")),
-                            Value::Bool(false) => {}
+                            Value::Bool(false) | Value::Null => {}
+                            // What nobody knows is ignored, whatever it is.
+                            _ if !features::is_known(feature) => {}
                             _ => return Err("a feature in HELLO.Details.roles is not a boolean"),
                         }
                     }

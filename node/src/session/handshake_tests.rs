@@ -69,6 +69,26 @@ async fn announced_features_are_listed_by_role_and_sorted() {
 }
 
 #[tokio::test]
+async fn a_feature_that_nobody_knows_may_be_anything_and_a_known_one_is_a_boolean() {
+    let with = |feature: &str, value: Value| {
+        let features = Dict::new().with(feature, value).with("call_canceling", true);
+        let roles = Dict::new().with("caller", Dict::new().with("features", features));
+        handshake().on_message(hello("realm1", Dict::new().with("roles", roles)))
+    };
+    for (feature, value) in [("_of_my_own", Value::from("1.2")), ("call_timeout", Value::Null)] {
+        assert_eq!(
+            accepted(with(feature, value)).features,
+            ["caller.call_canceling"],
+            "{feature}"
+        );
+    }
+    assert_eq!(
+        aborted(with("call_timeout", Value::from(1_u64))),
+        "wamp.error.protocol_violation"
+    );
+}
+
+#[tokio::test]
 async fn nobody_announces_more_features_than_are_kept() {
     let with = |count: usize| {
         let names = (0..count).map(|at| format!("feature{at}"));

@@ -16,6 +16,7 @@ pub mod limits;
 pub mod outbox;
 pub mod quota;
 pub mod sessions;
+pub mod tap;
 pub mod task;
 
 #[cfg(test)]

@@ -28,7 +28,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering},
     },
-    time::Duration,
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use parking_lot::{Mutex, MutexGuard};
@@ -42,6 +42,7 @@ use crate::{
 };
 use encoding::{Encoding, Instead, Refused, deferred_bytes, instead_of};
 pub use encoding::{Shared, Undelivered, WireFormat, ping, pong};
+pub use slow::Slowness;
 pub use touched::{Congested, Touched};
 pub use writing::Chunk;
 
@@ -125,6 +126,8 @@ pub struct Outbox {
     open: AtomicBool,
     /// What other nodes want of the session's reading: [`HOLD_NEWS`] and, if it is to be held, [`HOLD`].
     hold: AtomicU8,
+    /// When the present session of the connection was welcomed, milliseconds since 1970 (UTC); 0 before the first.
+    since_ms: AtomicU64,
     inner: Mutex<Inner>,
 }
 
@@ -224,6 +227,12 @@ fn most_of(budget: usize) -> usize {
     budget - budget / 4
 }
 
+/// What people are told of times; nothing is decided by it.
+fn unix_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
 const HOLD_NEWS: u8 = 1;
 const HOLD: u8 = 2;
 
@@ -259,6 +268,7 @@ impl Outbox {
             wake: Notify::new(),
             open: AtomicBool::new(true),
             hold: AtomicU8::new(0),
+            since_ms: AtomicU64::new(0),
             inner: Mutex::new(Inner::default()),
         })
     }
@@ -272,6 +282,21 @@ impl Outbox {
     pub fn queued(&self) -> (usize, usize) {
         let inner = self.inner.lock();
         (inner.queued_bytes(), inner.queued_messages())
+    }
+
+    /// Bytes ever put in, for whatever session of the connection.
+    pub fn admitted_bytes(&self) -> u64 {
+        self.inner.lock().admitted
+    }
+
+    /// A session begins on the connection.
+    pub fn begin(&self) {
+        self.since_ms.store(unix_ms(), Ordering::Relaxed);
+    }
+
+    /// When the present session began, milliseconds since 1970 (UTC).
+    pub fn since_ms(&self) -> u64 {
+        self.since_ms.load(Ordering::Relaxed)
     }
 
     /// True if the connection is encrypted.

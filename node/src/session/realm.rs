@@ -12,6 +12,7 @@ mod noting;
 mod plain;
 mod present;
 mod realms;
+mod tapping;
 mod terms;
 
 use std::{
@@ -41,6 +42,8 @@ pub use plain::Gathered;
 pub use present::ByWire;
 use present::Present;
 pub use realms::{RealmEntry, Realms};
+pub use tapping::Tapping;
+use tapping::Taps;
 pub use terms::Terms;
 use terms::TokenJudge;
 
@@ -104,6 +107,8 @@ struct State {
     open_fanouts: usize,
     /// Subscriptions given up while a fan-out was open: its later chunks skip them.
     given_up: Vec<(SessionId, SubscriptionId)>,
+    /// Who looks at messages; `None` while nobody does.
+    taps: Option<Box<Taps>>,
     stats: ShellStats,
 }
 
@@ -160,6 +165,7 @@ impl RealmHandle {
                 armed: None,
                 open_fanouts: 0,
                 given_up: Vec::new(),
+                taps: None,
                 stats: ShellStats::default(),
             }),
             rearm: rearm.clone(),
@@ -227,6 +233,7 @@ impl RealmHandle {
         if !terms.hold() {
             return false;
         }
+        outbox.begin();
         // Pushed under the lock: nothing of the realm can come before it.
         outbox.push(welcome, touched);
         state.outboxes.insert(session, outbox.clone());
@@ -243,9 +250,13 @@ impl RealmHandle {
     /// dropped. The caller flushes `touched` and calls [`Self::flush`] after its batch.
     pub fn messages(&self, session: SessionId, messages: impl IntoIterator<Item = Message>, touched: &mut Touched) {
         let mut state = self.shared.lock();
+        let tapped = state.taps.is_some();
         for message in messages {
             if !state.outboxes.contains_key(&session) {
                 break;
+            }
+            if tapped {
+                state.tap_incoming(session, &message);
             }
             self.shared.message(&mut state, session, message, touched);
         }
@@ -528,6 +539,9 @@ impl Shell {
     }
 
     fn carry_out(&self, state: &mut MutexGuard<'_, State>, effects: &mut Vec<Effect>, touched: &mut Touched) {
+        if state.taps.is_some() {
+            state.tap_outgoing(effects);
+        }
         let mut rest = effects.drain(..);
         // What was given up before this is nothing to the fan-outs of these effects.
         let mut released = None;

@@ -16,6 +16,7 @@ use tokio::{
 use tokio_rustls::TlsConnector;
 use tonic::transport::{Channel, Endpoint};
 
+use super::reply::UNREACHABLE;
 use crate::cli::{Failure, files::failure};
 
 /// Where the admin port is, and how it is reached.
@@ -83,7 +84,7 @@ impl Target {
                 text.push_str(&format!(": {error}"));
                 cause = error.source();
             }
-            Failure::new(text)
+            Failure { code: UNREACHABLE, text }
         })
     }
 

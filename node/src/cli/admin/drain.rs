@@ -4,9 +4,11 @@ use std::time::Duration;
 
 use clap::Args;
 use ringfort_proto::admin::v1::{self as pb, drain_client::DrainClient};
+use serde_json::json;
 use tonic::{Code, Status, transport::Channel};
 
-use super::{Failure, print_line, refused};
+use super::{output::Output, reply::refused};
+use crate::cli::{Failure, print_line};
 
 /// Send a node away: its clients go to the other nodes bit by bit, then it leaves the cluster and its process ends.
 ///
@@ -42,7 +44,7 @@ const WATCH_EVERY: Duration = Duration::from_millis(200);
 const SILENT_MAX: Duration = Duration::from_secs(3);
 
 impl Drain {
-    pub(super) async fn ask(self, channel: Channel) -> Result<(), Failure> {
+    pub(super) async fn ask(self, channel: Channel, output: Output) -> Result<(), Failure> {
         let mut client = DrainClient::new(channel);
         let node = self.node.clone();
         let first = if self.status {
@@ -60,16 +62,16 @@ impl Drain {
             client.start(request).await
         };
         let first = first.map_err(refused)?.into_inner();
-        print_line(&line(&first))?;
+        print_line(&line(&first, output))?;
         if self.watch {
-            return watch(client, first, self.node.is_empty()).await;
+            return watch(client, first, self.node.is_empty(), output).await;
         }
         Ok(())
     }
 }
 
 /// Follows a drain until the node is gone, which it tells by leaving the cluster, or by closing the port that is asked, if that is its own.
-async fn watch(mut client: DrainClient<Channel>, mut last: pb::DrainStatus, is_own: bool) -> Result<(), Failure> {
+async fn watch(mut client: DrainClient<Channel>, mut last: pb::DrainStatus, is_own: bool, output: Output) -> Result<(), Failure> {
     if last.phase == "serving" {
         return Ok(());
     }
@@ -83,7 +85,7 @@ async fn watch(mut client: DrainClient<Channel>, mut last: pb::DrainStatus, is_o
                 let status = status.into_inner();
                 let changed = (&status.phase, status.sessions_left) != (&last.phase, last.sessions_left);
                 if changed {
-                    print_line(&line(&status))?;
+                    print_line(&line(&status, output))?;
                 }
                 match status.phase.as_str() {
                     "left" => return Ok(()),
@@ -95,7 +97,8 @@ async fn watch(mut client: DrainClient<Channel>, mut last: pb::DrainStatus, is_o
                 // Another node may only have a bad moment.
                 silent += WATCH_EVERY;
                 if is_own || last.phase == "leaving" || silent >= SILENT_MAX {
-                    return print_line(&format!("{}: gone", last.node));
+                    last.phase = "left".to_owned();
+                    return print_line(&line(&last, output));
                 }
             }
             Err(error) => return Err(refused(error)),
@@ -110,7 +113,14 @@ fn is_gone(error: &Status) -> bool {
     )
 }
 
-fn line(status: &pb::DrainStatus) -> String {
+fn line(status: &pb::DrainStatus, output: Output) -> String {
+    if let Output::Json = output {
+        let told = json!({
+            "node": status.node, "phase": status.phase, "by": status.by, "running_ms": status.running_ms,
+            "at_most_ms": status.at_most_ms, "sessions": status.sessions, "sessions_left": status.sessions_left,
+        });
+        return told.to_string();
+    }
     if status.phase == "serving" || status.phase == "left" {
         return format!("{}: {}", status.node, status.phase);
     }
@@ -142,11 +152,12 @@ mod tests {
             sessions_left: 3,
         };
         let expected = "n2: saying_goodbye, 3 of 20 sessions left, after 1.2 s of 94 s at most, asked for by loopback on n1";
-        assert_eq!(line(&status), expected);
+        assert_eq!(line(&status, Output::Table), expected);
         let left = pb::DrainStatus {
             phase: "left".to_owned(),
             ..status
         };
-        assert_eq!(line(&left), "n2: left");
+        assert_eq!(line(&left, Output::Table), "n2: left");
+        assert!(line(&left, Output::Json).contains("\"phase\":\"left\""));
     }
 }

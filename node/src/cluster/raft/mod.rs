@@ -88,6 +88,7 @@ impl Setup {
         let sizes = Sizes {
             segment_bytes: config.segment_bytes,
             cache_bytes: config.cache_bytes,
+            ..Sizes::default()
         };
         let log = FileLog::open(
             disk.clone(),

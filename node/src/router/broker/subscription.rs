@@ -25,6 +25,21 @@ impl Realm {
         options: &Dict,
         topic: Uri,
     ) {
+        let waits = options.bool("get_retained") == Some(true) && self.await_echo(turn, session, request, options, &topic);
+        if !waits {
+            self.subscribe_now(turn, session, request, options, topic);
+        }
+    }
+
+    /// The same for one that has nothing more to wait for.
+    pub(in crate::router) fn subscribe_now(
+        &mut self,
+        turn: &mut Turn<'_>,
+        session: SessionId,
+        request: RequestId,
+        options: &Dict,
+        topic: Uri,
+    ) {
         let key = match read_key(options, topic) {
             Ok(key) => key,
             Err(details) => {
@@ -234,6 +249,7 @@ impl Realm {
         session: SessionId,
         subscription: SubscriptionId,
     ) -> Option<Subscribed> {
+        self.hurry_echoes(turn, session);
         let mut subscribed = self.sessions.get_mut(session)?.subscriptions.remove(&subscription)?;
         // Subscription ids outlive sessions, so a client may know the id before it is told. Its SUBSCRIBEs are answered first.
         for request in subscribed.waiting.drain(..) {

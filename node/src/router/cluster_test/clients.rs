@@ -158,6 +158,10 @@ impl World {
         if topic == ".y" && !session.get().is_multiple_of(4) {
             options.set("nkey", format!("n{}", session.get() % 4));
         }
+        // Nothing is retained here, but it has to wait for what other nodes have sent.
+        if a.is_multiple_of(3) {
+            options.set("get_retained", true);
+        }
         self.says(
             session,
             Message::Subscribe {

@@ -49,11 +49,20 @@ pub(in crate::router) enum Answer {
 }
 
 impl Answer {
-    /// The callee, or its node, is gone.
+    /// The callee is gone.
     pub(super) fn canceled(cause: &str) -> Self {
+        Self::of_the_router(error_uri::CANCELED, cause)
+    }
+
+    /// The callee's node is gone, or there is no way to it any more: whether the callee ran is unknown.
+    pub(super) fn unreachable(cause: &str) -> Self {
+        Self::of_the_router(error_uri::NETWORK_FAILURE, cause)
+    }
+
+    fn of_the_router(error: &str, cause: &str) -> Self {
         Self::Error {
             details: reason(cause),
-            error: Uri::from(error_uri::CANCELED),
+            error: Uri::from(error),
             payload: Payload::EMPTY,
         }
     }
@@ -101,6 +110,10 @@ impl Realm {
         let found = self.find(&procedure, tries.as_deref());
         // Nobody registers there: what is called there is the router's own, or misses like any other.
         if found.is_none() && procedure.is_of_the_router() && self.on_own_call(turn, session, request, &procedure, &payload) {
+            // The router answers in a time of its own.
+            if let Some(flow) = &flow {
+                self.end_flow(session, request, flow);
+            }
             return;
         }
         // What is registered was checked when it was.

@@ -1,7 +1,8 @@
 //! What the end of a session or of a node means for calls and registrations.
 //!
-//! Invariants: every call whose callee is gone ends in ERROR `wamp.error.canceled`; every call whose caller is gone leaves no
-//! record, and its callee is told to give up if it announced that it can; a lost node's calls say so in `_reason`.
+//! Invariants: every call whose callee is gone ends in ERROR `wamp.error.canceled`, one whose callee's node is lost in
+//! `wamp.error.network_failure`; every call whose caller is gone leaves no record, and its callee is told to give up if it announced
+//! that it can.
 //!
 //! Spec: WAMP advanced profile, "Call Canceling": "Callee Leaving", "Caller Leaving".
 
@@ -58,7 +59,7 @@ impl Realm {
     /// Ends every call to and from a node life that was lost.
     pub(in crate::router) fn detach_node_from_dealer(&mut self, turn: &mut Turn<'_>, node: NodeRef) {
         for call in self.dealer.outgoing.calls_of(node) {
-            self.on_remote_answer(turn, node, call, Answer::canceled("callee_node_lost"));
+            self.on_remote_answer(turn, node, call, Answer::unreachable("callee_node_lost"));
         }
         for call in self.dealer.incoming.calls_of(node) {
             if let Some((callee, request)) = self.dealer.incoming.remove(&(node, call)) {

@@ -143,7 +143,10 @@ impl Realm {
         };
         filter.asker = Some(asker);
         if !self.may_read(session, subscription) {
-            return Err((error_uri::NO_SUCH_SUBSCRIPTION, Dict::new()));
+            return Err((
+                error_uri::NOT_AUTHORIZED,
+                because("this needs the right to subscribe to the topic"),
+            ));
         }
         let (rule, topic) = self.history_of(subscription)?;
         if let Some(topic) = topic {
@@ -167,7 +170,7 @@ impl Realm {
         })
     }
 
-    /// True if the session may subscribe to what it asks about. Else there is no such subscription for it.
+    /// True if the session may subscribe to what it asks about, or nobody has heard of it.
     fn may_read(&self, session: SessionId, subscription: SubscriptionId) -> bool {
         let of_history = self
             .keeper

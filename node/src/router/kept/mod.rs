@@ -29,7 +29,7 @@ use std::{
 };
 
 use super::{
-    Effect, Realm, Slot,
+    Effect, NodeRef, Realm, Slot,
     broker::{Audience, Event},
     turn::Turn,
 };
@@ -164,6 +164,31 @@ impl Realm {
 
     /// The mark of an event of this node; `None`: nobody keeps it.
     pub(super) fn keep_mark(&mut self, now: Instant, event: &Event, retain: bool) -> Option<Box<KeepMark>> {
+        let retain = self.is_kept(event, retain)?;
+        let time = self.keeper.stamp(now, retain.then_some(&event.topic));
+        Some(Box::new(KeepMark { time, retain }))
+    }
+
+    /// The mark of the `nth` testament of a session that was on `node`; `None`: nobody keeps it.
+    ///
+    /// Every node makes it for itself. The time is the one at which the session's node said that the session is over, so that it follows
+    /// whatever the session had published there. Of a node that was lost the log has no such time: then it is this node's. A store
+    /// takes a publication once, and of a retained one that has two times either will do.
+    pub(super) fn testament_mark(&self, now: Instant, event: &Event, retain: bool, nth: u64, node: NodeRef) -> Option<KeepMark> {
+        let retain = self.is_kept(event, retain)?;
+        let told = self.registry.time_ms().saturating_add(1).saturating_mul(1_000);
+        let is_lost = node != self.me && !self.peers.contains(&node);
+        let time = if is_lost { told.max(self.keeper.time(now)) } else { told };
+        let newest = self.keeper.retained.newest(&event.topic).filter(|_| retain);
+        let time = newest.map_or(time, |newest| time.max(newest.time.saturating_add(1)));
+        Some(KeepMark {
+            time: time.saturating_add(nth),
+            retain,
+        })
+    }
+
+    /// Whether an event is retained, if it is kept at all.
+    fn is_kept(&self, event: &Event, retain: bool) -> Option<bool> {
         if !retain && self.keeper.rules.is_empty() {
             return None;
         }
@@ -173,10 +198,7 @@ impl Realm {
             Retain::Always => true,
         };
         let kept = (retain || self.keeper.rules.has_history(&event.topic)) && kept_audience(event.audience.as_deref()).is_ok();
-        kept.then(|| {
-            let time = self.keeper.stamp(now, retain.then_some(&event.topic));
-            Box::new(KeepMark { time, retain })
-        })
+        kept.then_some(retain)
     }
 
     /// True if nodes that nobody asked for the event have to get it too, in order to keep it.

@@ -48,6 +48,12 @@ impl Args {
         id(&self.required("session")?, "session", SessionId::new)
     }
 
+    /// The session that a list is narrowed to, positional or by keyword as Crossbar's clients give it.
+    pub(super) fn optional_session(&mut self) -> Result<Option<SessionId>, Refusal> {
+        let session = self.optional().or_else(|| self.keyword("session_id"));
+        session.map(|session| id(&session, "session_id", SessionId::new)).transpose()
+    }
+
     pub(super) fn registration(&mut self) -> Result<RegistrationId, Refusal> {
         id(&self.required("registration")?, "registration", RegistrationId::new)
     }
@@ -92,10 +98,10 @@ impl Args {
         if valid { Ok((uri, policy)) } else { Err(invalid_uri(name)) }
     }
 
-    /// An optional list of texts.
+    /// An optional list of texts, positional or by keyword.
     pub(super) fn optional_texts(&mut self, name: &str) -> Result<Option<Vec<String>>, Refusal> {
         let fault = || invalid(&format!("argument {name} is no list of strings"));
-        match self.optional() {
+        match self.optional().or_else(|| self.keyword(name)) {
             None => Ok(None),
             Some(Value::List(list)) => list
                 .into_iter()

@@ -124,7 +124,7 @@ impl Realm {
         index: LogIndex,
         answer: Dict,
     ) {
-        if self.on_overlap_answer(turn, from, ask) {
+        if self.on_overlap_answer(turn, from, ask) || self.on_echo(turn, from, ask) {
             return;
         }
         let Some(pending) = self.meta.pending.get_mut(&ask).filter(|p| p.waiting.contains(&from)) else {
@@ -142,6 +142,7 @@ impl Realm {
     pub(in crate::router) fn detach_node_from_meta(&mut self, turn: &mut Turn<'_>, node: NodeRef) {
         self.detach_node_from_presence(turn, node);
         self.detach_node_from_overlaps(turn, node);
+        self.detach_node_from_echoes(turn, node);
         self.meta.flushes.retain(|waiter| waiter.node != node);
         let mut waiting = Vec::new();
         for (ask, pending) in &mut self.meta.pending {

@@ -6,6 +6,8 @@
 //! Spec: WAMP advanced profile, "Session Meta API".
 //! Choice: closing all sessions is told to nobody, as the text says; the ends of sessions killed in other ways are meta events.
 
+use std::time::Instant;
+
 use super::{
     Args, Outcome, Realm, Refusal,
     args::{invalid_uri, text},
@@ -148,16 +150,42 @@ impl Realm {
             if order.request.whom == Whom::All {
                 turn.propose(Op::Hush { session });
             }
-            let goodbye = Message::Goodbye {
-                details: order.request.message.as_deref().map(because).unwrap_or_default(),
-                reason: order.request.reason.clone(),
-            };
-            turn.effects.push(Effect::Kill { session, goodbye });
-            self.detach(turn, session);
-            self.stats.sessions_killed += 1;
+            self.kill_session(turn, session, &order.request.reason, order.request.message.as_deref());
             killed.push(Value::from(session.get()));
         }
         Dict::new().with("killed", killed)
+    }
+
+    fn kill_session(&mut self, turn: &mut Turn<'_>, session: SessionId, reason: &Uri, message: Option<&str>) {
+        let goodbye = Message::Goodbye {
+            details: message.map(because).unwrap_or_default(),
+            reason: reason.clone(),
+        };
+        turn.effects.push(Effect::Kill { session, goodbye });
+        self.detach(turn, session);
+        self.stats.sessions_killed += 1;
+    }
+
+    /// Ends sessions of this node because an operator wants it; those that are gone already are passed over. Returns how many it ended.
+    pub fn end_sessions(
+        &mut self,
+        now: Instant,
+        sessions: &[SessionId],
+        reason: &Uri,
+        message: Option<&str>,
+        effects: &mut Vec<Effect>,
+    ) -> usize {
+        let turn = &mut Turn { now, effects };
+        let mut ended = 0;
+        for session in sessions {
+            if self.sessions.get(*session).is_some() {
+                self.kill_session(turn, *session, reason, message);
+                ended += 1;
+            }
+        }
+        self.hear_answers(turn);
+        self.start_wanted_barrier(turn);
+        ended
     }
 }
 

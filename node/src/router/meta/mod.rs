@@ -16,6 +16,7 @@
 mod args;
 mod ask;
 mod authorizer;
+mod echo;
 mod events;
 mod kill;
 mod overlap;
@@ -59,6 +60,8 @@ pub(super) struct Meta {
     pub(super) ready: BTreeSet<NodeRef>,
     /// Questions of this node about how far the logs of others are, on which REGISTEREDs wait.
     pub(super) overlaps: BTreeMap<u64, overlap::Overlap>,
+    /// SUBSCRIBEs that wait for what other nodes have sent before.
+    pub(super) echoes: BTreeMap<u64, echo::Echo>,
     /// REGISTERs of the entry that is being applied, for the next such question.
     arriving: Vec<overlap::Arriving>,
     /// Other nodes that wait for an entry of the log.
@@ -280,7 +283,7 @@ impl Realm {
 
     /// A meta call waited long enough: whoever has not answered is named. The timer is out already.
     pub(super) fn on_meta_overdue(&mut self, turn: &mut Turn<'_>, ask: u64) {
-        if self.on_overlap_overdue(turn, ask) {
+        if self.on_overlap_overdue(turn, ask) || self.on_echo_overdue(turn, ask) {
             return;
         }
         let Some(mut pending) = self.meta.pending.remove(&ask) else {
@@ -396,6 +399,7 @@ impl Realm {
 
     /// A session is gone: nobody waits for its meta calls.
     pub(super) fn detach_meta(&mut self, session: SessionId) {
+        self.detach_echoes(session);
         if self.meta.pending.is_empty() {
             return;
         }

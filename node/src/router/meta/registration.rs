@@ -11,8 +11,8 @@ use crate::{
 /// A question about registrations.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Request {
-    /// All ids, by match policy.
-    List,
+    /// All ids, or those of one callee, by match policy.
+    List { callee: Option<SessionId> },
     /// The registration of a URI under a policy.
     Lookup { procedure: Uri, policy: MatchPolicy },
     /// The registration that a CALL would go to.
@@ -28,7 +28,10 @@ pub(super) enum Request {
 pub(super) fn parser(procedure: &str) -> Option<super::Parser> {
     use super::Request::Registration as Of;
     match procedure {
-        "wamp.registration.list" => Some(|_| Ok(Of(Request::List))),
+        "wamp.registration.list" => Some(|args| {
+            let callee = args.optional_session()?;
+            Ok(Of(Request::List { callee }))
+        }),
         "wamp.registration.lookup" => Some(|args| {
             let (procedure, policy) = args.uri_and_match("procedure")?;
             Ok(Of(Request::Lookup { procedure, policy }))
@@ -66,10 +69,14 @@ impl Realm {
             found.ok_or_else(|| (error_uri::NO_SUCH_REGISTRATION, Dict::new()))
         };
         Ok(match request {
-            Request::List => {
+            Request::List { callee } => {
+                let is_its = |found: &&Registration| {
+                    let callees = || found.callees.iter().map(|callee| callee.session);
+                    callee.is_none_or(|of| callees().any(|session| session == of))
+                };
                 let mut lists: [(MatchPolicy, Vec<Value>); 3] =
                     [MatchPolicy::Exact, MatchPolicy::Prefix, MatchPolicy::Wildcard].map(|policy| (policy, Vec::new()));
-                for registration in self.registry.registrations().filter(seen) {
+                for registration in self.registry.registrations().filter(is_its).filter(seen) {
                     for (policy, list) in &mut lists {
                         if registration.policy == *policy {
                             list.push(Value::from(registration.id.get()));

@@ -29,8 +29,8 @@ const ON_DELETE: &str = "wamp.subscription.on_delete";
 /// A question about subscriptions.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Request {
-    /// All ids, by match policy.
-    List,
+    /// All ids, or those of one subscriber, by match policy.
+    List { subscriber: Option<SessionId> },
     /// The subscription of a URI under a policy.
     Lookup { topic: Uri, policy: MatchPolicy },
     /// All subscriptions that an event of the topic goes to.
@@ -48,6 +48,8 @@ pub(super) enum Request {
 pub(super) enum Which {
     /// All.
     All,
+    /// Those of a session. It is told as the only subscriber.
+    Of(SessionId),
     /// Those that match a topic.
     Matching(Uri),
     /// One. Its subscribers are told too.
@@ -68,7 +70,10 @@ pub(super) struct Row {
 pub(super) fn parser(procedure: &str) -> Option<super::Parser> {
     use super::Request::Subscription as Of;
     match procedure {
-        "wamp.subscription.list" => Some(|_| Ok(Of(Request::List))),
+        "wamp.subscription.list" => Some(|args| {
+            let subscriber = args.optional_session()?;
+            Ok(Of(Request::List { subscriber }))
+        }),
         "wamp.subscription.lookup" => Some(|args| {
             let (topic, policy) = args.uri_and_match("topic")?;
             Ok(Of(Request::Lookup { topic, policy }))
@@ -97,16 +102,19 @@ impl Which {
     pub(super) fn to_dict(&self) -> Dict {
         match self {
             Self::All => Dict::new(),
+            Self::Of(session) => Dict::new().with("session", session.get()),
             Self::Matching(topic) => Dict::new().with("topic", &**topic),
             Self::Id(id) => Dict::new().with("id", id.get()),
         }
     }
 
     pub(super) fn from_dict(dict: &Dict) -> Option<Self> {
-        match (dict.get("id"), dict.text("topic")) {
-            (Some(raw), _) => SubscriptionId::new(u64::try_from(raw.as_integer()?).ok()?).map(Self::Id),
-            (None, Some(topic)) => Some(Self::Matching(Uri::from(topic))),
-            (None, None) => Some(Self::All),
+        let raw = |value: &Value| u64::try_from(value.as_integer()?).ok();
+        match (dict.get("id"), dict.text("topic"), dict.get("session")) {
+            (Some(id), ..) => SubscriptionId::new(raw(id)?).map(Self::Id),
+            (None, Some(topic), _) => Some(Self::Matching(Uri::from(topic))),
+            (None, None, Some(session)) => SessionId::new(raw(session)?).map(Self::Of),
+            (None, None, None) => Some(Self::All),
         }
     }
 }
@@ -151,7 +159,10 @@ impl Request {
     /// What the nodes are asked.
     pub(super) fn which(&self, id_of: impl FnOnce(MatchPolicy, &Uri) -> SubscriptionId) -> Which {
         match self {
-            Self::List => Which::All,
+            Self::List { subscriber: None } => Which::All,
+            Self::List {
+                subscriber: Some(session),
+            } => Which::Of(*session),
             Self::Lookup { topic, policy } => Which::Id(id_of(*policy, topic)),
             Self::Match { topic } => Which::Matching(topic.clone()),
             Self::Get { subscription } | Self::ListSubscribers { subscription } | Self::CountSubscribers { subscription } => {
@@ -184,9 +195,11 @@ pub(super) fn answer(request: &Request, answers: &[Dict], seen: impl Fn(&About) 
             .ok_or_else(|| (error_uri::NO_SUCH_SUBSCRIPTION, Dict::new()))
     };
     Ok(match request {
-        Request::List => {
+        Request::List { subscriber } => {
+            // A node of an earlier version tells all, without their subscribers.
+            let is_its = |row: &Row| subscriber.is_none_or(|session| row.subscribers.contains(&session));
             let of = |policy: MatchPolicy| {
-                let of_policy = rows.iter().filter(|(_, row)| row.policy == policy);
+                let of_policy = rows.iter().filter(|(_, row)| row.policy == policy && is_its(row));
                 let ids: Vec<Value> = of_policy.map(|(id, _)| Value::from(id.get())).collect();
                 (policy.name().to_owned(), Value::from(ids))
             };
@@ -220,6 +233,7 @@ impl Realm {
         let broker = &self.broker;
         let mut rows: Vec<(SubscriptionId, Row)> = match which {
             Which::All => broker.by_id.keys().filter_map(|id| self.row_of(*id, false)).collect(),
+            Which::Of(session) => self.rows_of(*session),
             Which::Matching(uri) => broker
                 .topics
                 .matches(uri)
@@ -230,6 +244,31 @@ impl Realm {
         rows.sort_unstable_by_key(|(id, _)| *id);
         let rows: Vec<Value> = rows.iter().map(|(id, row)| row.to_value(*id)).collect();
         Dict::new().with("rows", rows)
+    }
+
+    /// The subscriptions of which a session of this node has heard SUBSCRIBED.
+    fn rows_of(&self, session: SessionId) -> Vec<(SubscriptionId, Row)> {
+        let subscribed = self.sessions.get(session).into_iter().flat_map(|of| &of.subscriptions);
+        let heard = subscribed.filter(|(id, subscribed)| {
+            let topic = self
+                .broker
+                .by_id
+                .get(id)
+                .and_then(|key| self.broker.topics.get(key.policy, &key.uri));
+            topic.is_some_and(|topic| topic.groups().any(|(_, group)| group.active.contains_key(&subscribed.order)))
+        });
+        let rows = heard.filter_map(|(id, _)| self.row_of(*id, false));
+        let subscribers = vec![session];
+        rows.map(|(id, row)| {
+            (
+                id,
+                Row {
+                    subscribers: subscribers.clone(),
+                    ..row
+                },
+            )
+        })
+        .collect()
     }
 
     /// One subscription; `None` while nobody here has heard SUBSCRIBED.
@@ -247,6 +286,11 @@ impl Realm {
             },
         };
         Some((id, row))
+    }
+
+    /// When the first of the present subscribers of this node came; `None` while nobody here has heard SUBSCRIBED.
+    pub(in crate::router) fn subscribed_since(&self, id: SubscriptionId) -> Option<u64> {
+        self.meta.created.get(&id).copied()
     }
 
     /// A session of this node has heard SUBSCRIBED, for the first time of this subscription.

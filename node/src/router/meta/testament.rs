@@ -2,7 +2,8 @@
 //!
 //! Testaments stand in the registry, on every node. When the log says that their session is over, each node gives them to its own
 //! subscribers: the end of a crashed node's session is in the log too, so its testaments are published once, by whatever nodes are
-//! left, and their publication id follows from the session and the testament's number.
+//! left, and their publication id follows from the session and the testament's number. One that is to be retained, or is of a topic with
+//! a history, is kept by each node for itself.
 //!
 //! Choice: there is no session resumption, so both scopes are published when the session ends, `detached` first. `acknowledge` means
 //! nothing here. Testaments of a session that ended with all others (`wamp.session.kill_all`) are not published, as the text says.
@@ -18,6 +19,7 @@ use crate::{
         Disclosure, NodeRef, Op, Right,
         broker::Event,
         op::{Testament, TestamentScope},
+        passthru,
         registry::SessionRow,
         turn::{Turn, because},
     },
@@ -180,7 +182,7 @@ impl Realm {
         mut testaments: Vec<Testament>,
     ) {
         testaments.sort_by_key(|testament| (testament.scope, testament.number));
-        for testament in testaments {
+        for (nth, testament) in (0..).zip(testaments) {
             let publication = self.testament_id(row.node, session, testament.number);
             self.stats.testaments += 1;
             // What was proposed can be read; options that cannot would leave the event to everybody.
@@ -193,6 +195,12 @@ impl Realm {
                 continue;
             };
             let (audience, disclose_me) = self.audience_of(&testament.topic, &options);
+            let disclose = disclose_me && disclosure != Disclosure::Deny || disclosure == Disclosure::Always;
+            let mut details = self.details_of(session, &row.authid, &row.authrole, disclose);
+            passthru::copy(&options, &mut details);
+            if let Some(key) = options.text("_key") {
+                details.set("_key", key);
+            }
             let event = Event {
                 publication,
                 topic: testament.topic,
@@ -201,14 +209,14 @@ impl Realm {
                 acknowledged: false,
                 keep: None,
                 audience,
-                details: self.details_of(
-                    session,
-                    &row.authid,
-                    &row.authrole,
-                    disclose_me && disclosure != Disclosure::Deny || disclosure == Disclosure::Always,
-                ),
+                details,
                 payload: testament.payload,
             };
+            let retain = options.bool("retain") == Some(true);
+            if let Some(mark) = self.testament_mark(turn.now, &event, retain, nth, row.node) {
+                // Also in a store that nodes share: which of them will still be there nobody knows.
+                self.keep(turn, &event, mark, true);
+            }
             self.deliver(turn, event);
         }
     }

@@ -326,6 +326,10 @@ fn the_meta_api_shows_what_the_asker_may_see() {
     let count = |id: u64| meta_call(&guest, "wamp.subscription.count_subscribers", &[id.into()], Dict::new());
     assert_eq!(result_of(&count(open.get()), &guest), [1_u64.into()]);
     assert_eq!(error_of(&count(secret.get())), "wamp.error.no_such_subscription");
+    // Of a history the text has it otherwise.
+    let events = |id: u64| meta_call(&guest, "wamp.subscription.get_events", &[id.into()], Dict::new());
+    assert_eq!(error_of(&events(secret.get())), "wamp.error.not_authorized");
+    assert_eq!(error_of(&events(9_999)), "wamp.error.no_such_subscription");
 }
 
 #[test]

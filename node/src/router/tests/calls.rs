@@ -107,6 +107,29 @@ fn a_second_answer_is_dropped_and_counted() {
 }
 
 #[test]
+fn an_error_that_is_no_uri_ends_the_session_of_the_callee_and_reaches_nobody() {
+    for error in ["", "not a uri", "a..b", "#a"] {
+        let realm = TestRealm::new();
+        let (alice, bob) = (realm.join(), realm.join());
+        bob.registers("com.add");
+        let (call, _) = alice.calls("com.add");
+        let effects = bob.says(Message::Error {
+            request_type: code::INVOCATION,
+            request: request(1),
+            details: Dict::new(),
+            error: Uri::from(error),
+            payload: Payload::EMPTY,
+        });
+        assert!(
+            matches!(&effects[0], Effect::Abort { session, .. } if *session == bob.id),
+            "{effects:?}"
+        );
+        let canceled = alice.gets_call_error(call, "wamp.error.canceled", Dict::new().with("_reason", "callee_gone"));
+        assert!(effects.contains(&canceled), "{effects:?}");
+    }
+}
+
+#[test]
 fn an_answer_to_an_invocation_never_sent_ends_the_session() {
     let realm = TestRealm::new();
     let (alice, bob) = (realm.join(), realm.join());

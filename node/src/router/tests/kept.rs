@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::{
     router::{
-        Effect, Input, MatchPolicy, PeerFrame, TopicKey,
+        Effect, Input, MatchPolicy, NodeRef, PeerFrame, TopicKey,
         kept::{Copies, HistoryAnswer, HistoryFailure, HistoryPage, Keep, KeepMark, KeptRule, Retain},
         testing::*,
     },
@@ -37,9 +37,30 @@ fn asks_for_retained(who: &TestSession, topic: &str) -> Vec<Effect> {
     })
 }
 
+/// The nodes that a SUBSCRIBE waits for, if it does.
+fn echoes(effects: &[Effect]) -> Vec<(NodeRef, u64)> {
+    let asks = effects.iter().filter_map(|effect| match effect {
+        Effect::Forward {
+            to,
+            frame: PeerFrame::MetaAsk { ask, .. },
+            ..
+        } => Some((*to, *ask)),
+        _ => None,
+    });
+    asks.collect()
+}
+
+fn answers(realm: &TestRealm, node: NodeRef, ask: u64) -> Vec<Effect> {
+    let (index, answer) = (0, Dict::new());
+    realm.hears(node, PeerFrame::MetaAnswer { ask, index, answer })
+}
+
 /// Subscribes with `get_retained`; the payloads of what is retained.
 fn hears_retained(realm: &TestRealm, who: &TestSession, topic: &str) -> Vec<Payload> {
     let mut effects = asks_for_retained(who, topic);
+    for (node, ask) in echoes(&effects) {
+        effects = answers(realm, node, ask);
+    }
     if let [
         Effect::Interest {
             wanted: true, ticket, ..
@@ -114,6 +135,57 @@ fn what_is_retained_waits_for_subscribed_and_ends_with_the_session() {
     let effects = realm.input(Input::InterestAcked { ticket });
     assert_eq!(effects.len(), 2, "{effects:?}");
     assert!(matches!(&effects[1], Effect::Send { session, message: Message::Event { .. } } if *session == bob.id));
+}
+
+#[test]
+fn what_other_nodes_have_sent_before_is_there_when_somebody_subscribes() {
+    let (here, there) = (TestRealm::new(), TestRealm::new());
+    let (alice, bob) = (there.join(), here.join());
+    [NODE_2, NODE_3].into_iter().for_each(|node| here.link(node));
+    there.link(ME);
+    let sent = retains(&alice, LAMP, "on");
+    let asked = echoes(&asks_for_retained(&bob, LAMP));
+    assert_eq!(asked.iter().map(|(node, _)| *node).collect::<Vec<_>>(), [NODE_2, NODE_3]);
+    // The event is on its way, and the answer behind it.
+    for effect in sent {
+        if let Effect::Forward { frame, .. } = effect {
+            here.hears(NODE_2, frame);
+        }
+    }
+    assert_eq!(answers(&here, NODE_2, asked[0].1), [], "another one has not answered");
+    let effects = here.input(Input::PeerDown { node: NODE_3 });
+    let [Effect::Interest { ticket, .. }] = effects[..] else {
+        panic!("{effects:?}")
+    };
+    let effects = here.input(Input::InterestAcked { ticket });
+    assert!(
+        matches!(&effects[..], [Effect::Send { message: Message::Subscribed { .. }, .. },
+            Effect::Send { message: Message::Event { payload: retained, .. }, .. }] if *retained == payload("on")),
+        "{effects:?}"
+    );
+}
+
+#[test]
+fn a_node_that_does_not_answer_is_waited_for_until_something_else_comes_of_the_session_or_its_time_is_over() {
+    let realm = TestRealm::new();
+    realm.link(NODE_2);
+    let (alice, bob) = (realm.join(), realm.join());
+    for who in [&alice, &bob] {
+        assert_eq!(echoes(&asks_for_retained(who, LAMP)).len(), 1);
+    }
+    alice.leaves();
+    let effects = bob
+        .unsubscribes(realm.inside(|realm| realm.ids.subscription(MatchPolicy::Exact, "com.other")))
+        .1;
+    assert!(
+        matches!(effects[..], [Effect::Interest { wanted: true, .. }, Effect::Send { .. }]),
+        "{effects:?}"
+    );
+    let carol = realm.join();
+    assert_eq!(echoes(&asks_for_retained(&carol, "com.new")).len(), 1);
+    let effects = realm.pass(Duration::from_millis(250));
+    assert!(matches!(effects[..], [Effect::Interest { wanted: true, .. }]), "{effects:?}");
+    assert_eq!(realm.inside(|realm| realm.broker.by_id.len()), 2);
 }
 
 #[test]

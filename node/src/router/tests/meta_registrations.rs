@@ -80,10 +80,30 @@ fn what_is_wrong_with_a_question_about_registrations_is_said() {
         "wamp.error.invalid_uri"
     );
     assert_eq!(error("wamp.registration.match", &["com.".into()]), "wamp.error.invalid_uri");
+    assert_eq!(error("wamp.registration.list", &["9".into()]), "wamp.error.invalid_argument");
+}
+
+#[test]
+fn a_list_is_narrowed_to_one_session() {
+    let realm = TestRealm::new();
+    let (alice, bob) = (realm.join(), realm.join());
+    let (add, _) = (bob.registers("com.add"), alice.registers("com.sub"));
+    let its = |registrations: &[RegistrationId]| {
+        let exact: Vec<Value> = registrations.iter().copied().map(id).collect();
+        let lists = Dict::new()
+            .with("exact", exact)
+            .with("prefix", vec![])
+            .with("wildcard", vec![]);
+        [Value::Dict(lists)]
+    };
+    let bobs = Value::from(bob.id.get());
     assert_eq!(
-        error("wamp.registration.list", &[1_u64.into()]),
-        "wamp.error.invalid_argument"
+        ask(&alice, "wamp.registration.list", std::slice::from_ref(&bobs)),
+        its(&[add])
     );
+    let keyword = meta_call(&alice, "wamp.registration.list", &[], Dict::new().with("session_id", bobs));
+    assert_eq!(result_of(&keyword, &alice), its(&[add]));
+    assert_eq!(ask(&alice, "wamp.registration.list", &[99_u64.into()]), its(&[]));
 }
 
 #[test]

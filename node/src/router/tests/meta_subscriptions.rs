@@ -101,6 +101,38 @@ fn subscriptions_are_listed_looked_up_matched_and_described() {
 }
 
 #[test]
+fn a_list_is_narrowed_to_one_session_whatever_node_it_is_on() {
+    let realm = TestRealm::new();
+    let (alice, bob) = (realm.join(), realm.join());
+    let exact = subscribes(&realm, &bob, "com.lamp", "exact").0;
+    subscribes(&realm, &alice, "com.door", "exact");
+    let its = |ids: &[SubscriptionId]| {
+        let exact: Vec<Value> = ids.iter().copied().map(id).collect();
+        let lists = Dict::new()
+            .with("exact", exact)
+            .with("prefix", vec![])
+            .with("wildcard", vec![]);
+        [Value::Dict(lists)]
+    };
+    let bobs = Value::from(bob.id.get());
+    assert_eq!(
+        ask(&alice, "wamp.subscription.list", std::slice::from_ref(&bobs)),
+        its(&[exact])
+    );
+    let keyword = meta_call(
+        &alice,
+        "wamp.subscription.list",
+        &[],
+        Dict::new().with("session_id", bobs.clone()),
+    );
+    assert_eq!(result_of(&keyword, &alice), its(&[exact]));
+    assert_eq!(ask(&alice, "wamp.subscription.list", &[99_u64.into()]), its(&[]));
+    // Who has not heard SUBSCRIBED has none yet.
+    bob.asks_to_subscribe("com.new");
+    assert_eq!(ask(&alice, "wamp.subscription.list", &[bobs]), its(&[exact]));
+}
+
+#[test]
 fn what_is_wrong_with_a_question_about_subscriptions_is_said() {
     let realm = TestRealm::new();
     let alice = realm.join();

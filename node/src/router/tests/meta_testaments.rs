@@ -2,7 +2,8 @@
 
 use crate::{
     router::{
-        Effect, Input, Op, Testament, TestamentScope,
+        Effect, Input, MatchPolicy, Op, Testament, TestamentScope,
+        kept::{Copies, Keep, KeptRule},
         testing::{NODE_2, TestRealm, TestSession, error_of, meta_call, result_of, secs, session, topics, values},
     },
     wamp::{Dict, Message, Payload, Serializer, Uri, Value},
@@ -148,6 +149,71 @@ fn a_testament_of_a_session_that_was_killed_is_published_and_of_one_that_ended_w
     assert_eq!(words(&realm.commit()), [Value::from("bob's")]);
     meta_call(&alice, "wamp.session.kill_all", &[], Dict::new());
     assert_eq!(realm.commit(), []);
+}
+
+#[test]
+fn a_testament_is_retained_kept_and_sealed_as_its_options_say() {
+    let realm = TestRealm::with(|config| {
+        config.kept = vec![KeptRule {
+            policy: MatchPolicy::Exact,
+            uri: Uri::from("com.kept"),
+            retain: None,
+            empty_clears: false,
+            history: Some(Copies::Shared),
+        }];
+    });
+    realm.link(NODE_2);
+    let (alice, bob) = (realm.join(), realm.join());
+    realm.input(Input::LogTime { unix_ms: 5_000 });
+    let options = Dict::new()
+        .with("retain", true)
+        .with("ppt_scheme", "x_seal")
+        .with("_key", "lamp");
+    for (topic, options) in [("com.will", options), ("com.kept", Dict::new()), ("com.plain", Dict::new())] {
+        adds(&realm, &bob, topic, topic, Dict::new().with("publish_options", options));
+    }
+    bob.leaves();
+    let effects = realm.commit();
+    let kept: Vec<&Keep> = effects
+        .iter()
+        .filter_map(|effect| match effect {
+            Effect::Keep(keep) => Some(&**keep),
+            _ => None,
+        })
+        .collect();
+    let [
+        Keep::Retain { retained, own: true, .. },
+        Keep::Append { event, own: true, .. },
+    ] = kept[..]
+    else {
+        panic!("{effects:?}")
+    };
+    let will = &retained.events[0];
+    let details = Dict::new().with("ppt_scheme", "x_seal").with("_key", "lamp");
+    assert_eq!((&*will.topic, &will.details), ("com.will", &details));
+    assert_eq!(&*event.topic, "com.kept");
+    // As of when its node said that the session is over.
+    assert_eq!([will.stamp.time, event.stamp.time], [5_001_000, 5_001_001]);
+    let subscribe = Message::Subscribe {
+        request: alice.next(),
+        options: Dict::new().with("get_retained", true),
+        topic: Uri::from("com.will"),
+    };
+    alice.says(subscribe);
+    let effects = realm.input(Input::PeerDown { node: NODE_2 });
+    let Some(Effect::Interest { ticket, .. }) = effects.last() else {
+        panic!("{effects:?}")
+    };
+    let ticket = *ticket;
+    let effects = realm.input(Input::InterestAcked { ticket });
+    let retained = effects.iter().find_map(|effect| match effect {
+        Effect::Send {
+            message: Message::Event { details, payload, .. },
+            ..
+        } => Some((details.bool("retained"), payload.to_values().unwrap().0)),
+        _ => None,
+    });
+    assert_eq!(retained, Some((Some(true), vec!["com.will".into()])), "{effects:?}");
 }
 
 #[test]

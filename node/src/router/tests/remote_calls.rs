@@ -47,7 +47,11 @@ fn nack(call: u64) -> PeerFrame {
 }
 
 fn lost(alice: &TestSession, call: RequestId) -> Effect {
-    alice.gets_call_error(call, "wamp.error.canceled", Dict::new().with("_reason", "callee_node_lost"))
+    alice.gets_call_error(
+        call,
+        "wamp.error.network_failure",
+        Dict::new().with("_reason", "callee_node_lost"),
+    )
 }
 
 fn stale(alice: &TestSession, call: RequestId) -> Effect {

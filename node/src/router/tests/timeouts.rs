@@ -44,6 +44,35 @@ fn a_call_that_takes_too_long_ends_and_its_callee_is_interrupted() {
 }
 
 #[test]
+fn a_call_that_the_router_answers_itself_leaves_no_clock_and_no_part_behind() {
+    let realm = TestRealm::new();
+    let alice = realm.join_with(&["caller.progressive_call_invocations"]);
+    let call = alice.next();
+    let part = |options: Dict| Message::Call {
+        request: call,
+        options,
+        procedure: Uri::from("wamp.session.count"),
+        payload: Payload::EMPTY,
+    };
+    let effects = alice.says(part(limit(100).with("progress", true)));
+    assert!(
+        matches!(
+            effects[..],
+            [Effect::Send {
+                message: Message::Result { .. },
+                ..
+            }]
+        ),
+        "{effects:?}"
+    );
+    assert_eq!(realm.inside(|realm| realm.next_deadline()), None);
+    assert_eq!(realm.pass(ms(100)), []);
+    assert_eq!(realm.stats().calls_timed_out, 0);
+    assert_eq!(alice.says(part(Dict::new())), [], "a part of a call that has ended");
+    assert_eq!(realm.stats().dropped_late_parts, 1);
+}
+
+#[test]
 fn a_callee_that_cannot_be_told_is_not() {
     let (realm, alice, bob, _) = both(&[]);
     let (call, _) = alice.asks("com.add", limit(100));

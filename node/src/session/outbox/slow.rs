@@ -22,6 +22,7 @@ use parking_lot::MutexGuard;
 use super::{
     Inner, Later, Outbox, Pushed, Shared, Touched,
     encoding::{Encoding, deferred_bytes},
+    most_of, unix_ms,
 };
 use crate::{
     router::SlowConsumer,
@@ -45,6 +46,27 @@ pub(super) struct Slow {
     lost_behind: HashMap<SubscriptionId, u64>,
     /// The router was told that events are lost.
     told: bool,
+    /// When the first event was lost or held back, milliseconds since 1970 (UTC); 0 before.
+    since_ms: u64,
+    /// How many were lost since then.
+    dropped: u64,
+}
+
+/// How a session stands that does not keep up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Slowness {
+    /// What waits for its socket.
+    pub bytes: usize,
+    /// The same as messages.
+    pub messages: usize,
+    /// How many bytes may wait.
+    pub bytes_max: usize,
+    /// Events that wait apart.
+    pub held: usize,
+    /// Events lost since it fell behind.
+    pub dropped: u64,
+    /// When the first of them was lost or held back, milliseconds since 1970 (UTC); 0 if none was yet.
+    pub since_ms: u64,
 }
 
 #[derive(Debug)]
@@ -61,6 +83,26 @@ struct Held {
 type Key = (SubscriptionId, Option<String>, Option<String>);
 
 impl Outbox {
+    /// How the session stands if it does not keep up: it has lost events or some wait apart, it was found not to drain, or what waits is
+    /// more than events may take.
+    pub fn slowness(&self) -> Option<Slowness> {
+        let inner = self.inner.lock();
+        let (bytes, messages) = (inner.queued_bytes(), inner.queued_messages());
+        let full = bytes > most_of(self.bytes_max) || messages > most_of(self.messages_max);
+        if inner.slow.is_none() && !inner.laggard && !full {
+            return None;
+        }
+        let slow = inner.slow.as_deref();
+        Some(Slowness {
+            bytes,
+            messages,
+            bytes_max: self.bytes_max,
+            held: slow.map_or(0, |slow| slow.held.len()),
+            dropped: slow.map_or(0, |slow| slow.dropped),
+            since_ms: slow.map_or(0, |slow| slow.since_ms),
+        })
+    }
+
     /// Puts an event in that is encoded once for many sessions; `policy` says what gives way where it does not fit.
     pub fn push_event(self: &Arc<Self>, message: &mut Shared<'_>, policy: SlowConsumer, touched: &mut Touched) -> Pushed {
         let encoding = message.encoding(self.wire.serializer);
@@ -185,6 +227,8 @@ impl Outbox {
     /// Notes that an event gave way; the first one since all was well is to be told.
     fn note_loss(&self, slow: &mut Slow, counter: &AtomicU64, before: Pushed) -> Pushed {
         counter.fetch_add(1, Relaxed);
+        slow.dropped += 1;
+        slow.fell_behind();
         if std::mem::replace(&mut slow.told, true) {
             before
         } else {
@@ -260,7 +304,14 @@ impl Outbox {
 }
 
 impl Slow {
+    fn fell_behind(&mut self) {
+        if self.since_ms == 0 {
+            self.since_ms = unix_ms();
+        }
+    }
+
     fn add(&mut self, held: Held, yields: bool) {
+        self.fell_behind();
         let at = self.next;
         self.next += 1;
         self.bytes += held.bytes;

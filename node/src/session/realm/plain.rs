@@ -47,6 +47,7 @@ impl RealmHandle {
         touched: &mut Touched,
     ) {
         let mut state = self.shared.lock();
+        let tapped = state.taps.is_some();
         for item in gathered {
             if !state.outboxes.contains_key(&session) {
                 break;
@@ -54,10 +55,11 @@ impl RealmHandle {
             let message = match item {
                 Gathered::Message(message) => message,
                 Gathered::Plain(plain) => {
-                    if self
-                        .shared
-                        .plain(&mut state, session, plain, input, serializer, touched)
-                        .is_some()
+                    if !tapped
+                        && self
+                            .shared
+                            .plain(&mut state, session, plain, input, serializer, touched)
+                            .is_some()
                     {
                         self.shared.follow_up(&mut state, touched);
                         continue;
@@ -65,6 +67,9 @@ impl RealmHandle {
                     message(plain, input, serializer)
                 }
             };
+            if tapped {
+                state.tap_incoming(session, &message);
+            }
             self.shared.message(&mut state, session, message, touched);
         }
         self.shared.settle(state);
@@ -75,6 +80,7 @@ impl RealmHandle {
     /// Takes frames of another node, up to `max`, under one lock. Returns how many there were.
     pub fn frames(&self, from: NodeRef, frames: &mut impl Incoming, max: usize, touched: &mut Touched) -> usize {
         let mut state = self.shared.lock();
+        let tapped = state.taps.is_some();
         let mut count = 0;
         while count < max
             && let Some(frame) = frames.next()
@@ -84,7 +90,7 @@ impl RealmHandle {
                 Arrived::Frame(frame) => frame,
                 Arrived::Plain(frame, payload) => {
                     touched.on_behalf_of(flood_source_of(frame));
-                    if self.shared.plain_frame(&mut state, from, frame, payload, touched).is_some() {
+                    if !tapped && self.shared.plain_frame(&mut state, from, frame, payload, touched).is_some() {
                         self.shared.follow_up(&mut state, touched);
                         continue;
                     }

@@ -194,9 +194,12 @@ impl Type {
                 .as_text()
                 .is_some_and(|algo| matches!(algo, "cryptobox" | "mqtt" | "xbr" | "null") || algo.starts_with("x_")),
             Type::Dict => value.as_dict().is_some(),
-            Type::Roles => value
-                .as_dict()
-                .is_some_and(|roles| roles.0.iter().all(|(_, role)| is_role(role))),
+            Type::Roles => value.as_dict().is_some_and(|roles| {
+                roles
+                    .0
+                    .iter()
+                    .all(|(name, role)| !ROLES.contains(&name.as_str()) || is_role(role))
+            }),
             Type::Ids => all(Type::Id),
             Type::Texts => all(Type::Text),
             Type::Dicts => all(Type::Dict),
@@ -204,8 +207,12 @@ impl Type {
     }
 }
 
+/// The roles of the text; what others stand for is not for this router to say.
+const ROLES: [&str; 6] = ["publisher", "subscriber", "caller", "callee", "broker", "dealer"];
+
 /// A dict whose `features`, if there are any, are a dict.
 fn is_role(role: &Value) -> bool {
+    let are_features = |features: &Value| features.as_dict().is_some() || *features == Value::Null;
     role.as_dict()
-        .is_some_and(|role| role.get("features").is_none_or(|features| features.as_dict().is_some()))
+        .is_some_and(|role| role.get("features").is_none_or(are_features))
 }

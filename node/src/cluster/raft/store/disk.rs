@@ -5,7 +5,7 @@
 
 use std::{
     fs::{File, OpenOptions},
-    io::{self, Read, Write},
+    io::{self, Read},
     os::unix::fs::FileExt,
     path::{Path, PathBuf},
 };
@@ -45,7 +45,13 @@ pub(crate) trait Disk: Send + Sync + 'static {
 
 /// A file open for appending.
 pub(crate) trait DiskFile: Send {
+    /// Writes behind what was appended before, into what was reserved as far as that goes.
     fn append(&mut self, bytes: &[u8]) -> io::Result<()>;
+    /// Makes sure that `bytes` bytes of zeros stand behind what was appended. What is appended into them leaves the length of the file and
+    /// its place on the disk as they are, so that syncing it writes the data and nothing else.
+    fn reserve(&mut self, bytes: u64) -> io::Result<()>;
+    /// Takes back what is reserved and was not needed.
+    fn trim(&mut self) -> io::Result<()>;
     /// Returns once everything appended would survive a power cut.
     fn sync_data(&mut self) -> io::Result<()>;
 }
@@ -120,13 +126,17 @@ impl Disk for RealDisk {
             .write(true)
             .truncate(true)
             .open(self.folder.join(name))?;
-        Ok(Box::new(RealFile(file)))
+        Ok(Box::new(RealFile { file, at: 0, end: 0 }))
     }
 
     fn open(&self, name: &str, length: u64) -> io::Result<Box<dyn DiskFile>> {
-        let file = OpenOptions::new().append(true).open(self.folder.join(name))?;
+        let file = OpenOptions::new().write(true).open(self.folder.join(name))?;
         file.set_len(length)?;
-        Ok(Box::new(RealFile(file)))
+        Ok(Box::new(RealFile {
+            file,
+            at: length,
+            end: length,
+        }))
     }
 
     fn remove(&self, name: &str) -> io::Result<()> {
@@ -146,15 +156,44 @@ impl Disk for RealDisk {
     }
 }
 
-struct RealFile(File);
+struct RealFile {
+    file: File,
+    /// Where the next bytes go.
+    at: u64,
+    /// How long the file is: behind `at` it holds zeros.
+    end: u64,
+}
 
 impl DiskFile for RealFile {
     fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.0.write_all(bytes)
+        self.file.write_all_at(bytes, self.at)?;
+        self.at += bytes.len() as u64;
+        self.end = self.end.max(self.at);
+        Ok(())
+    }
+
+    fn reserve(&mut self, bytes: u64) -> io::Result<()> {
+        // Written out: blocks that are only allocated are marked as written by the first sync of each, which costs what it is to save.
+        let zeros = [0; 64 * 1024];
+        let wanted = self.at + bytes;
+        while self.end < wanted {
+            let some = usize::try_from(wanted - self.end).map_or(zeros.len(), |left| left.min(zeros.len()));
+            self.file.write_all_at(&zeros[..some], self.end)?;
+            self.end += some as u64;
+        }
+        Ok(())
+    }
+
+    fn trim(&mut self) -> io::Result<()> {
+        if self.end > self.at {
+            self.file.set_len(self.at)?;
+            self.end = self.at;
+        }
+        Ok(())
     }
 
     fn sync_data(&mut self) -> io::Result<()> {
-        self.0.sync_data()
+        self.file.sync_data()
     }
 }
 

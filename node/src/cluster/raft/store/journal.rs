@@ -72,11 +72,15 @@ pub(super) struct Writer {
     pub(super) marks: Marks,
     pub(super) identity: (String, u64),
     pub(super) segment_bytes: u64,
+    /// How much room is made at a time, see [`DiskFile::reserve`]; 0 for none.
+    pub(super) reserve_bytes: u64,
     pub(super) number: u64,
     pub(super) file: Box<dyn DiskFile>,
     /// Bytes in the current segment, and how many of them are synced.
     pub(super) length: u64,
     pub(super) durable: u64,
+    /// Up to where there is room in it.
+    pub(super) reserved: u64,
     pub(super) greatest: Option<u64>,
     pub(super) closed: VecDeque<Closed>,
 }
@@ -161,6 +165,7 @@ impl Writer {
         if body > 0 {
             frame[..head].copy_from_slice(&segment::encode_frame_head(body, self.length, self.durable));
             frame.push(segment::frame_end());
+            self.make_room(frame.len() as u64);
             self.file.append(&frame)?;
             self.length += frame.len() as u64;
         }
@@ -168,6 +173,19 @@ impl Writer {
             self.sync()?;
         }
         Ok(())
+    }
+
+    /// Reserves room where the next `bytes` bytes have none.
+    fn make_room(&mut self, bytes: u64) {
+        let wanted = self.length + bytes;
+        if self.reserve_bytes == 0 || wanted <= self.reserved {
+            return;
+        }
+        self.reserved = wanted + self.reserve_bytes;
+        // A disk without room for it may have room for what is to be written; if not, that says so.
+        if let Err(error) = self.file.reserve(bytes + self.reserve_bytes) {
+            tracing::debug!(%error, "reserving room for the log");
+        }
     }
 
     fn sync(&mut self) -> io::Result<()> {
@@ -181,6 +199,7 @@ impl Writer {
 
     /// Begins a new segment; the old one is synced first, so that only the last one can ever be torn.
     fn rotate(&mut self) -> io::Result<()> {
+        self.file.trim()?;
         self.sync()?;
         self.closed.push_back(Closed {
             number: self.number,
@@ -189,6 +208,7 @@ impl Writer {
         self.number += 1;
         (self.file, self.length) = create(&*self.disk, self.number, &self.identity, &self.marks)?;
         self.durable = self.length;
+        self.reserved = self.length;
         self.remove_purged()
     }
 

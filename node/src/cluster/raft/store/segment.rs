@@ -9,7 +9,7 @@
 //! One frame is one write. `durable` says how much of the file was known to be synced when the frame was written. That is what tells
 //! a torn write from rotten bytes: an unreadable frame that a later frame calls durable was acknowledged once and is now lost, and
 //! the node must not vote with such a log; one that nothing vouches for, and that is short or has a sector of zeros, was never
-//! acknowledged and is cut off.
+//! acknowledged and is cut off. Behind the last frame of the segment that is being written there may be zeros, room for what follows.
 
 use std::path::Path;
 
@@ -112,7 +112,7 @@ pub(super) struct Segment {
     pub(super) records: Vec<(u64, u32, pb::RaftLogRecord)>,
     /// Where the last good frame ends.
     pub(super) end: u64,
-    /// Bytes after `end`, the remains of a write that never completed.
+    /// Bytes after `end`, the remains of a write that never completed; 0 where only room stands there that was reserved.
     pub(super) torn: u64,
 }
 
@@ -152,11 +152,13 @@ pub(super) fn parse(bytes: &Bytes, place: Place) -> Result<Segment, Damage> {
             }
         }
     }
+    let rest = &bytes[at..];
+    let reserved = rest.iter().all(|byte| *byte == 0);
     Ok(Segment {
         head,
         records,
         end: at as u64,
-        torn: (bytes.len() - at) as u64,
+        torn: if reserved { 0 } else { rest.len() as u64 },
     })
 }
 

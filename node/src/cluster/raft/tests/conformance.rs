@@ -50,6 +50,7 @@ fn machine(snapshots: Snapshots) -> Machine {
 fn on(disk: Arc<dyn Disk>) -> (Log, Machine) {
     let sizes = Sizes {
         segment_bytes: 4096,
+        reserve_bytes: 512,
         cache_bytes: 256,
     };
     let log = FileLog::open(disk.clone(), "test", 0, sizes, Arc::new(|error| panic!("{error}"))).expect("a log");

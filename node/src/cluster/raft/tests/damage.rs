@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{
     disk::TestDisk,
-    durability::{append, entry, id, indices, open, save_vote, vote},
+    durability::{append, entry, id, indices, open, open_with_room, save_vote, vote},
 };
 use crate::cluster::raft::store::{
     LogStore, OpenError,
@@ -15,6 +15,7 @@ use crate::cluster::raft::store::{
 fn reopen(disk: Arc<TestDisk>) -> Result<FileLog, OpenError> {
     let sizes = Sizes {
         segment_bytes: 1 << 20,
+        reserve_bytes: 0,
         cache_bytes: 1 << 20,
     };
     FileLog::open(disk, "test", 1, sizes, Arc::new(|error| panic!("{error}")))
@@ -118,6 +119,30 @@ fn a_file_lengthened_without_its_data_is_cut_back() {
     let at = last_frame(&disk, &name);
     disk.edit(&name, |bytes| bytes[(at / 512 + 2) * 512..(at / 512 + 3) * 512].fill(0));
     assert_eq!(indices(&reopen(disk).expect("a torn end")).len(), 4);
+}
+
+#[test]
+fn room_for_what_follows_is_no_damage_and_a_write_torn_in_it_is_cut_off() {
+    let disk = Arc::new(TestDisk::default());
+    let log = open_with_room(&disk, 1 << 20, 4096);
+    append(&log, vec![entry(1, 0, 20)]);
+    append(&log, vec![entry(1, 1, 3000)]);
+    drop(log);
+    let name = disk.names("log-")[0].clone();
+    let bytes = disk.read(&name).expect("the file");
+    assert!(bytes.ends_with(&[0; 900]), "there is room");
+    assert_eq!(indices(&reopen(disk.copy()).expect("a whole log")), [(1, 0), (1, 1)]);
+    // The last frame's second sector was lost while it was written; nothing vouches for it.
+    let torn = disk.copy();
+    let at = last_frame(&disk, &name);
+    torn.edit(&name, |bytes| bytes[(at / 512 + 1) * 512..(at / 512 + 2) * 512].fill(0));
+    assert_eq!(indices(&reopen(torn).expect("a torn end")), [(1, 0)]);
+    // One that is vouched for is damage, whatever follows.
+    let log = open_with_room(&disk, 1 << 20, 4096);
+    append(&log, vec![entry(1, 2, 20)]);
+    drop(log);
+    disk.edit(&name, |bytes| bytes[(at / 512 + 1) * 512..(at / 512 + 2) * 512].fill(0));
+    assert!(matches!(reopen(disk).err(), Some(OpenError::Corrupt { .. })));
 }
 
 #[test]

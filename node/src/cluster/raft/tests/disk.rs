@@ -17,8 +17,25 @@ use crate::cluster::raft::store::disk::{Disk, DiskFile};
 #[derive(Default)]
 struct Content {
     bytes: Vec<u8>,
-    /// How many of them would survive.
+    /// How many of them were appended: zeros that were reserved follow.
+    appended: usize,
+    /// How many of the appended ones would survive.
     synced: usize,
+    /// How long the file would be.
+    synced_length: usize,
+}
+
+impl Content {
+    /// All of it is there to stay.
+    fn durable(bytes: Vec<u8>) -> Arc<Mutex<Self>> {
+        let length = bytes.len();
+        Arc::new(Mutex::new(Self {
+            bytes,
+            appended: length,
+            synced: length,
+            synced_length: length,
+        }))
+    }
 }
 
 type Names = BTreeMap<String, Arc<Mutex<Content>>>;
@@ -64,15 +81,12 @@ impl TestDisk {
             .iter()
             .map(|(name, content)| {
                 let content = content.lock();
-                let rest = content.bytes.len() - content.synced;
-                let bytes = content.bytes[..content.synced + survives(rest).min(rest)].to_vec();
-                (
-                    name.clone(),
-                    Arc::new(Mutex::new(Content {
-                        synced: bytes.len(),
-                        bytes,
-                    })),
-                )
+                let rest = content.appended - content.synced;
+                let mut bytes = content.bytes[..content.synced + survives(rest).min(rest)].to_vec();
+                if bytes.len() < content.synced_length {
+                    bytes.resize(content.synced_length, 0);
+                }
+                (name.clone(), Content::durable(bytes))
             })
             .collect();
         Arc::new(Self {
@@ -86,13 +100,7 @@ impl TestDisk {
     pub(super) fn copy(&self) -> Arc<Self> {
         let copy = |(name, content): (&String, &Arc<Mutex<Content>>)| {
             let bytes = content.lock().bytes.clone();
-            (
-                name.clone(),
-                Arc::new(Mutex::new(Content {
-                    synced: bytes.len(),
-                    bytes,
-                })),
-            )
+            (name.clone(), Content::durable(bytes))
         };
         let names: Names = self.names.lock().iter().map(copy).collect();
         Arc::new(Self {
@@ -155,7 +163,13 @@ impl Disk for TestDisk {
 
     fn open(&self, name: &str, length: u64) -> io::Result<Box<dyn DiskFile>> {
         let content = self.file(name)?;
-        content.lock().bytes.truncate(usize::try_from(length).expect("small files"));
+        let length = usize::try_from(length).expect("small files");
+        let mut file = content.lock();
+        file.bytes.truncate(length);
+        file.appended = length;
+        file.synced = file.synced.min(length);
+        file.synced_length = file.synced_length.min(length);
+        drop(file);
         Ok(Box::new(TestFile {
             content,
             state: self.state.clone(),
@@ -194,7 +208,30 @@ struct TestFile {
 
 impl DiskFile for TestFile {
     fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.content.lock().bytes.extend_from_slice(bytes);
+        let mut content = self.content.lock();
+        let (from, to) = (content.appended, content.appended + bytes.len());
+        if content.bytes.len() < to {
+            content.bytes.resize(to, 0);
+        }
+        content.bytes[from..to].copy_from_slice(bytes);
+        content.appended = to;
+        Ok(())
+    }
+
+    fn reserve(&mut self, bytes: u64) -> io::Result<()> {
+        let mut content = self.content.lock();
+        let length = content.appended + usize::try_from(bytes).expect("small files");
+        if content.bytes.len() < length {
+            content.bytes.resize(length, 0);
+        }
+        Ok(())
+    }
+
+    fn trim(&mut self) -> io::Result<()> {
+        let mut content = self.content.lock();
+        let appended = content.appended;
+        content.bytes.truncate(appended);
+        content.synced_length = content.synced_length.min(appended);
         Ok(())
     }
 
@@ -204,7 +241,8 @@ impl DiskFile for TestFile {
         }
         if !self.state.lies.load(Ordering::SeqCst) {
             let mut content = self.content.lock();
-            content.synced = content.bytes.len();
+            content.synced = content.appended;
+            content.synced_length = content.bytes.len();
         }
         self.state.syncs.fetch_add(1, Ordering::SeqCst);
         Ok(())

@@ -48,8 +48,14 @@ pub(super) fn vote(term: u64) -> Vote {
 }
 
 pub(super) fn open(disk: &Arc<TestDisk>, segment_bytes: u64) -> FileLog {
+    open_with_room(disk, segment_bytes, 0)
+}
+
+/// A log that makes so much room at a time.
+pub(super) fn open_with_room(disk: &Arc<TestDisk>, segment_bytes: u64, reserve_bytes: u64) -> FileLog {
     let sizes = Sizes {
         segment_bytes,
+        reserve_bytes,
         cache_bytes: 1024,
     };
     FileLog::open(disk.clone(), "test", 1, sizes, Arc::new(|error| panic!("{error}"))).expect("a log")
@@ -80,14 +86,15 @@ pub(super) fn indices(log: &FileLog) -> Vec<(u64, u64)> {
 
 /// Runs a history of appends, votes, truncations and purges, and cuts the power after each acknowledgement. Returns how many cuts
 /// lost something acknowledged.
-fn cut_power_everywhere(disk: &Arc<TestDisk>) -> usize {
-    let log = open(disk, 600);
+fn cut_power_everywhere(disk: &Arc<TestDisk>, reserve_bytes: u64) -> usize {
+    let log = open_with_room(disk, 600, reserve_bytes);
     let mut lost = 0;
     let mut check = |log: &FileLog, vote: u64| {
         for survives in [0, 7, usize::MAX] {
             let cut = disk.after_power_cut(|rest| survives.min(rest));
             let sizes = Sizes {
                 segment_bytes: 600,
+                reserve_bytes,
                 cache_bytes: 1024,
             };
             let found = FileLog::open(cut, "test", 1, sizes, Arc::new(|error| panic!("{error}")));
@@ -124,14 +131,23 @@ fn cut_power_everywhere(disk: &Arc<TestDisk>) -> usize {
 
 #[test]
 fn what_was_acknowledged_survives_a_power_cut_at_any_moment() {
-    assert_eq!(cut_power_everywhere(&Arc::new(TestDisk::default())), 0);
+    for reserve_bytes in [0, 100, 5_000] {
+        assert_eq!(
+            cut_power_everywhere(&Arc::new(TestDisk::default()), reserve_bytes),
+            0,
+            "{reserve_bytes}"
+        );
+    }
 }
 
 #[test]
 fn the_power_cut_test_convicts_a_log_that_does_not_sync() {
     let disk = Arc::new(TestDisk::default());
     disk.lie();
-    assert!(cut_power_everywhere(&disk) > 20);
+    assert!(cut_power_everywhere(&disk, 0) > 20);
+    let disk = Arc::new(TestDisk::default());
+    disk.lie();
+    assert!(cut_power_everywhere(&disk, 5_000) > 20);
 }
 
 #[test]
