@@ -5,6 +5,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         "ringfort/admin/v1/apply.proto",
         "ringfort/admin/v1/backup.proto",
         "ringfort/admin/v1/cluster.proto",
+        "ringfort/admin/v1/drain.proto",
         "ringfort/admin/v1/logs.proto",
         "ringfort/admin/v1/realms.proto",
         "ringfort/admin/v1/registrations.proto",

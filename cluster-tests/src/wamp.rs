@@ -35,6 +35,8 @@ pub const PATIENCE: Duration = Duration::from_secs(10);
 pub struct WampError {
     /// The error's URI.
     pub uri: String,
+    /// ERROR.Details.
+    pub details: Value,
     /// Everything that came with it.
     pub rest: Vec<Value>,
 }
@@ -251,8 +253,16 @@ impl Client {
     /// # Errors
     /// The outer error means no answer; the inner is the router's ERROR.
     pub async fn register(&self, procedure: &str) -> Result<Outcome<Registration>> {
+        self.register_with(procedure, json!({})).await
+    }
+
+    /// Registers `procedure` with REGISTER.Options.
+    ///
+    /// # Errors
+    /// As for [`Client::register`].
+    pub async fn register_with(&self, procedure: &str, options: Value) -> Result<Outcome<Registration>> {
         let (tx, rx) = oneshot::channel();
-        self.request(Pending::Register(tx), |id| json!([64, id, {}, procedure]))
+        self.request(Pending::Register(tx), |id| json!([64, id, options, procedure]))
             .await?;
         answer(rx, "REGISTERED").await
     }
@@ -393,6 +403,18 @@ impl Client {
         })
     }
 
+    /// Waits for the router's GOODBYE and echoes it; gives its details and reason. `None` if the session ends without one.
+    pub async fn sent_away(&mut self) -> Option<(Value, String)> {
+        loop {
+            let message = self.strays.recv().await?;
+            if message[0] == 6 {
+                // The router closes either way.
+                let _ = self.send(&json!([6, {}, "wamp.close.goodbye_and_out"])).await;
+                return Some((message[1].clone(), message[2].as_str().unwrap_or_default().to_owned()));
+            }
+        }
+    }
+
     /// Leaves in order: GOODBYE, and waits until the router has closed its side.
     ///
     /// # Errors
@@ -461,6 +483,7 @@ fn deliver(routes: &Mutex<Routes>, message: Value) -> Option<Value> {
         Some(8) => {
             let error = WampError {
                 uri: message[4].as_str().unwrap_or_default().to_owned(),
+                details: any(3),
                 rest: message
                     .as_array()
                     .map(|all| all.iter().skip(5).cloned().collect())

@@ -139,9 +139,10 @@ def core_is_sound(things, values):
     rules = pod["affinity"]["podAntiAffinity"]
     terms = rules.get("requiredDuringSchedulingIgnoredDuringExecution") or [rules["preferredDuringSchedulingIgnoredDuringExecution"][0]["podAffinityTerm"]]
     assert terms[0]["topologyKey"] == "kubernetes.io/hostname" and terms[0]["labelSelector"]["matchLabels"].items() <= labels.items()
-    drain = int(re.search(r"drain_secs = (\d+)", config)[1]) if "drain_secs" in config else 5
-    sleep = container["lifecycle"]["preStop"]["sleep"]["seconds"]
-    assert sleep > 0 and pod["terminationGracePeriodSeconds"] > sleep + drain + 5, "the grace period ends before the goodbye does"
+    # No shell, and the process ends by itself; that the grace period exceeds the drain is asked of `ringfort check` (settings_are_taken).
+    assert container["lifecycle"]["preStop"] == {"exec": {"command": ["/ringfort", "admin", "drain", "--watch"]}}
+    delay = re.search(r"\[drain\][^\[]*load_balancer_delay_ms = (\d+)", config)
+    assert delay and int(delay[1]) >= 1000, "load balancers hear of a pod that goes after its clients do"
     observed = values.get("observability", {}).get("enabled", True)
     # Liveness and start ask the process alone: a node that waits for a quorum must not be killed.
     for probe, path, inside in (("startupProbe", "/livez", "/healthz"), ("livenessProbe", "/livez", "/healthz"), ("readinessProbe", "/readyz", "/readyz")):
@@ -364,6 +365,8 @@ def settings_are_taken(things, _values):
             jsonschema.validate(tomllib.loads(file.read_text()), SETTINGS)
             good, told = output([RINGFORT, "check", file], env={"PATH": "/usr/bin", **rooted})
             assert good and "no problems" in told, f"{node}: {told}\n{file.read_text()}"
+            takes, grace = int(re.search(r"stops within (\d+) s", told)[1]), pod["terminationGracePeriodSeconds"]
+            assert grace > takes, f"{node}: a drain takes {takes} s at most, and Kubernetes waits {grace} s"
             good, told = output([RINGFORT, "check", "--print", file], env={"PATH": "/usr/bin", **rooted})
             assert good and f'name = "{node}"' in told, told
             assert not any(secret in told for secret in ("a-long-random-text", "another-long-text", "redis://"))
@@ -377,6 +380,7 @@ WRONG = {
     'core.replicas="3"': "core/replicas",
     "core.replica=3": "replica",
     "core.terminationGracePeriodSeconds=25": "core.terminationGracePeriodSeconds",
+    "config.drain.window_ms=120000": "core.terminationGracePeriodSeconds",
     'core.antiAffinity="none"': "core/antiAffinity",
     'image.digest="sha256:1"': "image/digest",
     'image.pullPolicy="Sometimes"': "image/pullPolicy",

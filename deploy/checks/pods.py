@@ -27,9 +27,10 @@ DOMAIN = "r-ringfort-nodes.ns.svc.cluster.local"
 WORKERS = ("worker-0", "worker-1")
 # Pods beside the nodes.
 OWN = ("test", "coordinator", *WORKERS)
-# Beside the values of default.yaml: a load test of two seconds, and the port of the Service as that of the pods, since no proxy
+# Beside the values of default.yaml: a load test of two seconds, no load balancer that has to hear of pods that go, and the port of the Service as that of the pods, since no proxy
 # stands between them here.
 SETS = (
+    "config.drain.load_balancer_delay_ms=500",
     'listeners=[{"name":"wamp","port":8443,"tls":true}]',
     'loadTest={"enabled":true,"workers":2,"plan":{"scenario":"rpc","callers":8,"callees":2,"secs":2}}',
 )
@@ -162,7 +163,13 @@ class Pod:
         return (WORK / f"{self.name}.log").read_text()[-1500:]
 
     def down(self):
-        """SIGTERM to the first process of each container; the exit codes, and whether all were in time."""
+        """As the kubelet does it: the hook before the stop, then SIGTERM to the first process of each container. The exit codes."""
+        for container in self.spec["containers"]:
+            hook = container.get("lifecycle", {}).get("preStop")
+            if hook and container["name"] in self.running:
+                # It may be gone before the hook says so, and a node that never joined has nothing to say.
+                _, told = output(self.command(container, hook["exec"]["command"]), env=self.environment(container))
+                self.log.write(f"preStop: {told}\n".encode())
         codes = []
         for process in self.running.values():
             if process.poll() is None:

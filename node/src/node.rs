@@ -1,11 +1,12 @@
 //! The composition root: builds every part of a node, wires the handles, and owns the order of start and stop.
 //!
 //! Start: stores → realms → cluster (consensus, links) → listeners bound → admin. Clients wait in the system's queue until the cluster part opens
-//! the gate. Stop: gate closed → sessions hear GOODBYE → the cluster is left → stores are written → listeners and admin end. Wall clock and seeds enter here.
+//! the gate. Stop: drained, if there are others (`draining`) → gate closed → sessions that are left hear GOODBYE → the cluster is left → stores are written → listeners and admin end. Wall clock and seeds enter here.
 
 mod auditing;
 mod compat;
 mod definitions;
+mod draining;
 mod keeping;
 pub mod policy;
 mod realms;
@@ -37,6 +38,7 @@ use crate::{
     auth::{Seed, cryptosign::unhex, throttle},
     cluster::{
         self, Running, Settings,
+        drain::{Drain, Wish},
         lease::Timing,
         machine::Machine,
         member::{Gate, Stage, random_u64},
@@ -62,6 +64,7 @@ use crate::{
 };
 
 pub use definitions::BadDefinition;
+use draining::Drainer;
 use keeping::Stores;
 use seeding::{Plan, Seeding};
 pub use tokens::BadIssuer;
@@ -165,6 +168,7 @@ pub struct RunningNode {
     stage: watch::Receiver<Stage>,
     cluster: Running,
     stop_accepting: watch::Sender<bool>,
+    drainer: Drainer,
     stores: Stores,
     audit: Audit,
     tracing: Tracing,
@@ -246,6 +250,29 @@ impl RunningNode {
     /// The exit code that goes with [`Self::failed`].
     pub fn failure_code(&self) -> u8 {
         if self.cluster.was_removed() { REMOVED } else { 1 }
+    }
+
+    /// Asks the node to go away, in the name of `by`; [`Self::drain`] does it.
+    pub fn ask_to_drain(&self, by: &str) {
+        self.drainer.drain().start(Wish {
+            by: by.to_owned(),
+            ..Wish::default()
+        });
+    }
+
+    /// Resolves once somebody wants the node to go away, by whatever way.
+    pub async fn drain_asked(&self) {
+        self.drainer.drain().asked().await;
+    }
+
+    /// Does everything that a drain does before the node leaves its cluster. False: it was called off.
+    pub async fn drain(&self) -> bool {
+        self.drainer.run().await
+    }
+
+    /// Has a drain wait for nothing any more.
+    pub fn hurry(&self) {
+        self.drainer.drain().hurry();
     }
 
     /// Says goodbye to clients and cluster, then ends every part.
@@ -445,7 +472,8 @@ pub async fn start(config: Config) -> Result<RunningNode, StartError> {
         leader: cluster.inspect.leader.clone(),
         audit: audit.clone(),
     };
-    tasks.spawn(keep_gate(gates, service, seeding, goodbye));
+    let drainer = Drainer::new(&config.drain, cluster.inspect.clone(), Arc::clone(&service));
+    tasks.spawn(keep_gate(gates, service, seeding, goodbye, drainer.drain().clone()));
     Ok(RunningNode {
         listeners: addresses,
         admin,
@@ -453,6 +481,7 @@ pub async fn start(config: Config) -> Result<RunningNode, StartError> {
         stage: cluster.inspect.stage.clone(),
         cluster,
         stop_accepting,
+        drainer,
         stores,
         audit,
         tracing,
@@ -493,7 +522,7 @@ pub fn check_issuers(config: &Config) -> Result<(), BadIssuer> {
 }
 
 /// Lets clients in and ends all sessions, as the cluster part says.
-async fn keep_gate(mut gates: mpsc::Receiver<Gate>, service: Arc<Service>, seeding: Seeding, goodbye: Duration) {
+async fn keep_gate(mut gates: mpsc::Receiver<Gate>, service: Arc<Service>, seeding: Seeding, goodbye: Duration, drain: Drain) {
     while let Some(gate) = gates.recv().await {
         let done = match gate {
             Gate::Open(done) => {
@@ -503,7 +532,8 @@ async fn keep_gate(mut gates: mpsc::Receiver<Gate>, service: Arc<Service>, seedi
                     tracing::error!("the credentials of the configuration could not be prepared");
                 }
                 seeding.run().await;
-                service.sessions.set_ready(true);
+                // A life that begins while the node goes away is for its farewell only.
+                service.sessions.set_ready(!drain.is_closed());
                 done
             }
             Gate::Close(done) => {
@@ -789,6 +819,7 @@ fn settings(config: &Config, audit: &Audit) -> Result<Settings, net::Error> {
         data_dir: cluster.data_dir.clone(),
         audit: audit.clone(),
         timing,
+        stops_within: config.stops_within(),
     })
 }
 

@@ -38,6 +38,7 @@ const VIEWER: &[&str] = &[
     "/ringfort.admin.v1.Roles/Why",
     "/ringfort.admin.v1.Principals/List",
     "/ringfort.admin.v1.Logs/GetLogLevel",
+    "/ringfort.admin.v1.Drain/Status",
     "/ringfort.admin.v1.Sessions/List",
     "/ringfort.admin.v1.Sessions/Get",
     "/ringfort.admin.v1.Registrations/List",
@@ -53,12 +54,15 @@ const VIEWER: &[&str] = &[
     "/status",
     "/log",
 ];
-/// Methods that change who somebody is or is there, or how much is logged, or that look at what others say. Payload takes an owner.
+/// Methods that change who somebody is or is there, or how much is logged, that send a node away, or that look at what others say. Payload takes
+/// an owner.
 const OPERATOR: &[&str] = &[
     "/ringfort.admin.v1.Principals/Put",
     "/ringfort.admin.v1.Principals/Remove",
     "/ringfort.admin.v1.Logs/SetLogLevel",
     "/ringfort.admin.v1.Settings/Reload",
+    "/ringfort.admin.v1.Drain/Start",
+    "/ringfort.admin.v1.Drain/Cancel",
     "/ringfort.admin.v1.Sessions/Kill",
     "/ringfort.admin.v1.Registrations/Remove",
     "/ringfort.admin.v1.Tap/Watch",
@@ -191,7 +195,7 @@ mod tests {
                     let path = format!("/{}.{}/{}", file.package(), service.name(), method.name());
                     let looks = matches!(
                         method.name(),
-                        "List" | "Get" | "Why" | "GetLogLevel" | "ListNodes" | "GetNode"
+                        "List" | "Get" | "Why" | "GetLogLevel" | "ListNodes" | "GetNode" | "Status"
                     );
                     assert_eq!(needed(&path) == AdminRole::Viewer, looks, "{path}");
                     seen += 1;

@@ -20,6 +20,7 @@ pub mod backup;
 pub mod caller;
 mod deadline;
 mod document;
+mod drain;
 mod edits;
 pub mod local;
 pub mod logs;
@@ -59,7 +60,7 @@ use hyper_util::{
 };
 use ringfort_proto::admin::v1::{
     DESCRIPTORS, backup_server::BackupServer, cluster_server::ClusterServer, documents_server::DocumentsServer,
-    logs_server::LogsServer, principals_server::PrincipalsServer, realms_server::RealmsServer,
+    drain_server::DrainServer, logs_server::LogsServer, principals_server::PrincipalsServer, realms_server::RealmsServer,
     registrations_server::RegistrationsServer, roles_server::RolesServer, sessions_server::SessionsServer,
     settings_server::SettingsServer, slow_consumers_server::SlowConsumersServer, subscriptions_server::SubscriptionsServer,
     tap_server::TapServer,
@@ -77,6 +78,7 @@ use self::{
     access::Access,
     caller::{Caller, Callers},
     deadline::Deadline,
+    drain::Drains,
     logs::LogLevels,
     look::Look,
     nodes::Nodes,
@@ -150,6 +152,7 @@ impl Server {
             .add_service(LogsServer::new(LogLevels))
             .add_service(SettingsServer::new(SettingsService(Arc::clone(&source.settings))))
             .add_service(ClusterServer::new(nodes))
+            .add_service(DrainServer::new(Drains::new(&source)))
             .add_service(SessionsServer::new(sessions::Service(look.clone())))
             .add_service(RegistrationsServer::new(registrations))
             .add_service(SubscriptionsServer::new(subscriptions.clone()))
@@ -230,14 +233,18 @@ async fn accept(listener: TcpListener, tls: Option<Arc<tls::Acceptor>>, port: Po
 
 /// Keeps what gRPC's health checking tells as it is.
 async fn keep_health(reporter: HealthReporter, source: Source) {
-    let mut stage = source.inspect.stage.clone();
+    let (mut stage, mut drain) = (source.inspect.stage.clone(), source.inspect.drain.progress());
     loop {
         let status = match source.ready() {
             true => ServingStatus::Serving,
             false => ServingStatus::NotServing,
         };
         reporter.set_service_status("", status).await;
-        if stage.changed().await.is_err() {
+        let changed = tokio::select! {
+            changed = stage.changed() => changed,
+            changed = drain.changed() => changed,
+        };
+        if changed.is_err() {
             return;
         }
     }

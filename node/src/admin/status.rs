@@ -36,7 +36,7 @@ fn node(node: NodeRef) -> Value {
 impl Source {
     /// True while clients are served.
     pub fn ready(&self) -> bool {
-        matches!(*self.inspect.stage.borrow(), Stage::Member(_))
+        matches!(*self.inspect.stage.borrow(), Stage::Member(_)) && !self.inspect.drain.is_draining()
     }
 
     /// The node as JSON.
@@ -84,7 +84,8 @@ impl Source {
             "version": env!("CARGO_PKG_VERSION"),
             "audit": self.realms.audit.head().map(|head| json!({ "seq": head.seq, "sha256": head.hash })),
             "stage": match stage { Stage::Joining => "joining", Stage::Member(_) => "member", Stage::Left => "left" },
-            "ready": matches!(stage, Stage::Member(_)),
+            "ready": self.ready(),
+            "drain": self.inspect.drain.now().phase.name(),
             "node": match stage { Stage::Member(life) => node(life), _ => Value::Null },
             "leader": leadership.leader.map(|(_, name)| name),
             "term": leadership.term,

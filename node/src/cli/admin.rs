@@ -4,6 +4,7 @@ mod apply;
 mod backup;
 mod change_realms;
 mod channel;
+mod drain;
 mod logs;
 mod nodes;
 mod output;
@@ -59,6 +60,7 @@ enum What {
     RemovePrincipal(principals::Remove),
     LogLevel(logs::Level),
     Reload(settings::Reload),
+    Drain(drain::Drain),
     Why(roles::Why),
     Sessions(sessions::List),
     Session(sessions::Get),
@@ -108,6 +110,7 @@ impl What {
             Self::RemovePrincipal(command) => command.ask(channel, output).await,
             Self::LogLevel(command) => command.ask(channel, output).await,
             Self::Reload(command) => command.ask(channel, output).await,
+            Self::Drain(command) => command.ask(channel, output).await,
             Self::Why(command) => command.ask(channel, output).await,
             Self::Sessions(command) => command.ask(channel, output).await,
             Self::Session(command) => command.ask(channel, output).await,

@@ -84,6 +84,10 @@ impl Check {
         for note in idle_roles(&config) {
             print_line(&format!("note: {note}"))?;
         }
+        print_line(&format!(
+            "stops within {} s of SIGTERM ([drain] and node.drain_secs): give whatever stops it more",
+            config.stops_within().as_secs_f64().ceil()
+        ))?;
         print_line(&format!("{source}: no problems"))
     }
 }

@@ -13,9 +13,10 @@ use crate::{
 
 /// Run one node.
 ///
-/// Without --config it runs alone on 127.0.0.1:8080, with realm1 open to clients of this machine. SIGTERM or Ctrl-C stops it in
-/// good order. The file is read again when it changes, and at SIGHUP; docs/operating.md says what can be changed like that. Exit codes: 3
-/// wrong settings, 4 a port is taken, 5 a certificate or key, 6 the data directory, 12 it was removed from its cluster for good.
+/// Without --config it runs alone on 127.0.0.1:8080, with realm1 open to clients of this machine. SIGTERM or Ctrl-C drains it, as
+/// `ringfort admin drain` does, and then stops it; a second one skips what is waited for. The file is read again when it changes, and at
+/// SIGHUP; docs/operating.md says what can be changed like that. Exit codes: 3 wrong settings, 4 a port is taken, 5 a certificate or key,
+/// 6 the data directory, 12 it was removed from its cluster for good.
 #[derive(Debug, Args)]
 pub(super) struct Serve {
     /// The TOML file with the settings, or - for standard input; docs/config.md lists them.
@@ -69,6 +70,7 @@ impl Serve {
                 return Err(failure);
             }
             () = stop.wait() => true,
+            () = node.drain_asked() => true,
             () = hangup.reload(&node) => true,
             () = &mut parent_gone => true,
         };
@@ -79,12 +81,32 @@ impl Serve {
                 result = print_line(&ready_line(&node));
             }
         }
-        if !told_to_stop && result.is_ok() {
+        while !told_to_stop && result.is_ok() {
             tokio::select! {
-                why = node.failed() => result = Err(failure(&node, &why)),
-                () = stop.wait() => {}
+                why = node.failed() => {
+                    result = Err(failure(&node, &why));
+                    break;
+                }
+                () = stop.wait() => node.ask_to_drain("a signal"),
+                () = node.drain_asked() => {}
                 () = hangup.reload(&node) => {}
-                () = parent_gone => {}
+                () = &mut parent_gone => break,
+            }
+            let drained = node.drain();
+            tokio::pin!(drained);
+            let goes = loop {
+                tokio::select! {
+                    goes = &mut drained => break goes,
+                    why = node.failed() => {
+                        result = Err(failure(&node, &why));
+                        break true;
+                    }
+                    () = stop.wait() => node.hurry(),
+                    () = &mut parent_gone => break true,
+                }
+            };
+            if goes {
+                break;
             }
         }
         tracing::info!("stopping");

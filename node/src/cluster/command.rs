@@ -4,6 +4,8 @@
 //! readable by the next build. A command that this build does not know is an error on which the node stops; it is never skipped,
 //! since a skipped command makes two registries of one log.
 
+use std::num::NonZeroU32;
+
 use bytes::Bytes;
 use prost::Message as _;
 use ringfort_proto::cluster::v1 as pb;
@@ -326,6 +328,17 @@ fn op_to_pb(realm: &Uri, op: &Op) -> pb::RealmOp {
             session: session.get(),
             request: request.map_or(0, RequestId::get),
             registration: registration.get(),
+            hold_ms: 0,
+        }),
+        Op::Dismiss {
+            session,
+            registration,
+            hold_ms,
+        } => P::Unregister(pb::Unregister {
+            session: session.get(),
+            request: 0,
+            registration: registration.get(),
+            hold_ms: hold_ms.get(),
         }),
         Op::Define {
             number,
@@ -433,12 +446,23 @@ fn op_from_pb(op: pb::RealmOp) -> Result<(Uri, Op), DecodeError> {
                 .and_then(OnConflict::from_code)
                 .ok_or(DecodeError::Field("rule for conflicts this build does not know"))?,
         },
-        P::Unregister(unregister) => Op::Unregister {
-            session: session(unregister.session)?,
-            request: RequestId::new(unregister.request),
-            registration: RegistrationId::new(unregister.registration)
-                .ok_or(DecodeError::Field("registration id out of range"))?,
-        },
+        P::Unregister(unregister) => {
+            let session = session(unregister.session)?;
+            let registration = RegistrationId::new(unregister.registration);
+            let registration = registration.ok_or(DecodeError::Field("registration id out of range"))?;
+            match NonZeroU32::new(unregister.hold_ms) {
+                None => Op::Unregister {
+                    session,
+                    request: RequestId::new(unregister.request),
+                    registration,
+                },
+                Some(hold_ms) => Op::Dismiss {
+                    session,
+                    registration,
+                    hold_ms,
+                },
+            }
+        }
         P::Define(define) => Op::Define {
             number: define.number,
             definition: Box::new(Definition::from_parts(
@@ -614,6 +638,14 @@ mod tests {
                     session,
                     request: None,
                     registration: RegistrationId::new(9).unwrap(),
+                },
+            ),
+            (
+                Uri::from("r"),
+                Op::Dismiss {
+                    session,
+                    registration: RegistrationId::new(9).unwrap(),
+                    hold_ms: NonZeroU32::new(3_000).unwrap(),
                 },
             ),
             (Uri::from("r"), Op::SessionGone { session }),

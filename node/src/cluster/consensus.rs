@@ -539,7 +539,26 @@ impl Consensus {
     /// See [`TransferError`].
     pub async fn transfer_leadership(&self, to: Option<u64>) -> Result<(), TransferError> {
         let engine = self.core().ok_or(TransferError::NotLeader)?;
-        engine.transfer_leadership(to).await
+        engine.transfer_leadership(|id| to.is_none_or(|to| to == id)).await
+    }
+
+    /// Hands the leadership, if this node has it, to the voter whose log is the most complete among those that `is_fit` says of by
+    /// name, and waits until it moved. Does nothing on a node that does not lead.
+    ///
+    /// # Errors
+    /// See [`TransferError`].
+    pub async fn transfer_leadership_away(&self, is_fit: impl Fn(&str) -> bool) -> Result<(), TransferError> {
+        let Some(engine) = self.core() else { return Ok(()) };
+        let members = self.members();
+        let fit: Vec<u64> = members
+            .iter()
+            .filter(|member| member.voter && is_fit(&member.name))
+            .map(|member| member.id)
+            .collect();
+        match engine.transfer_leadership(|id| fit.contains(&id)).await {
+            Err(TransferError::NotLeader) => Ok(()),
+            moved => moved,
+        }
     }
 
     /// Resolves once consensus takes no part any more: it was shut down, or storage or state machine failed it. The node has to end.

@@ -10,6 +10,7 @@ use tonic::{Request, Response, Status};
 use super::{
     command::{Command, Outcome, node_ref},
     consensus::{Consensus, ProposeError, ReadError},
+    drain::{self, Drain},
     feed::source::Source,
     health::Health,
     leader::{Error, Leader, Renewal},
@@ -44,6 +45,8 @@ pub struct ControlService {
     pub health: Health,
     /// Where edge nodes get the log from.
     pub feed: Source,
+    /// How far this node is in going away.
+    pub drain: Drain,
 }
 
 /// The longest address that a node may name.
@@ -227,5 +230,13 @@ impl Control for ControlService {
     async fn status(&self, request: Request<pb::StatusRequest>) -> Result<Response<pb::NodeStatus>, Status> {
         self.check(&request.get_ref().cluster_id)?;
         Ok(Response::new(self.health.status()))
+    }
+
+    async fn drain(&self, request: Request<pb::DrainRequest>) -> Result<Response<pb::DrainReply>, Status> {
+        self.check(&request.get_ref().cluster_id)?;
+        let question = drain::question(request.get_ref())?;
+        let progress = self.drain.answer(question);
+        let progress = progress.map_err(|error| Status::failed_precondition(error.to_string()))?;
+        Ok(Response::new(drain::told(&progress)))
     }
 }

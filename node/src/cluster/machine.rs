@@ -434,6 +434,9 @@ fn describe(realm: &Uri, op: &Op) -> (&'static str, String) {
         Op::Unregister {
             session, registration, ..
         } => ("unregister", format!("{realm} {registration} {session}")),
+        Op::Dismiss {
+            session, registration, ..
+        } => ("dismiss", format!("{realm} {registration} {session}")),
         Op::Revoke {
             registration, callee, ..
         } => ("revoke", format!("{realm} {registration} {callee:?}")),

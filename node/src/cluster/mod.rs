@@ -16,6 +16,7 @@ mod change;
 pub mod command;
 pub mod consensus;
 pub mod control;
+pub mod drain;
 pub mod edits;
 pub mod feed;
 pub mod fellow;
@@ -49,6 +50,7 @@ use tonic::service::interceptor::InterceptedService;
 
 use self::{
     consensus::{Consensus, ConsensusConfig},
+    drain::Drain,
     feed::{
         source::Source,
         tail::{Recorded, Tail},
@@ -87,6 +89,8 @@ pub struct Settings {
     pub audit: Audit,
     /// Times.
     pub timing: Timing,
+    /// How long this node takes at most to go away.
+    pub stops_within: std::time::Duration,
 }
 
 /// The cluster part could not start; nothing of it runs.
@@ -139,6 +143,8 @@ pub struct Inspect {
     pub pulse: watch::Receiver<std::time::Instant>,
     /// For how long a node goes on after its last renewal.
     pub node_lease: std::time::Duration,
+    /// How far this node is in going away.
+    pub drain: Drain,
     /// The way to the admin parts of other nodes.
     pub fellows: fellow::Fellows,
 }
@@ -317,6 +323,7 @@ async fn control(
         shared: Arc::clone(&shared),
         leaving: leaving.clone(),
     };
+    let drain = Drain::new(settings.stops_within);
     let (mut address, mut heard) = (None, None);
     if let Some((acceptor, control_connections, data_connections)) = acceptor {
         address = acceptor.local_addr().ok();
@@ -351,6 +358,7 @@ async fn control(
             view: view.clone(),
             health: health.clone(),
             feed: Source::new(consensus.clone(), tail),
+            drain: drain.clone(),
         };
         let on_control = net::server()
             .add_optional_service(consensus.service().map(|raft| InterceptedService::new(raft, authenticated)))
@@ -370,7 +378,7 @@ async fn control(
             gossip,
             advertised.clone(),
             stage.subscribe(),
-            leaving.clone(),
+            drain.clone(),
             consensus.clone(),
             links,
         ));
@@ -422,10 +430,11 @@ async fn control(
         shared: Arc::clone(&shared),
         address,
         health,
-        peers,
         heard,
         leader: leader.clone(),
         node_lease: settings.timing.node_lease(),
+        drain,
+        peers,
         fellows: fellow::Fellows::new(&cluster_id, &name, channels.clone(), view.clone(), &shared),
     };
     let timing = settings.timing;
@@ -469,7 +478,7 @@ async fn tell_vitals(
     gossip: gossip::Gossip,
     advertised: String,
     stage: watch::Receiver<Stage>,
-    leaving: watch::Receiver<bool>,
+    drain: Drain,
     consensus: Consensus,
     links: link::Links,
 ) {
@@ -489,7 +498,7 @@ async fn tell_vitals(
             load: 0,
             applied: *consensus.applied().borrow(),
             interest: links.interest_summary(),
-            draining: *leaving.borrow(),
+            draining: drain.is_draining(),
         });
     }
 }

@@ -16,6 +16,7 @@ mod cluster;
 mod compat;
 mod definition;
 mod document;
+mod drain;
 mod jwt;
 mod limits;
 mod listener;
@@ -47,6 +48,7 @@ pub use cluster::{Cluster, ClusterTls, NodeKind, Peer, Timing};
 pub use compat::{CancelAnswer, Compat, ErrorUris, MetaResults, OnLeave, Profile, RequestIdCheck};
 pub use definition::{Definition, DefinitionType};
 pub use document::Document;
+pub use drain::Drain;
 pub use jwt::Jwt;
 pub use limits::Limits;
 pub use listener::{CertificateAndKey, ClientCertificates, CrlExpired, Listener, ListenerTls, Longpoll, Pages, UnknownName};
@@ -83,6 +85,9 @@ pub struct Config {
     /// `[cluster]`
     #[serde(default)]
     pub cluster: Cluster,
+    /// `[drain]`
+    #[serde(default)]
+    pub drain: Drain,
     /// `[admin]`
     #[serde(default)]
     pub admin: Admin,
@@ -117,6 +122,7 @@ impl Default for Config {
             }],
             principals: Vec::new(),
             cluster: Cluster::default(),
+            drain: Drain::default(),
             admin: Admin::default(),
             audit: Audit::default(),
             observability: Observability::default(),

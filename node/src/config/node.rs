@@ -14,8 +14,8 @@ pub struct Node {
     /// Threads that serve clients; `0` takes one per core, which suits a machine of its own. Raft and the other control traffic
     /// have a thread apart. Fewer threads save memory on small boards, more than the cores only adds switching.
     pub worker_threads: usize,
-    /// Seconds a stopping node gives its sessions to say goodbye before their connections are closed. Default 5; keep it below
-    /// the grace period of whatever stops the process. Too small cuts answers off, too large delays a restart.
+    /// Seconds a stopping node gives the sessions that are left, or that were all told at once, to say goodbye before their connections are
+    /// closed. Default 5; `[drain]` has what comes before. Too small cuts answers off, too large delays a restart.
     pub drain_secs: u64,
     /// File with the Ed25519 key with which this node proves itself to clients of `cryptosign` that ask for it: 64 digits of hex,
     /// readable by the node's user only. Best the same on all nodes. Default none: it does not.

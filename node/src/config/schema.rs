@@ -13,7 +13,7 @@ use serde::{
 use toml::Value;
 
 use super::{
-    Admin, AdminClient, AdminTls, Audit, CertificateAndKey, Cluster, ClusterTls, Compat, Definition, History, Jwt, Limits,
+    Admin, AdminClient, AdminTls, Audit, CertificateAndKey, Cluster, ClusterTls, Compat, Definition, Drain, History, Jwt, Limits,
     Listener, ListenerTls, Log, Longpoll, Node as NodeSection, Observability, Peer, Permission, Principal, Problem, Quota, Realm,
     Role, Store, StoreRedis, Timing, Topic, Traces,
     tree::{Entry, Node},
@@ -71,6 +71,7 @@ pub(super) const SECTIONS: &[Section] = &[
             one::<Timing>("timing", &[]),
         ],
     ),
+    one::<Drain>("drain", &[]),
     one::<Admin>("admin", &[one::<AdminTls>("tls", &[]), many::<AdminClient>("clients", &[])]),
     one::<Audit>("audit", &[]),
     one::<Observability>("observability", &[one::<Traces>("traces", &[])]),

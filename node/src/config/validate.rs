@@ -3,9 +3,10 @@
 use std::{collections::HashSet, time::Duration};
 
 use super::{
-    ClientCertificates, Config, Fault, Listener, Match, Node, Pages, Principal, Problem, Quota, Realm, RightsFrom, StoreKind,
-    Timing,
+    ClientCertificates, Config, Drain, Fault, Listener, Match, Node, Pages, Principal, Problem, Quota, Realm, RightsFrom,
+    StoreKind, Timing,
     certificate::{self, Identity},
+    drain::MOST as LONGEST_DRAIN,
     membership, traces,
 };
 use crate::{
@@ -21,6 +22,7 @@ pub(super) fn validate(config: &Config) -> Vec<Problem> {
     realms_and_principals(config, &mut problems);
     cluster(config, &mut problems);
     timing(&config.cluster.timing, &mut problems);
+    drain(config, &mut problems);
     ports(config, &mut problems);
     limits(config, &mut problems);
     audit(config, &mut problems);
@@ -46,6 +48,24 @@ fn node(config: &Config, problems: &mut Vec<Problem>) {
             "write 0 for one per core",
         );
         problems.push(problem.value(config.node.worker_threads));
+    }
+}
+
+fn drain(config: &Config, problems: &mut Vec<Problem>) {
+    let drain = &config.drain;
+    if drain.goodbyes_per_sec == 0 {
+        let remedy = "write how many sessions are told GOODBYE in a second, such as 200";
+        problems.push(Problem::new("drain.goodbyes_per_sec", "nobody would ever be told", remedy).value(0));
+    }
+    if drain.callee_wait_ms > Drain::CALLEE_WAIT_MAX_MS {
+        let remedy = "write at most 60000";
+        problems.push(Problem::new("drain.callee_wait_ms", "callers would wait too long", remedy).value(drain.callee_wait_ms));
+    }
+    let sum = config.stops_within();
+    if sum > LONGEST_DRAIN {
+        let what = "the bounds of [drain] and node.drain_secs come to more than an hour";
+        let remedy = "lower load_balancer_delay_ms, leadership_ms, open_calls_ms, window_ms or node.drain_secs";
+        problems.push(Problem::new("drain", what, remedy).value(quoted(format!("{} s", sum.as_secs()))));
     }
 }
 

@@ -84,6 +84,10 @@ pub enum Input {
         request: RequestId,
         error: Uri,
     },
+    /// This node is about to send its sessions away: shared registrations that others have too are taken from all of its callees.
+    DismissShared { hold_ms: u32 },
+    /// That session is sent away next: all its registrations are taken from it. Its open invocations go on.
+    Dismiss { session: SessionId, hold_ms: u32 },
     /// A session of this node is over: GOODBYE, ABORT, lost transport or killed. The one way out.
     SessionGone { session: SessionId },
     /// The committed log reached `index`, and `op`, proposed by the node life `by`, is to be applied.

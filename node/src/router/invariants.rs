@@ -137,6 +137,13 @@ impl Realm {
             demand!(self.timers.contains(at, Timer::Barrier), "the running barrier has no timer");
             timers += 1;
         }
+        if let Some(at) = self.dealer.expected.first_end() {
+            demand!(
+                self.timers.contains(at, Timer::Expected),
+                "procedures are expected and no timer ends that"
+            );
+            timers += 1;
+        }
         demand!(
             timers == self.timers.len(),
             "{} timers are set and {timers} have a record",

@@ -57,6 +57,7 @@ pub use asker::{Answered, Ask};
 pub use bearer::{Bearer, REFRESH, Refresh, Refreshed};
 pub use broker::Audience;
 pub use compat::{CancelAnswer, Compat, ErrorUris, MetaResults, OnLeave};
+pub use dealer::{Departing, UnderWay};
 pub use effect::Effect;
 pub use features::announced_roles;
 pub use frame::PeerFrame;

@@ -1,5 +1,7 @@
 //! What a node asks the committed log to change in one realm, and what comes of it.
 
+use std::num::NonZeroU32;
+
 use super::{
     NodeRef,
     reflection::{Change, Definition, Kind, Room},
@@ -209,6 +211,13 @@ pub enum Op {
         session: SessionId,
         request: Option<RequestId>,
         registration: RegistrationId,
+    },
+    /// Takes a registration from a session of the node that proposes it, which is about to send that session away. Where nobody else has
+    /// it, calls of it wait for somebody to register it again, at most so long.
+    Dismiss {
+        session: SessionId,
+        registration: RegistrationId,
+        hold_ms: NonZeroU32,
     },
     /// What is published when the session ends.
     AddTestament { session: SessionId, testament: Box<Testament> },

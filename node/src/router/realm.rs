@@ -279,6 +279,8 @@ impl Realm {
             Input::ProgressUndelivered { session, request, error } => {
                 self.give_up_call(turn, session, request, Some(&error), &error);
             }
+            Input::DismissShared { hold_ms } => self.on_dismiss_shared(turn, hold_ms),
+            Input::Dismiss { session, hold_ms } => self.on_dismiss(turn, session, hold_ms),
             Input::SessionGone { session } => self.detach(turn, session),
             Input::Applied { index, by, op } => self.on_log_op(turn, index, by, op),
             Input::LogTime { unix_ms } => self.on_log_time(turn, unix_ms),
@@ -286,6 +288,7 @@ impl Realm {
             Input::AppliedTo { index } => {
                 self.settle_authority(turn);
                 self.on_applied_to(turn, index);
+                self.look_again(turn);
                 self.on_meta_progress(turn);
             }
             Input::Barrier { outcome } => self.on_barrier(turn, outcome),
@@ -581,6 +584,7 @@ impl Realm {
                 Timer::Barrier => self.on_barrier_overdue(turn),
                 Timer::Register(session, request) => self.on_register_overdue(turn, session, request),
                 Timer::Unregister(session, registration) => self.on_unregister_overdue(turn, session, registration),
+                Timer::Expected => self.on_expected_overdue(turn),
                 Timer::Interest(ticket) => self.on_interest_overdue(turn, ticket),
                 Timer::Delivery(publication) => self.on_delivery_overdue(turn, publication),
                 Timer::Meta(ask) => self.on_meta_overdue(turn, ask),

@@ -175,9 +175,10 @@ impl Registry {
                 self.register(index, callee, &offer, *conflict)
             }
             Op::Unregister {
-                session,
-                request: _,
-                registration,
+                session, registration, ..
+            }
+            | Op::Dismiss {
+                session, registration, ..
             } => {
                 let removed = self.remove_callee(
                     Callee {

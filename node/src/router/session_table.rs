@@ -208,6 +208,8 @@ pub(super) struct ParkedCall {
     pub(super) wait: Option<u64>,
     /// A node refused it as stale: not even a hit counts before the barrier, and there is no further retry.
     pub(super) retried: bool,
+    /// Its barrier has passed, and it waits on since its procedure is about to be registered again.
+    pub(super) held: bool,
     /// What came after the first part of its arguments; see [`Streams`].
     pub(super) parts: Vec<Part>,
 }

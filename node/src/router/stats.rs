@@ -38,6 +38,8 @@ pub struct Stats {
     pub call_errors: u64,
     /// CALLs that had to wait for a read barrier.
     pub calls_parked: u64,
+    /// CALLs that had to wait for a procedure whose callee was sent away by its node.
+    pub calls_held: u64,
     /// Calls that were looked up again after a node refused them as stale.
     pub calls_retried: u64,
     /// Calls that were sent to another callee since one did not take them.

@@ -8,6 +8,7 @@ mod calls;
 mod cancels;
 mod compat;
 mod deliveries;
+mod departures;
 mod disclosure;
 mod edits;
 mod events;

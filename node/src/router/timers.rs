@@ -15,6 +15,8 @@ pub(super) enum Timer {
     Register(SessionId, RequestId),
     /// An UNREGISTER was not applied in time.
     Unregister(SessionId, RegistrationId),
+    /// A procedure whose callee was sent away was not registered again in time.
+    Expected,
     /// The interest announced under this ticket was not confirmed in time.
     Interest(u64),
     /// A publication was not received in time.

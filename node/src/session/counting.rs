@@ -22,7 +22,7 @@ pub(super) fn ended(reason: &'static str) {
 pub(super) fn reason(end: Option<&End>, lost: bool) -> &'static str {
     match end {
         Some(End::SlowConsumer) => "slow_consumer",
-        Some(End::Goodbye(_) | End::Revoked(_) | End::Killed { .. }) => "killed",
+        Some(End::Goodbye(_) | End::Revoked(_) | End::SentAway { .. } | End::Killed { .. }) => "killed",
         Some(End::Aborted) => "protocol_violation",
         Some(End::Broken) => "lost",
         None if lost => "lost",

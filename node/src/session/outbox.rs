@@ -28,7 +28,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering},
     },
-    time::{SystemTime, UNIX_EPOCH},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use parking_lot::{Mutex, MutexGuard};
@@ -59,8 +59,20 @@ pub enum End {
     Goodbye(Uri),
     /// The same, since the certificate that it came in by was revoked.
     Revoked(Uri),
+    /// The node goes away and tells the session so, and how long to wait before it comes back, to another node.
+    SentAway { reconnect_after: Duration },
     /// Somebody had the session ended: its realm has forgotten it, and a GOODBYE of this reason and `message` is still to be said.
     Killed { reason: Uri, text: Option<String> },
+}
+
+impl End {
+    /// True if a GOODBYE says it, which still gives way to a worse end.
+    const fn is_goodbye(&self) -> bool {
+        matches!(
+            self,
+            Self::Goodbye(_) | Self::Revoked(_) | Self::SentAway { .. } | Self::Killed { .. }
+        )
+    }
 }
 
 /// What became of a message.
@@ -540,8 +552,8 @@ impl Outbox {
     /// Asks the session's task to end the session; the first reason stands, except that a GOODBYE gives way.
     pub fn request_end(&self, end: End) {
         let mut inner = self.inner.lock();
-        if matches!(inner.end, None | Some(End::Goodbye(_) | End::Revoked(_) | End::Killed { .. })) {
-            if !matches!(end, End::Goodbye(_) | End::Revoked(_) | End::Killed { .. }) {
+        if inner.end.as_ref().is_none_or(End::is_goodbye) {
+            if !end.is_goodbye() {
                 self.open.store(false, Ordering::Release);
             }
             inner.end = Some(end);

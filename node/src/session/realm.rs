@@ -452,6 +452,21 @@ impl RealmHandle {
         outbox.map(|outbox| outbox.request_end(End::Goodbye(reason))).is_some()
     }
 
+    /// Asks the task of a session to send it away: the node goes. False if there is no such session here.
+    pub fn send_away(&self, session: SessionId, reconnect_after: Duration) -> bool {
+        let outbox = self.shared.lock().outboxes.get(&session).cloned();
+        outbox
+            .map(|outbox| outbox.request_end(End::SentAway { reconnect_after }))
+            .is_some()
+    }
+
+    /// Asks the task of a session not to read from it for a moment, so that what it has asked for can be answered.
+    pub fn pause(&self, session: SessionId) {
+        if let Some(outbox) = self.shared.lock().outboxes.get(&session) {
+            outbox.hold(true);
+        }
+    }
+
     /// True if the core has panicked; see [`Self::failed`].
     pub fn has_failed(&self) -> bool {
         self.shared.failed.load(Ordering::Acquire)

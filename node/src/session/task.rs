@@ -725,8 +725,11 @@ impl Task {
             pass.end_session();
         }
         let mut touched = Touched::new();
-        self.outbox
-            .push(&goodbye(error_uri::GOODBYE_AND_OUT.into(), None), &mut touched);
+        let echo = Message::Goodbye {
+            details: Dict::new(),
+            reason: error_uri::GOODBYE_AND_OUT.into(),
+        };
+        self.outbox.push(&echo, &mut touched);
         drop(touched);
         self.decoder
             .set_message_bytes_max(self.service.limits.handshake_message_bytes_max);
@@ -741,12 +744,18 @@ impl Task {
     /// Acts on an end that somebody else decided on.
     fn ended_by_others(&mut self) -> Option<Ending> {
         let end = self.outbox.end()?;
-        let text = match &end {
-            End::Killed { text, .. } => text.clone(),
-            _ => None,
-        };
+        let mut details = Dict::new();
         match (&end, &self.state) {
-            (End::Killed { .. }, _) => self.forget_cookie(),
+            (End::Killed { text, .. }, _) => {
+                if let Some(text) = text {
+                    details.set("message", text.as_str());
+                }
+                self.forget_cookie();
+            }
+            (End::SentAway { reconnect_after }, _) => {
+                let millis = u64::try_from(reconnect_after.as_millis()).unwrap_or(u64::MAX);
+                details.set("_reconnect_after_ms", millis);
+            }
             (End::Revoked(_), State::Established(membership)) => {
                 let why = "its client certificate was revoked";
                 membership.realm.note_revocation(membership.session, why);
@@ -756,23 +765,29 @@ impl Task {
         match end {
             End::Aborted => Some(Ending::LastWords(PROTOCOL_ERROR)),
             End::SlowConsumer | End::Broken => Some(Ending::Lost),
-            End::Goodbye(reason) | End::Revoked(reason) | End::Killed { reason, .. } => match &self.state {
-                State::Established(_) => {
-                    self.state = State::ShuttingDown {
-                        until: now() + self.service.limits.close_timeout,
-                    };
-                    let mut touched = Touched::new();
-                    self.outbox.push(&goodbye(reason, text), &mut touched);
-                    None
-                }
-                State::Handshake { .. } => {
-                    counting::refused(&reason);
-                    self.outbox
-                        .abort(&abort_message(&reason, text.as_deref().unwrap_or("this node goes down")));
-                    Some(Ending::LastWords(GOING_AWAY))
-                }
-                State::ShuttingDown { .. } | State::Over => None,
-            },
+            End::SentAway { .. } => self.say_goodbye(error_uri::SYSTEM_SHUTDOWN.into(), details),
+            End::Goodbye(reason) | End::Revoked(reason) | End::Killed { reason, .. } => self.say_goodbye(reason, details),
+        }
+    }
+
+    /// Ends the session with a GOODBYE, or the handshake with an ABORT.
+    fn say_goodbye(&mut self, reason: Uri, details: Dict) -> Option<Ending> {
+        match &self.state {
+            State::Established(_) => {
+                self.state = State::ShuttingDown {
+                    until: now() + self.service.limits.close_timeout,
+                };
+                let mut touched = Touched::new();
+                self.outbox.push(&Message::Goodbye { details, reason }, &mut touched);
+                None
+            }
+            State::Handshake { .. } => {
+                counting::refused(&reason);
+                let text = details.text("message").unwrap_or("this node goes down");
+                self.outbox.abort(&abort_message(&reason, text));
+                Some(Ending::LastWords(GOING_AWAY))
+            }
+            State::ShuttingDown { .. } | State::Over => None,
         }
     }
 
@@ -917,14 +932,6 @@ fn judge(message: &Message) -> Verdict {
         | Message::Invocation { .. }
         | Message::Interrupt { .. } => Verdict::Illegal,
     }
-}
-
-fn goodbye(reason: Uri, text: Option<String>) -> Message {
-    let mut details = Dict::new();
-    if let Some(text) = text {
-        details.set("message", text);
-    }
-    Message::Goodbye { details, reason }
 }
 
 /// The clock of sessions; tokio's, so that tests can pause it.

@@ -283,6 +283,37 @@ pub static MEMBER: Metric = metric(
     &[],
     "1 while this node has a life in the cluster that serves clients.",
 );
+/// `ringfort_draining`
+pub static DRAINING: Metric = metric(
+    Kind::Gauge,
+    "ringfort_draining",
+    &[],
+    "1 from the moment somebody wants this node to go away.",
+);
+/// `ringfort_drain_phase`
+pub static DRAIN_PHASE: Metric = metric(
+    Kind::Gauge,
+    "ringfort_drain_phase",
+    &[one_of(
+        "phase",
+        &[
+            "serving",
+            "announced",
+            "moving_leadership",
+            "dismissing",
+            "saying_goodbye",
+            "leaving",
+        ],
+    )],
+    "1 for what this node does just now on its way out: it serves; it says that it is not ready and still takes clients; it takes none and hands the leadership over; it gives up registrations that others share; its sessions are sent away; it leaves.",
+);
+/// `ringfort_drain_sessions_left`
+pub static DRAIN_SESSIONS_LEFT: Metric = metric(
+    Kind::Gauge,
+    "ringfort_drain_sessions_left",
+    &[],
+    "Connections of clients that a node on its way out still has; 0 on one that serves.",
+);
 /// `ringfort_members`
 pub static MEMBERS: Metric = metric(Kind::Gauge, "ringfort_members", &[], "Lives in the node table of the log.");
 /// `ringfort_members_expected`
@@ -657,6 +688,9 @@ pub static GROUPS: &[Group] = &[
         metrics: &[
             &READY,
             &MEMBER,
+            &DRAINING,
+            &DRAIN_PHASE,
+            &DRAIN_SESSIONS_LEFT,
             &MEMBERS,
             &MEMBERS_EXPECTED,
             &LEASE,

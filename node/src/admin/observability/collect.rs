@@ -11,6 +11,7 @@ use super::{
 };
 use crate::{
     cluster::{
+        drain::Phase as DrainPhase,
         link::{Counters, LinkState, Phase},
         member::Stage,
     },
@@ -107,6 +108,12 @@ impl Collector {
         let member = matches!(*inspect.stage.borrow(), Stage::Member(_));
         page.set(&m::READY, &[], ready.into());
         page.set(&m::MEMBER, &[], member.into());
+        let drain = inspect.drain.now();
+        page.set(&m::DRAINING, &[], (drain.phase != DrainPhase::Serving).into());
+        for phase in DrainPhase::ALL {
+            page.set(&m::DRAIN_PHASE, &[phase.name()], (drain.phase == phase).into());
+        }
+        page.set(&m::DRAIN_SESSIONS_LEFT, &[], drain.sessions_left as u64);
         page.set(&m::MEMBERS, &[], inspect.view.borrow().table.live().count() as u64);
         page.set(&m::MEMBERS_EXPECTED, &[], self.0.members_expected as u64);
         page.set_f64(&m::LEASE, &[], lease(inspect, Instant::now()).as_secs_f64());

@@ -14,7 +14,7 @@ use std::{
 };
 
 use crate::{
-    cluster::{Inspect, health::Health, member::Stage},
+    cluster::{Inspect, drain::Phase, health::Health, member::Stage},
     session::sessions::Service,
 };
 
@@ -101,7 +101,16 @@ impl Probes {
         } else {
             LAG_MAX_AT_FIRST
         };
+        let drain = self.inspect.drain.now();
         let conditions = vec![
+            Condition {
+                name: "drain",
+                holds: drain.phase == Phase::Serving,
+                detail: match drain.phase {
+                    Phase::Serving => "nobody wants this node to go".to_owned(),
+                    phase => format!("{}, asked for by {}", phase.name(), drain.wish.by),
+                },
+            },
             Condition {
                 name: "joined",
                 holds: matches!(stage, Stage::Member(_)),

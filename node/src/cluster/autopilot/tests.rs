@@ -215,7 +215,7 @@ fn a_node_that_goes_hears_of_it_and_says_goodbye_before_it_is_dropped() {
 
 #[test]
 fn a_leader_steps_down_before_it_goes() {
-    let mut stage = Stage::removing("n1");
+    let stage = Stage::removing("n1");
     assert_eq!(stage.next(), Act::StepDown);
     let mut stage = Stage::adding(4, "n4", Some("n1"));
     stage.members.push(member(4, "n4", false));

@@ -66,6 +66,9 @@ impl Control for Source {
     async fn status(&self, _: Request<pb::StatusRequest>) -> Reply<pb::NodeStatus> {
         unasked()
     }
+    async fn drain(&self, _: Request<pb::DrainRequest>) -> Reply<pb::DrainReply> {
+        unasked()
+    }
 }
 
 /// Starts a source; returns where it is and who follows it.

@@ -141,7 +141,7 @@ async fn who_is_no_node_of_the_cluster_is_in_the_audit_log() {
     let dialer = Dialer::new(
         identity("n2"),
         Security::Tls(foreign.tls(&identity("n2"))),
-        Addresses::fixed([("n1", node)]),
+        Addresses::configured([("n1", node)]),
     );
     assert!(dialer.dial("n1", Kind::Control).await.is_err());
     let wait = async {

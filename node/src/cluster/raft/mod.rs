@@ -373,7 +373,7 @@ impl Engine {
         }
     }
 
-    pub(super) async fn transfer_leadership(&self, to: Option<u64>) -> Result<(), TransferError> {
+    pub(super) async fn transfer_leadership(&self, may_lead: impl Fn(u64) -> bool) -> Result<(), TransferError> {
         let target = {
             let metrics = self.0.raft.metrics();
             let metrics = metrics.borrow_watched();
@@ -383,7 +383,7 @@ impl Engine {
             metrics
                 .membership_config
                 .voter_ids()
-                .filter(|id| *id != self.0.me.raft_id && to.is_none_or(|to| to == *id))
+                .filter(|id| *id != self.0.me.raft_id && may_lead(*id))
                 .max_by_key(|id| followers.get(id).copied().flatten())
         };
         let target = target.ok_or(TransferError::NoTarget)?;

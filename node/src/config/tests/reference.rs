@@ -31,6 +31,7 @@ const SOURCES: &[(&str, &str, &str)] = &[
     ("cluster.peers", "Peer", include_str!("../cluster.rs")),
     ("cluster.tls", "ClusterTls", include_str!("../cluster.rs")),
     ("cluster.timing", "Timing", include_str!("../cluster.rs")),
+    ("drain", "Drain", include_str!("../drain.rs")),
     ("admin", "Admin", include_str!("../admin.rs")),
     ("admin.tls", "AdminTls", include_str!("../admin.rs")),
     ("admin.clients", "AdminClient", include_str!("../admin.rs")),

@@ -107,6 +107,7 @@ impl Realm {
         while let Some(head) = self.sessions.get(session).and_then(|s| s.parked.front()) {
             // A later barrier than the one it waited for says at least as much, and failing with it is safe.
             let due = head.wait.is_some_and(|number| number <= self.dealer.barriers.ended);
+            let outcome = if head.held { BarrierOutcome::Passed } else { outcome };
             let may_route = if head.retried {
                 due && outcome == BarrierOutcome::Passed
             } else {
@@ -124,6 +125,13 @@ impl Realm {
                     if let Some(head) = self.sessions.get_mut(session).and_then(|s| s.parked.front_mut()) {
                         head.wait = Some(number);
                     }
+                }
+                return;
+            }
+            if found.is_none() && outcome == BarrierOutcome::Passed && self.may_come_again(&head.what) {
+                if let Some(head) = self.sessions.get_mut(session).and_then(|s| s.parked.front_mut()) {
+                    self.stats.calls_held += u64::from(!head.held);
+                    head.held = true;
                 }
                 return;
             }

@@ -181,6 +181,7 @@ impl Realm {
             what,
             wait,
             retried: false,
+            held: false,
             parts: Vec::new(),
         });
         self.dealer.barriers.waiting.insert(session);

@@ -281,6 +281,7 @@ impl Realm {
             what,
             wait,
             retried: true,
+            held: false,
             parts: Vec::new(),
         });
         self.dealer.barriers.waiting.insert(session);

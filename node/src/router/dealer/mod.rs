@@ -11,6 +11,7 @@ mod barrier;
 mod call;
 mod cancel;
 mod choice;
+mod departure;
 mod detach;
 mod flow;
 mod index;
@@ -29,6 +30,8 @@ pub(super) use parts::CallKind;
 
 use barrier::Barriers;
 use choice::Rounds;
+use departure::Expected;
+pub use departure::{Departing, UnderWay};
 use index::CallIndex;
 use invoke::ParkedInvokes;
 
@@ -43,6 +46,8 @@ pub(super) struct Dealer {
     pub(super) incoming: CallIndex,
     /// Calls of other nodes that wait for this node's log.
     pub(super) parked: ParkedInvokes,
+    /// Procedures whose callee was sent away.
+    pub(super) expected: Expected,
     /// Where the rounds of shared registrations stand.
     pub(super) rounds: Rounds,
     last_call: u64,

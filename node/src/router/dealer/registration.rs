@@ -184,7 +184,7 @@ impl Realm {
     }
 
     /// The log reached an op. Every node changes its registry; the node that proposed it answers its session.
-    pub(in crate::router) fn on_applied(&mut self, turn: &mut Turn<'_>, index: LogIndex, by: NodeRef, op: Op) {
+    pub(super) fn apply_op(&mut self, turn: &mut Turn<'_>, index: LogIndex, by: NodeRef, op: Op) {
         // Other ops may stand at the same index, so only what lies before it is certainly complete.
         self.applied = self.applied.max(index.saturating_sub(1));
         let mut outcome = self.registry.apply(index, by, &op);
@@ -217,9 +217,10 @@ impl Realm {
                 self.on_register_applied(turn, session, request, (policy, invoke, &procedure), index, outcome);
             }
             Op::Unregister {
-                session,
-                request: _,
-                registration,
+                session, registration, ..
+            }
+            | Op::Dismiss {
+                session, registration, ..
             } => self.on_unregister_applied(turn, session, registration),
             Op::SessionJoined { .. }
             | Op::SessionGone { .. }

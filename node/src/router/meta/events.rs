@@ -93,7 +93,9 @@ impl Scope {
                 Some(Self::Session(Callee { node, session }))
             }
             Op::Register { procedure, policy, .. } => Some(Self::Procedure(*policy, procedure.clone())),
-            Op::Unregister { registration, .. } | Op::Revoke { registration, .. } => Some(Self::Registration(*registration)),
+            Op::Unregister { registration, .. } | Op::Dismiss { registration, .. } | Op::Revoke { registration, .. } => {
+                Some(Self::Registration(*registration))
+            }
             Op::Define { definition, .. } => Some(Self::Definitions(definition.policy, definition.uri.clone())),
             Op::Undefine { policy, uri, .. } => Some(Self::Definitions(*policy, uri.clone())),
             Op::AddTestament { .. } | Op::FlushTestaments { .. } | Op::Hush { .. } => None,
