@@ -4,7 +4,7 @@ use crate::{
     auth::Principal,
     router::{
         Change, Edit, Effect, Permission, RealmConfig,
-        testing::{TestRealm, TestSession, error_of},
+        testing::{TestRealm, TestSession},
     },
     wamp::{Message, SessionId, Uri, error_uri},
 };
@@ -141,7 +141,7 @@ fn other_settings_end_anonymous_sessions_that_they_would_not_let_in() {
     assert_eq!(configure(Some("guest")), []);
     assert_eq!(configure(Some("visitor")), [guest.id]);
     assert_eq!(configure(None), []);
-    assert_ne!(error_of(&lamp.calls("com.a").1), error_uri::NOT_AUTHORIZED, "its role stands");
+    assert_eq!(lamp.calls("com.a").1, [Effect::Barrier], "its role stands");
 }
 
 #[test]
@@ -157,6 +157,4 @@ fn a_realm_that_is_removed_ends_every_session_of_its_node() {
     let reason = Uri::from(error_uri::CLOSE_REALM);
     assert_eq!(killed(&effects), [(one.id, reason.clone()), (other.id, reason)]);
     assert!(effects.contains(&one.gone()) && effects.contains(&other.gone()));
-    realm.commit();
-    assert_eq!(realm.inside(|core| core.registry().sessions().len()), 0);
 }
