@@ -49,7 +49,7 @@ async fn the_command_line_shows_tables_and_json_asks_before_it_ends_anything_and
         let rows = listed["sessions"].as_array().cloned().unwrap_or_default();
         Ok(rows
             .iter()
-            .any(|row| row["id"].to_string() == id && row["node"] == "n3")
+            .any(|row| row["id"] == client.session() && row["node"] == "n3")
             .then_some(()))
     })
     .await?;

@@ -30,10 +30,13 @@ pub enum Error {
     Header { index: usize },
 }
 
+/// A header sent with each export, its name and its value.
+type Header = (MetadataKey<Ascii>, MetadataValue<Ascii>);
+
 /// What sends the spans of a node.
 pub struct Exporter {
     client: TraceServiceClient<Channel>,
-    headers: Vec<(MetadataKey<Ascii>, MetadataValue<Ascii>)>,
+    headers: Vec<Header>,
     resource: Resource,
     queue: mpsc::Receiver<Span>,
     counts: Arc<Counts>,
@@ -184,7 +187,7 @@ fn chain(error: &dyn std::error::Error) -> String {
     causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }
 
-fn headers(settings: &config::Traces) -> Result<Vec<(MetadataKey<Ascii>, MetadataValue<Ascii>)>, Error> {
+fn headers(settings: &config::Traces) -> Result<Vec<Header>, Error> {
     let read = |header: &config::Secret| {
         let (name, value) = header.expose().split_once(':')?;
         let key: MetadataKey<Ascii> = name.trim().to_ascii_lowercase().parse().ok()?;
