@@ -82,7 +82,7 @@ impl Drainer {
             self.say_goodbye(wish.window.unwrap_or(Duration::from_millis(self.settings.window_ms)))
                 .await;
             let flushed = async {
-                while self.inspect.shared.ops.len() > 0 {
+                while !self.inspect.shared.ops.is_empty() {
                     tokio::time::sleep(LOOK_EVERY).await;
                 }
             };

@@ -235,7 +235,12 @@ impl Socket for BridgeSocket {
     }
 
     async fn send(&mut self, to: SocketAddr, envelope: ChitchatEnvelope) -> anyhow::Result<SendOutcome> {
-        let name = self.name_of(to).map(str::to_owned);
+        // One that was let go is still said to be there for a while, and would get a socket again.
+        let addresses = self.bridge.channels().addresses().clone();
+        let name = self
+            .name_of(to)
+            .filter(|name| addresses.get(name).is_some())
+            .map(str::to_owned);
         let relay = name.and_then(|name| self.bridge.relay(&name));
         let Some(relay) = relay else {
             self.bridge.drop_one();
