@@ -59,13 +59,11 @@ async fn all_serve(cluster: &Cluster) -> Result<()> {
     Ok(())
 }
 
-/// Calls one after the other until told to stop; returns how many there were and which failed.
-fn keep_calling(
-    client: Client,
-) -> (
-    tokio::sync::watch::Sender<bool>,
-    tokio::task::JoinHandle<Result<(u32, Vec<String>)>>,
-) {
+/// What says in the end how many calls there were and which failed.
+type Calls = tokio::task::JoinHandle<Result<(u32, Vec<String>)>>;
+
+/// Calls one after the other until told to stop.
+fn keep_calling(client: Client) -> (tokio::sync::watch::Sender<bool>, Calls) {
     let (stop, stopped) = tokio::sync::watch::channel(false);
     let calls = tokio::spawn(async move {
         let (mut calls, mut failed) = (0, Vec::new());
