@@ -1,4 +1,4 @@
-//! Backup and restore over gRPC: `proto/ringfort/admin/v1/backup.proto`; the format is in [`file`].
+//! Backup and restore over gRPC: `proto/ringfort/admin/v1/backup.proto`; the format is in [`mod@file`].
 
 pub mod file;
 

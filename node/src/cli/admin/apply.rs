@@ -22,7 +22,7 @@ use crate::cli::{Failure, print_line};
 
 /// Put realms, roles and principals into place as a file says, after showing what that changes.
 ///
-/// The file has [[realm]] with its roles, and [[principal]], as a configuration file has them, or the same as JSON. It is done as a whole or not
+/// The file has realms with their roles, and principals, as a configuration file has them, or the same as JSON. It is done as a whole or not
 /// at all, and only if nothing has changed since the difference was shown. Anything that takes something away is asked about.
 #[derive(Debug, Args)]
 pub(super) struct Apply {

@@ -16,12 +16,12 @@ use crate::{
 
 /// Make a realm that clients can join on every node, or change what it is like.
 ///
-/// What is not set is as docs/config.md has it for [[realm]]. Its roles and principals are put with put-role and put-principal, or all of it
+/// What is not set is as docs/config.md has it for a realm. Its roles and principals are put with put-role and put-principal, or all of it
 /// with apply.
 #[derive(Debug, Args)]
 pub(super) struct PutRealm {
     realm: String,
-    /// A setting of [[realm]] and its value, such as anonymous=loopback or call_timeout_max=5000.
+    /// A setting of a realm and its value, such as anonymous=loopback or call_timeout_max=5000.
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
     /// Only if its settings still have this revision, 0 if it must be new.
