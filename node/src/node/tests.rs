@@ -25,7 +25,11 @@ async fn the_admin_port_answers_health_checks_and_describes_its_services() {
     let (node, channel) = started(|_| ()).await;
     let asked = HealthCheckRequest { service: String::new() };
     // It is told a moment after the node itself knows.
-    let mut told = HealthClient::new(channel.clone()).watch(asked.clone()).await.unwrap().into_inner();
+    let mut told = HealthClient::new(channel.clone())
+        .watch(asked.clone())
+        .await
+        .unwrap()
+        .into_inner();
     while told.message().await.unwrap().unwrap().status() != ServingStatus::Serving {}
     let health = HealthClient::new(channel.clone()).check(asked).await.unwrap();
     assert_eq!(health.into_inner().status(), ServingStatus::Serving);
