@@ -105,7 +105,7 @@ async fn a_device_and_a_browser_on_two_edge_nodes_and_what_becomes_of_them_when_
             "{text}"
         );
         let mut lamp = Client::login(&cluster.nodes[two].websocket, REALM, "lamp", TICKET).await?;
-        let (code, text) = cluster.admin(1, &["remove-principal", REALM, "lamp"])?;
+        let (code, text) = cluster.admin(1, &["remove-principal", REALM, "lamp", "--yes"])?;
         ensure!(code == 0 && ["e1", "e2"].iter().all(|name| text.contains(name)), "{text}");
         // Over with its GOODBYE; a client that does not answer that is cut off a while later.
         let goodbye = async { while lamp.strays.recv().await.is_some_and(|message| message[0] != 6) {} };

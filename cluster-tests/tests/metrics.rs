@@ -509,7 +509,7 @@ async fn the_log_level_changes_while_the_node_runs_and_no_line_has_a_payload() {
     assert_eq!(log_level(&cluster, &[]), (Some(0), "info (configured: info)".to_owned()));
     speak(&cluster).await;
     assert_eq!(established(&mut cluster), 0, "info tells no session");
-    assert_eq!(log_level(&cluster, &["loud"]).0, Some(1));
+    assert_eq!(log_level(&cluster, &["loud"]).0, Some(9));
     let (code, said) = log_level(&cluster, &["trace", "--back-after", "3"]);
     assert_eq!((code, said.as_str()), (Some(0), "trace (configured: info)"));
     speak(&cluster).await;

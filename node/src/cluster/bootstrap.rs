@@ -117,17 +117,23 @@ impl Newcomer {
         self.removed.send_replace(true);
     }
 
-    /// Asks around whenever no leader has been heard of for a while.
+    /// Asks around whenever no leader has been heard of for a while; a learner, to whom a leader that fell silent is still the leader, as
+    /// long as it learns.
     async fn watch(&self) {
         let mut leadership = self.consensus.leadership();
         loop {
-            let leaderless = leadership.wait_for(|now| now.leader.is_none()).await.is_ok();
-            if !leaderless {
-                return;
-            }
-            let found = leadership.wait_for(|now| now.leader.is_some());
-            if tokio::time::timeout(LEADERLESS, found).await.is_ok() {
-                continue;
+            let leaderless = async { leadership.wait_for(|now| now.leader.is_none()).await.is_ok() };
+            let leaderless = tokio::time::timeout(LEADERLESS, leaderless).await;
+            match leaderless {
+                Ok(false) => return,
+                Ok(true) => {
+                    let found = leadership.wait_for(|now| now.leader.is_some());
+                    if tokio::time::timeout(LEADERLESS, found).await.is_ok() {
+                        continue;
+                    }
+                }
+                Err(_) if self.votes() => continue,
+                Err(_) => {}
             }
             if self
                 .ask_all()
@@ -138,6 +144,11 @@ impl Newcomer {
                 return self.stop();
             }
         }
+    }
+
+    fn votes(&self) -> bool {
+        let members = self.consensus.members();
+        members.iter().any(|member| member.id == self.raft_id && member.voter)
     }
 
     /// Asks everybody it knows of, all at once.

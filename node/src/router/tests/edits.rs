@@ -4,7 +4,7 @@ use crate::{
     auth::Principal,
     router::{
         Change, Edit, Effect, Permission, RealmConfig,
-        testing::{TestRealm, TestSession},
+        testing::{ME, TestRealm, TestSession},
     },
     wamp::{Message, SessionId, Uri, error_uri},
 };
@@ -157,4 +157,10 @@ fn a_realm_that_is_removed_ends_every_session_of_its_node() {
     let reason = Uri::from(error_uri::CLOSE_REALM);
     assert_eq!(killed(&effects), [(one.id, reason.clone()), (other.id, reason)]);
     assert!(effects.contains(&one.gone()) && effects.contains(&other.gone()));
+    for effect in effects {
+        if let Effect::Propose { op } = effect {
+            realm.commit_by(ME, op);
+        }
+    }
+    assert_eq!(realm.inside(|core| core.registry().sessions().len()), 0);
 }
