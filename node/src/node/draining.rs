@@ -263,6 +263,9 @@ impl Farewell {
             realm.input(Input::Dismiss { session, hold_ms });
         }
         let mut press_at = Instant::now() + PRESS_EVERY;
+        // Calls of callees that were sent away wait until these are back; between others there are moments without any. What is sent
+        // while nothing is read is lost, so that comes last.
+        let pause_at = press_at + Duration::from_millis(hold_ms.into());
         let mut look_after = LOOK_EVERY;
         loop {
             let open = realm.with_core(|core| core.under_way(session));
@@ -273,7 +276,7 @@ impl Farewell {
                 press_at = Instant::now() + PRESS_EVERY;
                 if open.registrations > 0 {
                     realm.input(Input::Dismiss { session, hold_ms });
-                } else if open.invocations == 0 {
+                } else if open.invocations == 0 && Instant::now() >= pause_at {
                     // It calls and calls: what it has asked for is answered first.
                     realm.pause(session);
                 }
