@@ -333,7 +333,7 @@ async fn what_would_lose_the_quorum_and_a_second_change_at_a_time_are_refused_wi
         let refused = cluster.admin(leader, &["remove-node", &staying, "--yes"])?;
         said(
             refused,
-            1,
+            9,
             &[
                 "lose its quorum",
                 "bring the lost nodes back, or remove or replace them first",
